@@ -1,0 +1,99 @@
+package attestd
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// VerdictSchema names the published JSON schema of an [Appraisal].
+const VerdictSchema = "attestd.verdict.v1"
+
+// Appraisal is a verdict with everything that led to it. It is a result, not a proof: unlike
+// [Claims] it can be stored and read back, and nothing may be re-appraised from it.
+type Appraisal struct {
+	// Schema is VerdictSchema.
+	Schema string `json:"schema"`
+	// ID names the appraisal where one was stored; empty otherwise.
+	ID      string  `json:"id,omitempty"`
+	Verdict Verdict `json:"verdict"`
+	Format  Format  `json:"format"`
+	// Summary names product and version for people; empty where evidence was not authentic.
+	Summary string    `json:"summary,omitempty"`
+	Tier    Tier      `json:"tier"`
+	Risk    RiskScore `json:"risk_score"`
+	// Freshness is "not-shown", "nonce" or "binding".
+	Freshness Freshness `json:"freshness"`
+	// At is the time as of which everything was judged.
+	At time.Time `json:"at"`
+	// Reasons explain the risk, worst first.
+	Reasons []Reason `json:"reasons"`
+	// Checks in the order in which they ran.
+	Checks []Check `json:"checks"`
+	// Claims is a view of the verified facts as a JSON object; null where nothing was verified.
+	Claims json.RawMessage `json:"claims"`
+	// Trust is the EAR trustworthiness vector.
+	Trust TrustVector `json:"trust_vector"`
+	// Policy that was applied.
+	Policy PolicyRef `json:"policy"`
+	// EvidenceSHA256 is the digest of the evidence as received, in hex.
+	EvidenceSHA256 string `json:"evidence_sha256"`
+}
+
+// Reason is one contribution to the risk.
+type Reason struct {
+	Check CheckID `json:"check"`
+	// Group is the root cause; within a group only the most points count.
+	Group Group `json:"group"`
+	// Points from 0 to 100; a reason that rejects or leaves undecided has 100.
+	Points int `json:"points"`
+	// Effect says what the policy makes of it: "rejects", "undecided" or "scored".
+	Effect Effect `json:"effect"`
+	Detail string `json:"detail"`
+	// Remedy says what lowers the risk again.
+	Remedy string `json:"remedy"`
+}
+
+// Effect of a reason. The zero Effect rejects.
+type Effect uint8
+
+// Effects of a reason.
+const (
+	EffectRejects Effect = iota
+	EffectUndecided
+	EffectScored
+)
+
+var effectNames = [...]string{"rejects", "undecided", "scored"}
+
+// String returns "rejects", "undecided" or "scored".
+func (e Effect) String() string { return nameOf(effectNames[:], int(e)) }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (e Effect) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]; unknown names are errors.
+func (e *Effect) UnmarshalText(text []byte) error {
+	index, err := indexOf(effectNames[:], "effect", text)
+	*e = Effect(index) //nolint:gosec // index of an array of three
+	return err
+}
+
+// PolicyRef names a policy document by its id and the digest of its bytes ("sha256:…").
+type PolicyRef struct {
+	ID     string `json:"id"`
+	Digest string `json:"digest"`
+}
+
+// TrustVector is the trustworthiness vector of draft-ietf-rats-ar4si: 0 says nothing, 2 to 31
+// affirms, 32 to 95 warns, 96 to 127 contraindicates, 99 says that the evidence's cryptography
+// failed.
+type TrustVector struct {
+	InstanceIdentity int8 `json:"instance-identity"`
+	Configuration    int8 `json:"configuration"`
+	Executables      int8 `json:"executables"`
+	FileSystem       int8 `json:"file-system"`
+	Hardware         int8 `json:"hardware"`
+	RuntimeOpaque    int8 `json:"runtime-opaque"`
+	StorageOpaque    int8 `json:"storage-opaque"`
+	SourcedData      int8 `json:"sourced-data"`
+}
