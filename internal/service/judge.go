@@ -1,0 +1,119 @@
+package service
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/attestd/attestd"
+)
+
+// Judge turns a Job into an Appraisal. It is the line between the part that holds keys, the store
+// and the network, and the part that parses hostile bytes: everything that crosses it is plain data,
+// so that an implementation can live in another process.
+//
+// An answer about evidence (accepted, rejected, undecided) is an Appraisal and no error. An error is
+// a [*attestd.CallerError] (the job cannot be asked), the error of ctx, or a bug.
+//
+// Implementations are safe for concurrent use, keep no slice of the job after they returned, and
+// never write to one.
+type Judge interface {
+	Judge(ctx context.Context, job Job) (attestd.Appraisal, error)
+}
+
+// Job is one question to a [Judge]. The same Job gives the same answer for ever.
+type Job struct {
+	// Format of the evidence; empty to have it detected.
+	Format       attestd.Format       `json:"format,omitempty"`
+	Evidence     []byte               `json:"evidence"`
+	Endorsements attestd.Endorsements `json:"endorsements"`
+	// At is the time at which everything is judged.
+	At     time.Time  `json:"at"`
+	Demand DemandSpec `json:"demand"`
+	// ChallengeExpiresAt is the end of the challenge's life by the clock that At is from; zero where
+	// no challenge of ours stands behind the demand.
+	ChallengeExpiresAt time.Time `json:"challenge_expires_at,omitzero"`
+	// Policy is the appraisal policy.
+	Policy Document `json:"policy"`
+	// References are the reference values; none is a valid answer, never "anything goes".
+	References []Document `json:"references,omitempty"`
+}
+
+// Document is a policy or reference-values document with the name it came under. Its digest is what
+// parsed forms are cached by.
+type Document struct {
+	Source string `json:"source"`
+	Bytes  []byte `json:"bytes"`
+}
+
+// Digest returns the SHA-256 of the document's bytes in hex.
+func (d Document) Digest() string {
+	digest := sha256.Sum256(d.Bytes)
+	return hex.EncodeToString(digest[:])
+}
+
+// DemandMode says which constructor of [attestd.Demand] a DemandSpec stands for. The zero mode makes
+// no Demand at all.
+type DemandMode string
+
+// Modes of a demand.
+const (
+	DemandRecorded DemandMode = "recorded"
+	DemandNonce    DemandMode = "nonce"
+	DemandBinding  DemandMode = "binding"
+)
+
+// DemandSpec is an [attestd.Demand] before it was made: plain data that can cross a process border,
+// from which both sides make the Demand through the same constructors and their refusals.
+type DemandSpec struct {
+	Mode DemandMode `json:"mode"`
+	// Nonce must equal the freshness field: required in mode nonce, allowed in mode recorded.
+	Nonce []byte `json:"nonce,omitempty"`
+	// KeySPKI must be the key in the evidence's own field, in the modes nonce and recorded.
+	KeySPKI []byte `json:"key_spki,omitempty"`
+	// Binding is what the freshness field must hold the digest of, in mode binding; it names its own
+	// nonce and key.
+	Binding attestd.Binding `json:"binding,omitzero"`
+}
+
+// Demand makes the demand.
+//
+// Errors: those of [attestd.Fresh], [attestd.Bound], [attestd.Demand.WithNonce] and
+// [attestd.Demand.WithKey]; an unknown mode, or parts that the mode does not take, are bugs of the
+// caller and never a weaker demand.
+func (s DemandSpec) Demand() (attestd.Demand, error) {
+	switch s.Mode {
+	case DemandRecorded:
+		return s.recorded()
+	case DemandNonce:
+		demand, err := attestd.Fresh(s.Nonce)
+		if err != nil || len(s.KeySPKI) == 0 {
+			return demand, err
+		}
+		return demand.WithKey(s.KeySPKI)
+	case DemandBinding:
+		if len(s.Nonce) != 0 || len(s.KeySPKI) != 0 {
+			return attestd.Demand{}, errors.New("a binding names its own nonce and key, beside them none")
+		}
+		return attestd.Bound(s.Binding)
+	default:
+		return attestd.Demand{}, fmt.Errorf("unknown demand mode %q", attestd.Excerpt(string(s.Mode), 20))
+	}
+}
+
+func (s DemandSpec) recorded() (attestd.Demand, error) {
+	demand := attestd.Recorded()
+	var err error
+	if len(s.Nonce) != 0 {
+		if demand, err = demand.WithNonce(s.Nonce); err != nil {
+			return attestd.Demand{}, err
+		}
+	}
+	if len(s.KeySPKI) != 0 {
+		return demand.WithKey(s.KeySPKI)
+	}
+	return demand, nil
+}
