@@ -1,0 +1,220 @@
+package architecture_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/attestd/attestd"
+
+// source is one Go file of the module that ends up in a build.
+type source struct {
+	path    string // relative to the module's root, with slashes
+	dir     string
+	file    *ast.File
+	imports []string
+}
+
+// productFiles parses every non-test Go file of the root module, nested modules left out.
+func productFiles(t *testing.T) []source {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	var sources []source
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		relative = filepath.ToSlash(relative)
+		if entry.IsDir() {
+			_, nested := os.Stat(filepath.Join(name, "go.mod"))
+			if relative != "." && (nested == nil || strings.HasPrefix(path.Base(relative), ".")) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		one := source{path: relative, dir: path.Dir(relative), file: file}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			one.imports = append(one.imports, imported)
+		}
+		sources = append(sources, one)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sources) < 20 {
+		t.Fatalf("found %d product files: the walk is broken", len(sources))
+	}
+	return sources
+}
+
+func within(dir string, tree string) bool {
+	return dir == tree || strings.HasPrefix(dir, tree+"/")
+}
+
+// own returns the folder of an import of this module ("." for the root), and whether it is one.
+func own(imported string) (string, bool) {
+	if imported == module {
+		return ".", true
+	}
+	return strings.CutPrefix(imported, module+"/")
+}
+
+// TestImportsRunDownwards: each folder may import only what its row names (besides the standard
+// library and other modules). A folder without a row fails, so a new package needs a decision.
+func TestImportsRunDownwards(t *testing.T) {
+	leaf := []string{}
+	allowed := map[string][]string{
+		".":                     {"internal/claims"},
+		"internal/claims":       leaf,
+		"internal/strict":       {"."},
+		"internal/architecture": leaf,
+		"internal/requirements": leaf,
+		"verifiers":             {".", "internal/claims", "internal/strict", "verifiers"},
+		"measurements":          {".", "internal/strict"},
+		"testvectors":           {".", "internal/strict", "testvectors"},
+		"internal/appraisal":    {".", "internal/strict", "measurements"},
+		"internal/explain":      {".", "internal/appraisal", "internal/judge"},
+		"internal/judge":        {".", "internal/appraisal", "measurements", "verifiers"},
+		"internal/report":       {".", "internal/explain"},
+		"internal/registry":     {"."},
+		"internal/challenge":    {".", "internal/registry"},
+		"internal/config":       {".", "internal/appraisal", "internal/strict", "measurements"},
+		"internal/service":      {".", "internal/appraisal", "internal/challenge", "internal/judge", "internal/registry", "measurements"},
+		"internal/worker":       {".", "internal/appraisal", "internal/judge", "internal/service", "internal/strict", "measurements"},
+		"internal/api":          {".", "internal/appraisal", "internal/challenge", "internal/explain", "internal/registry", "internal/service", "internal/strict", "measurements"},
+		"internal/daemon":       {".", "internal/api", "internal/appraisal", "internal/challenge", "internal/config", "internal/explain", "internal/judge", "internal/registry", "internal/service", "internal/worker", "measurements"},
+		"cmd/attestd":           {".", "internal", "measurements", "testvectors", "verifiers"},
+	}
+	for _, one := range productFiles(t) {
+		row, rule := "", []string(nil)
+		for dir, may := range allowed {
+			if within(one.dir, dir) && len(dir) >= len(row) && (dir != "." || one.dir == ".") {
+				row, rule = dir, may
+			}
+		}
+		if row == "" {
+			t.Errorf("%s: no row says what this folder may import", one.path)
+			continue
+		}
+		for _, imported := range one.imports {
+			dir, mine := own(imported)
+			if !mine || within(dir, row) && row != "." {
+				continue
+			}
+			ok := false
+			for _, may := range rule {
+				ok = ok || dir == may || may != "." && within(dir, may)
+			}
+			if !ok {
+				t.Errorf("%s imports %s, which %s must not", one.path, dir, row)
+			}
+		}
+	}
+}
+
+// TestOnlyVerifiersHoldTheSeal: whoever can import internal/claims can make Claims that no
+// verification stands behind.
+func TestOnlyVerifiersHoldTheSeal(t *testing.T) {
+	for _, one := range productFiles(t) {
+		if one.dir == "." || within(one.dir, "verifiers") || one.dir == "internal/claims" {
+			continue
+		}
+		for _, imported := range one.imports {
+			if imported == module+"/internal/claims" {
+				t.Errorf("%s imports the seal of Claims; only packages below verifiers/ may", one.path)
+			}
+		}
+	}
+}
+
+// TestVerifiersArePure: a verdict must depend on the input alone, so that it can be replayed, and
+// hostile bytes must not reach a network, a file or a log from inside a verifier.
+func TestVerifiersArePure(t *testing.T) {
+	forbidden := map[string]bool{
+		"net": true, "net/http": true, "log": true, "log/slog": true, "os": true, "os/exec": true,
+		"flag": true, "syscall": true, "math/rand": true, "math/rand/v2": true, "unsafe": true,
+	}
+	clock := map[string]bool{"Now": true, "Since": true, "Until": true, "After": true, "NewTimer": true}
+	seen := 0
+	for _, one := range productFiles(t) {
+		if !within(one.dir, "verifiers") {
+			continue
+		}
+		seen++
+		for _, imported := range one.imports {
+			if forbidden[imported] {
+				t.Errorf("%s imports %s", one.path, imported)
+			}
+		}
+		ast.Inspect(one.file, func(node ast.Node) bool {
+			call, ok := node.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := call.X.(*ast.Ident); ok && pkg.Name == "time" && clock[call.Sel.Name] {
+				t.Errorf("%s reads the clock by time.%s", one.path, call.Sel.Name)
+			}
+			return true
+		})
+	}
+	if seen < 5 {
+		t.Errorf("looked at %d files below verifiers/: the walk is broken", seen)
+	}
+}
+
+// TestReferencesStayInTests: hf/nitrite panics on hostile certificates and go-sev-guest's verifier
+// accepts by default what it was not asked about. Both are references to compare with in tests.
+func TestReferencesStayInTests(t *testing.T) {
+	for _, one := range productFiles(t) {
+		if within(one.dir, "internal/requirements") {
+			continue
+		}
+		for _, imported := range one.imports {
+			switch {
+			case imported == "github.com/hf/nitrite",
+				imported == "github.com/google/go-sev-guest/verify",
+				imported == "github.com/google/go-sev-guest/validate",
+				strings.HasPrefix(imported, "github.com/google/go-sev-guest/testing"):
+				t.Errorf("%s imports %s outside a test", one.path, imported)
+			case imported == module+"/testvectors/forge" && one.dir != "cmd/attestd" &&
+				!within(one.dir, "testvectors"):
+				t.Errorf("%s imports the generator of synthetic evidence", one.path)
+			}
+		}
+	}
+}
+
+// TestNoRegistrationAtInit: what a program can do must be visible where it is put together.
+func TestNoRegistrationAtInit(t *testing.T) {
+	for _, one := range productFiles(t) {
+		for _, decl := range one.file.Decls {
+			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+				t.Errorf("%s has an init function", one.path)
+			}
+		}
+	}
+}
