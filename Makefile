@@ -1,0 +1,62 @@
+# attestd: everything a person or CI runs. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+export GOFLAGS := -trimpath
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOTOOL  := go -C internal/tools tool
+SUITE   := .ci/suite
+
+# The packages whose concurrency is worth the price of the race detector.
+RACE := ./verifiers/... ./internal/service/... ./internal/registry/... ./internal/challenge/... \
+        ./internal/api/... ./internal/worker/...
+
+FUZZTIME ?= 20s
+
+.PHONY: help
+help: ## what can be run here
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.PHONY: build
+build: ## bin/attestd, one static binary without cgo
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/attestd ./cmd/attestd
+
+.PHONY: demo
+demo: ## the main job: published evidence through the HTTP API, and the verdicts
+	@$(SUITE) "build attestd" $(MAKE) --no-print-directory build
+	@bin/attestd dev --demo
+
+.PHONY: test
+test: ## every suite that CI runs, with the time each took
+	@.ci/test
+
+.PHONY: check
+check: ## formatting, vet, staticcheck, static binary
+	@.ci/check
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (20s); fails where fuzzing did not happen
+	@.ci/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: build ## figures against peers in one run, written to bench/results.json
+	@go -C internal/bench run . -binary $(CURDIR)/bin/attestd -out $(CURDIR)/bench/results.json
+
+.PHONY: soak
+soak: build ## the sizes that do not fit CI, written to bench/soak.json
+	@.ci/soak
+
+.PHONY: vectors
+vectors: ## fetch the extra vectors from their public repositories (needs a network)
+	@go run ./testvectors/cmd/fetch-vectors -out .cache/vectors
+
+.PHONY: docs
+docs: ## write the generated tables of docs/ anew
+	@go test ./internal/explain ./cmd/attestd -run 'Docs|Tables' -update
+
+.PHONY: race
+race: ## the race detector over the concurrent packages (needs a C compiler)
+	@go test -race -short $(RACE)
