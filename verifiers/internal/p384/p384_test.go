@@ -1,0 +1,342 @@
+package p384_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha512"
+	"encoding/asn1"
+	"encoding/hex"
+	"encoding/json"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/attestd/attestd/verifiers/internal/p384"
+)
+
+// The module of signature vectors, its checksum, and the files over SHA-384 in it.
+const (
+	wycheproof    = "github.com/C2SP/wycheproof@v0.0.0-20250901140545-b51abcfb8daf"
+	wycheproofSum = "h1:5BKKVVVj676FUWirLcouEEL6GCYR9X0opkMlEUck8FY="
+)
+
+type wycheproofFile struct {
+	TestGroups []struct {
+		PublicKey struct {
+			Uncompressed string `json:"uncompressed"`
+		} `json:"publicKey"`
+		Tests []struct {
+			ID      int    `json:"tcId"`
+			Comment string `json:"comment"`
+			Msg     string `json:"msg"`
+			Sig     string `json:"sig"`
+			Result  string `json:"result"`
+		} `json:"tests"`
+	} `json:"testGroups"`
+}
+
+// wycheproofDir downloads the module, or finds it in the module cache, and checks its sum.
+func wycheproofDir(t *testing.T) string {
+	t.Helper()
+	command := exec.Command("go", "mod", "download", "-json", wycheproof)
+	command.Dir = t.TempDir() // outside the module: its go.mod must not name the vectors
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("go mod download: %v: %s", err, out)
+	}
+	var module struct{ Dir, Sum string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		t.Fatal(err)
+	}
+	if module.Sum != wycheproofSum {
+		t.Fatalf("sum of the vectors is %s, want %s", module.Sum, wycheproofSum)
+	}
+	return module.Dir
+}
+
+// TestWycheproof runs every published case for P-384 with SHA-384, in both encodings. neg: 25
+func TestWycheproof(t *testing.T) {
+	dir := filepath.Join(wycheproofDir(t), "testvectors_v1")
+	for name, split := range map[string]func([]byte) (r, s []byte, ok bool){
+		"ecdsa_secp384r1_sha384_p1363_test.json": splitPlain,
+		"ecdsa_secp384r1_sha384_test.json":       splitDER,
+	} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file wycheproofFile
+		if err := json.Unmarshal(data, &file); err != nil {
+			t.Fatal(err)
+		}
+		cases, valid := 0, 0
+		for _, group := range file.TestGroups {
+			point, err := hex.DecodeString(group.PublicKey.Uncompressed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P384(), point)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			key, err := p384.NewKey(public)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, test := range group.Tests {
+				msg, _ := hex.DecodeString(test.Msg)
+				sig, _ := hex.DecodeString(test.Sig)
+				digest := sha512.Sum384(msg)
+				r, s, ok := split(sig)
+				got := ok && key.Verify(digest[:], r, s)
+				cases++
+				switch {
+				case got && test.Result != "valid":
+					t.Errorf("%s: case %d (%s) was accepted", name, test.ID, test.Comment)
+				case !got && test.Result == "valid":
+					t.Errorf("%s: case %d (%s) was refused", name, test.ID, test.Comment)
+				case got:
+					valid++
+				}
+			}
+		}
+		if cases < 200 || valid < 50 {
+			t.Errorf("%s: %d cases, %d valid: the file was not read", name, cases, valid)
+		}
+		t.Logf("%s: %d cases, %d valid, no mismatch", name, cases, valid)
+	}
+}
+
+func splitPlain(sig []byte) (r, s []byte, ok bool) {
+	if len(sig) != 2*p384.Size {
+		return nil, nil, false
+	}
+	return sig[:p384.Size], sig[p384.Size:], true
+}
+
+// splitDER accepts nothing but the one DER encoding of a signature.
+func splitDER(sig []byte) (r, s []byte, ok bool) {
+	var pair struct{ R, S *big.Int }
+	rest, err := asn1.Unmarshal(sig, &pair)
+	if err != nil || len(rest) != 0 {
+		return nil, nil, false
+	}
+	if pair.R.Sign() <= 0 || pair.S.Sign() <= 0 || pair.R.BitLen() > 384 || pair.S.BitLen() > 384 {
+		return nil, nil, false
+	}
+	again, err := asn1.Marshal(pair)
+	if err != nil || string(again) != string(sig) {
+		return nil, nil, false
+	}
+	return pair.R.FillBytes(make([]byte, p384.Size)), pair.S.FillBytes(make([]byte, p384.Size)), true
+}
+
+// rounds is how many random signatures are compared; ATTESTD_P384_ROUNDS raises it for a soak.
+func rounds(t *testing.T) int {
+	t.Helper()
+	if text := os.Getenv("ATTESTD_P384_ROUNDS"); text != "" {
+		count, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return count
+	}
+	if testing.Short() {
+		return 200
+	}
+	return 5000
+}
+
+// TestAgreesWithTheStandardLibrary compares good signatures and spoilt ones with crypto/ecdsa, two
+// comparisons a round.
+func TestAgreesWithTheStandardLibrary(t *testing.T) {
+	var private *ecdsa.PrivateKey
+	var key p384.Key
+	accepted := 0
+	for round := range rounds(t) {
+		if round%50 == 0 {
+			var err error
+			if private, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader); err != nil {
+				t.Fatal(err)
+			}
+			if key, err = p384.NewKey(&private.PublicKey); err != nil {
+				t.Fatal(err)
+			}
+		}
+		digest := sha512.Sum384(strconv.AppendInt(nil, int64(round), 10))
+		r, s, err := ecdsa.Sign(rand.Reader, private, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		rb, sb := r.FillBytes(make([]byte, 48)), s.FillBytes(make([]byte, 48))
+		if !key.Verify(digest[:], rb, sb) {
+			t.Fatalf("round %d: a good signature was refused", round)
+		}
+		accepted++
+		bit := round % (3 * 384)
+		switch target := bit / 384; target {
+		case 0:
+			digest[bit%384/8] ^= 1 << (bit % 8)
+		case 1:
+			rb[bit%384/8] ^= 1 << (bit % 8)
+		default:
+			sb[bit%384/8] ^= 1 << (bit % 8)
+		}
+		want := ecdsa.Verify(&private.PublicKey, digest[:],
+			new(big.Int).SetBytes(rb), new(big.Int).SetBytes(sb))
+		if got := key.Verify(digest[:], rb, sb); got != want || got {
+			t.Fatalf("round %d: spoilt signature: got %v, crypto/ecdsa says %v", round, got, want)
+		}
+	}
+	t.Logf("%d good signatures accepted and as many spoilt ones refused, as crypto/ecdsa does", accepted)
+}
+
+// TestExceptionalPoints builds signatures whose two scalar products meet, cancel or vanish, where a
+// careless addition formula goes wrong: for a key d*G with tiny or negative d, and chosen scalars
+// u and v, the signature is r = x(u*G + v*Q), s = r/v, e = u*s.
+func TestExceptionalPoints(t *testing.T) {
+	curve := elliptic.P384()
+	n := curve.Params().N
+	small := []int64{1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129}
+	scalars := make([]*big.Int, 0, 2*len(small))
+	for _, value := range small {
+		scalars = append(scalars, big.NewInt(value), new(big.Int).Sub(n, big.NewInt(value)))
+	}
+	cases, infinite := 0, 0
+	for _, d := range []int64{1, 2, 3, 5, 16, -1, -2, -3, -16} {
+		secret := new(big.Int).Mod(big.NewInt(d), n)
+		private, err := ecdsa.ParseRawPrivateKey(curve, secret.FillBytes(make([]byte, 48)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := p384.NewKey(&private.PublicKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range scalars {
+			for _, v := range scalars {
+				// k = u + v*d is the discrete logarithm of u*G + v*Q.
+				k := new(big.Int).Mul(v, secret)
+				k.Add(k, u).Mod(k, n)
+				r := big.NewInt(1)
+				if k.Sign() == 0 {
+					infinite++ // the sum is at infinity: no r may pass
+				} else if r, err = abscissa(k); err != nil {
+					t.Fatal(err)
+				}
+				s := new(big.Int).ModInverse(v, n)
+				s.Mul(s, r).Mod(s, n)
+				e := new(big.Int).Mul(u, s)
+				e.Mod(e, n)
+				digest, rb, sb := e.FillBytes(make([]byte, 48)), r.FillBytes(make([]byte, 48)), s.FillBytes(make([]byte, 48))
+				want := ecdsa.Verify(&private.PublicKey, digest, r, s)
+				if want != (k.Sign() != 0) {
+					t.Fatalf("d=%d u=%v v=%v: the case is built wrongly", d, u, v)
+				}
+				if got := key.Verify(digest, rb, sb); got != want {
+					t.Errorf("d=%d u=%v v=%v: got %v, want %v", d, u, v, got, want)
+				}
+				cases++
+			}
+		}
+	}
+	t.Logf("%d exceptional cases, %d of them at infinity, no mismatch", cases, infinite)
+	if infinite == 0 {
+		t.Error("no case reached infinity")
+	}
+}
+
+// abscissa returns x(k*G) mod n.
+func abscissa(k *big.Int) (*big.Int, error) {
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P384(), k.FillBytes(make([]byte, 48)))
+	if err != nil {
+		return nil, err
+	}
+	point, err := private.PublicKey.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	x := new(big.Int).SetBytes(point[1:49])
+	return x.Mod(x, elliptic.P384().Params().N), nil
+}
+
+// TestInputsOutOfRangeAreRefused: neg: 25
+func TestInputsOutOfRangeAreRefused(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := p384.NewKey(&private.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha512.Sum384([]byte("in range"))
+	r, s, err := ecdsa.Sign(rand.Reader, private, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := elliptic.P384().Params().N
+	fill := func(value *big.Int) []byte { return value.FillBytes(make([]byte, 48)) }
+	zero, order := make([]byte, 48), fill(n)
+	all := fill(new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 384), big.NewInt(1)))
+	if !key.Verify(digest[:], fill(r), fill(s)) {
+		t.Fatal("the good signature was refused")
+	}
+	for name, got := range map[string]bool{
+		"r is zero":            key.Verify(digest[:], zero, fill(s)),
+		"s is zero":            key.Verify(digest[:], fill(r), zero),
+		"r is the order":       key.Verify(digest[:], order, fill(s)),
+		"s is the order":       key.Verify(digest[:], fill(r), order),
+		"r is above the order": key.Verify(digest[:], all, fill(s)),
+		"r has 47 bytes":       key.Verify(digest[:], fill(r)[1:], fill(s)),
+		"s has 49 bytes":       key.Verify(digest[:], fill(r), append(fill(s), 0)),
+		"the digest is empty":  key.Verify(nil, fill(r), fill(s)),
+		"the digest is longer": key.Verify(append(digest[:], 0), fill(r), fill(s)),
+		"the key is zero":      p384.Key{}.Verify(digest[:], fill(r), fill(s)),
+	} {
+		if got {
+			t.Errorf("accepted although %s", name)
+		}
+	}
+	off := &ecdsa.PublicKey{Curve: elliptic.P384(), X: big.NewInt(1), Y: big.NewInt(1)}     //nolint:staticcheck // a point off the curve can be made by hand only
+	zeroPoint := &ecdsa.PublicKey{Curve: elliptic.P384(), X: new(big.Int), Y: new(big.Int)} //nolint:staticcheck // as above
+	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, public := range map[string]*ecdsa.PublicKey{
+		"nil": nil, "off the curve": off, "(0, 0)": zeroPoint, "P-256": &p256.PublicKey, "empty": {},
+	} {
+		if _, err := p384.NewKey(public); err == nil {
+			t.Errorf("a key was made of %s", name)
+		}
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	private, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	key, _ := p384.NewKey(&private.PublicKey)
+	digest := sha512.Sum384([]byte("benchmark"))
+	r, s, _ := ecdsa.Sign(rand.Reader, private, digest[:])
+	rb, sb := r.FillBytes(make([]byte, 48)), s.FillBytes(make([]byte, 48))
+	b.Run("attestd", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if !key.Verify(digest[:], rb, sb) {
+				b.Fatal("refused")
+			}
+		}
+	})
+	b.Run("crypto-ecdsa", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if !ecdsa.Verify(&private.PublicKey, digest[:], r, s) {
+				b.Fatal("refused")
+			}
+		}
+	})
+}
