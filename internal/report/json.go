@@ -1,0 +1,61 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/attestd/attestd"
+)
+
+// JSON writes value as one indented document with a line feed at its end. Characters that mean
+// something in HTML are escaped, so that a document can be put into a page as it is.
+func JSON(w io.Writer, value any) error {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	if _, err := w.Write(out.Bytes()); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}
+
+// ErrorSchema names the published schema of a [Problem].
+const ErrorSchema = "attestd.error.v1"
+
+// Problem is an error as programs read it: one line of JSON on standard error.
+type Problem struct {
+	Schema string        `json:"schema"`
+	Class  attestd.Class `json:"class"`
+	// Error says what was seen and wanted, Hint what to do.
+	Error string `json:"error"`
+	Hint  string `json:"hint"`
+	// ExitCode is the one the command ends with.
+	ExitCode int `json:"exit_code"`
+}
+
+// ProblemJSON writes p on one line.
+func ProblemJSON(w io.Writer, p Problem) error {
+	p.Schema = ErrorSchema
+	line, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("encode an error: %w", err)
+	}
+	if _, err := w.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("write an error: %w", err)
+	}
+	return nil
+}
+
+// ProblemText writes p in two lines of words, wrapped to the page: the error, then its hint.
+func ProblemText(w io.Writer, page Page, p Problem) error {
+	s := &sheet{page: page}
+	s.row(0, 7, "error:", Clean(p.Error, 2*longestValue))
+	s.row(0, 7, "hint:", Clean(p.Hint, longestValue))
+	s.page.Quiet = false
+	return s.writeTo(w)
+}

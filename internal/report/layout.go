@@ -1,0 +1,193 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/attestd/attestd"
+)
+
+// Widths of a page in columns. UX: no line over 100; below 60 the columns of a check do not fit.
+const (
+	MinWidth     = 60
+	MaxWidth     = 100
+	labelIndent  = 6
+	labelWidth   = 6
+	valueIndent  = labelIndent + labelWidth
+	longestValue = 700 // runes of one value that are shown; evidence chooses some of these texts
+)
+
+// Page says how text is laid out.
+type Page struct {
+	// Width in columns; brought into MinWidth..MaxWidth, 0 is MaxWidth.
+	Width int
+	// Color marks verdicts and failures with terminal colours. Nothing is said by colour alone.
+	Color bool
+	// Quiet leaves the first line only.
+	Quiet bool
+}
+
+func (p Page) width() int {
+	if p.Width == 0 {
+		return MaxWidth
+	}
+	return max(MinWidth, min(MaxWidth, p.Width))
+}
+
+// ANSI colours, used for the first word of a line alone.
+const (
+	styleGood = "\x1b[1;32m"
+	styleBad  = "\x1b[1;31m"
+	styleWarn = "\x1b[1;33m"
+	styleOff  = "\x1b[0m"
+)
+
+// sheet collects lines. Every line goes through put, which is where the width and the alphabet are
+// enforced; a line that would be longer is wrapped, never cut.
+type sheet struct {
+	page Page
+	out  bytes.Buffer
+}
+
+func (s *sheet) blank() { s.out.WriteByte('\n') }
+
+// put writes one line that is known to fit.
+func (s *sheet) put(line string) {
+	s.out.WriteString(strings.TrimRight(line, " "))
+	s.out.WriteByte('\n')
+}
+
+// mark writes a line whose first word is coloured.
+func (s *sheet) mark(style, line string) {
+	if s.page.Color && style != "" {
+		word, rest, _ := strings.Cut(line, " ")
+		line = style + word + styleOff
+		if rest != "" {
+			line += " " + rest
+		}
+	}
+	s.put(line)
+}
+
+// row writes "label value", the value wrapped with a hanging indent.
+func (s *sheet) row(indent, column int, label, value string) {
+	head := strings.Repeat(" ", indent) + label
+	head += strings.Repeat(" ", max(1, column-len(head)))
+	for _, part := range wrap(value, s.page.width()-len(head)) {
+		s.put(head + part)
+		head = strings.Repeat(" ", len(head))
+	}
+}
+
+// field writes one labelled value of a check.
+func (s *sheet) field(label, value string) {
+	if value != "" {
+		s.row(labelIndent, valueIndent, label, value)
+	}
+}
+
+// sides writes left and right on one line where both fit, on two where they do not.
+func (s *sheet) sides(style, left, right string) {
+	gap := s.page.width() - len(left) - len(right)
+	if right == "" || gap >= 2 {
+		s.mark(style, left+strings.Repeat(" ", max(0, gap))+right)
+		return
+	}
+	for index, part := range wrap(left, s.page.width()) {
+		if index == 0 {
+			s.mark(style, part)
+			continue
+		}
+		s.put("  " + part)
+	}
+	for _, part := range wrap(right, s.page.width()-valueIndent) {
+		s.put(strings.Repeat(" ", valueIndent) + part)
+	}
+}
+
+// segments writes parts three spaces apart, on as many lines as they need.
+func (s *sheet) segments(style string, indent int, parts ...string) {
+	const gap = "   "
+	line, first := "", true
+	flush := func() {
+		if line == "" {
+			return
+		}
+		if first {
+			s.mark(style, line)
+		} else {
+			s.put(strings.Repeat(" ", indent) + line)
+		}
+		line, first = "", false
+	}
+	for _, part := range parts {
+		room := s.page.width()
+		if !first {
+			room -= indent
+		}
+		if line != "" && len(line)+len(gap)+len(part) <= room {
+			line += gap + part
+			continue
+		}
+		flush()
+		for _, piece := range wrap(part, s.page.width()-indent) {
+			flush()
+			line = piece
+		}
+	}
+	flush()
+}
+
+func (s *sheet) writeTo(w io.Writer) error {
+	text := s.out.Bytes()
+	if s.page.Quiet {
+		if end := bytes.IndexByte(text, '\n'); end >= 0 {
+			text = text[:end+1]
+		}
+	}
+	if _, err := w.Write(text); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}
+
+// Clean returns foreign text fit for a terminal: at most limit runes, control and reordering
+// characters replaced (see attestd.Excerpt), everything beyond ASCII spelled \uXXXX so that a look-
+// alike letter cannot pass for the one it looks like.
+func Clean(text string, limit int) string {
+	text = attestd.Excerpt(text, limit)
+	var out strings.Builder
+	for _, r := range text {
+		if r > '~' {
+			fmt.Fprintf(&out, "\\u%04x", r)
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.String()
+}
+
+// wrap breaks text at spaces into lines of at most width columns; a longer word is cut. It returns
+// one line at least.
+func wrap(text string, width int) []string {
+	width = max(width, 8)
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) <= width {
+			line += " " + word
+			continue
+		}
+		if line != "" {
+			lines = append(lines, line)
+		}
+		for len(word) > width {
+			lines = append(lines, word[:width])
+			word = word[width:]
+		}
+		line = word
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,172 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/attestd/attestd"
+)
+
+// Verdict says what is known about a verification beside its Appraisal.
+type Verdict struct {
+	// Source names the evidence as the user did: a file name, or "-".
+	Source string
+	// Recorded says that freshness was not demanded.
+	Recorded bool
+	// Key names the key that was demanded, as people recognise it; empty for none.
+	Key string
+	// AllChecks lists every check, not only what did not pass.
+	AllChecks bool
+	// Why returns what an attacker gains without a check; empty where that is not known.
+	Why func(attestd.CheckID) string
+}
+
+// Text writes the appraisal for people: the verdict first, then what did not pass with what was
+// seen and wanted, the counts, and the next command.
+func Text(w io.Writer, page Page, a attestd.Appraisal, about Verdict) error {
+	s := &sheet{page: page}
+	findings := findingsOf(a)
+	s.verdictLine(a, about)
+	bad := troubles(findings)
+	for _, found := range bad {
+		s.blank()
+		s.trouble(found, about.Why)
+	}
+	if about.AllChecks {
+		s.everyCheck(findings)
+	}
+	if len(bad) > 0 || about.AllChecks {
+		s.blank()
+	}
+	s.summary(a, findings, about)
+	s.row(0, 9, "next", nextCommand(a, bad, about.Source))
+	return s.writeTo(w)
+}
+
+func (s *sheet) verdictLine(a attestd.Appraisal, about Verdict) {
+	word := strings.ToUpper(a.Verdict.String())
+	style := map[attestd.Verdict]string{
+		attestd.VerdictAccepted: styleGood, attestd.VerdictRejected: styleBad,
+		attestd.VerdictUndecided: styleWarn,
+	}[a.Verdict]
+	what := Clean(string(a.Format), 40)
+	if a.Summary != "" {
+		what += " (" + Clean(a.Summary, 60) + ")"
+	}
+	parts := []string{word, what, "risk " + a.Risk.String() + " " + a.Tier.String(), freshness(a, about)}
+	if about.Key != "" && a.Verdict == attestd.VerdictAccepted {
+		parts = append(parts, "key: bound ("+Clean(about.Key, 40)+")")
+	}
+	s.segments(style, 3, parts...)
+}
+
+func freshness(a attestd.Appraisal, about Verdict) string {
+	switch {
+	case a.Freshness == attestd.FreshnessNonce:
+		return "fresh: nonce matched"
+	case a.Freshness == attestd.FreshnessBinding:
+		return "fresh: bound to our challenge"
+	case about.Recorded:
+		return "freshness: NOT SHOWN (--recorded)"
+	default:
+		return "freshness: NOT SHOWN"
+	}
+}
+
+// trouble writes one check that did not pass.
+func (s *sheet) trouble(found finding, why func(attestd.CheckID) string) {
+	left := found.outcome.label() + "  " + Clean(string(found.check.ID), 80)
+	right := Clean(found.check.Spec, 200)
+	if found.outcome == outcomeWarning {
+		right = found.points()
+	}
+	s.sides(found.outcome.style(), left, right)
+	s.field("got", Clean(found.check.Got, longestValue))
+	if found.check.Result == attestd.ResultMissing {
+		s.field("got", "no result: the check did not run, which is never a pass")
+	}
+	s.field("want", Clean(found.check.Want, longestValue))
+	if found.outcome != outcomeWarning && why != nil {
+		s.field("why", Clean(why(found.check.ID), longestValue))
+	}
+	s.field("hint", Clean(found.hint(), longestValue))
+}
+
+func (s *sheet) everyCheck(findings []finding) {
+	s.blank()
+	column := 0
+	for _, found := range findings {
+		column = max(column, len(found.check.ID))
+	}
+	column = min(column, 40) + 12
+	for _, found := range findings {
+		label := fmt.Sprintf("%-9s %s", found.outcome.label(), Clean(string(found.check.ID), 60))
+		s.row(0, column, label, Clean(found.check.Got, longestValue))
+	}
+}
+
+func (s *sheet) summary(a attestd.Appraisal, findings []finding, about Verdict) {
+	counts := tally(findings)
+	line := fmt.Sprintf("checks   %d pass   %d fail", counts[outcomePass], counts[outcomeFail])
+	if n := counts[outcomeUndecided]; n > 0 {
+		line += fmt.Sprintf("   %d undecided", n)
+	}
+	if n := counts[outcomeWarning]; n == 1 {
+		line += "   1 warning"
+	} else if n > 1 {
+		line += fmt.Sprintf("   %d warnings", n)
+	}
+	if n := counts[outcomeNotApplicable]; n > 0 {
+		line += fmt.Sprintf("   %d not applicable", n)
+	}
+	all := "all: --checks all"
+	if about.AllChecks {
+		all = ""
+	}
+	s.sides("", line, all)
+	policy := "policy   " + Clean(a.Policy.ID, 40) + "  " + shortDigest(a.Policy.Digest)
+	s.segments("", 9, policy, "evidence  "+shortDigest("sha256:"+a.EvidenceSHA256),
+		"as of  "+a.At.UTC().Format(time.RFC3339))
+}
+
+// shortDigest keeps the name of the hash and eight digits: enough to compare by eye, and the JSON
+// has all of it.
+func shortDigest(digest string) string {
+	name, hexDigits, ok := strings.Cut(Clean(digest, 140), ":")
+	if !ok || len(hexDigits) <= 8 {
+		return Clean(digest, 140)
+	}
+	return name + ":" + hexDigits[:8]
+}
+
+// nextCommand is what most people want to type next.
+func nextCommand(a attestd.Appraisal, bad []finding, source string) string {
+	source = QuoteArg(source)
+	switch {
+	case len(bad) > 0:
+		return "attestd explain " + Clean(string(bad[0].check.ID), 80)
+	case a.Verdict == attestd.VerdictAccepted && source != "-":
+		return "attestd measure " + source + " --name NAME    (makes a reference file from it)"
+	default:
+		return "attestd explain"
+	}
+}
+
+// QuoteArg returns text as one word of a POSIX shell, so that a printed command can be pasted even
+// where a file's name was chosen by somebody else.
+func QuoteArg(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("-_./@:+,=%", r)
+	}
+	cleaned := Clean(text, 200)
+	if len(cleaned) > 1 && cleaned[0] == '-' {
+		cleaned = "./" + cleaned // or the shell's next program reads a file's name as a flag
+	}
+	if cleaned != "" && strings.IndexFunc(cleaned, func(r rune) bool { return !plain(r) }) < 0 {
+		return cleaned
+	}
+	return "'" + strings.ReplaceAll(cleaned, "'", `'\''`) + "'"
+}
