@@ -1,0 +1,40 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// AppraisalRow is an appraisal as stored: the verdict document that the caller was given, byte for
+// byte.
+type AppraisalRow struct {
+	ID, ChallengeID, Tenant string
+	Document                []byte
+}
+
+const insertAppraisal = `INSERT INTO appraisals (id, challenge_id, tenant, created_at, document)
+	VALUES (?, ?, ?, ?, ?)`
+
+// InsertAppraisal stores an appraisal. A second one for the same challenge is an error.
+func (s *Store) InsertAppraisal(ctx context.Context, row AppraisalRow) error {
+	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
+		_, err := w.keep.ExecContext(ctx, row.ID, row.ChallengeID, row.Tenant,
+			w.clock.Now().UnixNano(), row.Document)
+		return err
+	})
+}
+
+// Appraisal returns the document of the appraisal with that id, and whether there is one.
+func (s *Store) Appraisal(ctx context.Context, id string) (document []byte, found bool, err error) {
+	err = s.reading.QueryRowContext(ctx, "SELECT document FROM appraisals WHERE id = ?", id).Scan(&document)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("store: %w", err)
+	default:
+		return document, true, nil
+	}
+}

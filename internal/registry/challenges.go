@@ -1,0 +1,236 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/attestd/attestd"
+)
+
+// Outcome of handing in a challenge. The zero Outcome denies.
+type Outcome uint8
+
+// Outcomes of Consume.
+const (
+	// Unknown: no such challenge, or one that expired so long ago that its row is gone.
+	Unknown Outcome = iota
+	// UsedBefore: the challenge was consumed by an earlier call.
+	UsedBefore
+	// Expired: the challenge was never used and its time is over.
+	Expired
+	// Foreign: the challenge was issued for another tenant, purpose or format. It is left alone, so
+	// that one tenant cannot burn the challenges of another.
+	Foreign
+	// Consumed: the challenge is this caller's, and nobody's after it.
+	Consumed
+)
+
+// Use names the challenge that a caller hands in, and what for.
+type Use struct {
+	ID, Tenant, Purpose string
+	Format              attestd.Format
+}
+
+const insertChallenge = `INSERT INTO challenges
+	(id, nonce, trust_domain, verifier_key_id, tenant, purpose, format, source, issued_at, expires_at)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+
+// InsertChallenge stores a challenge that was issued to source.
+//
+// Errors: a [*attestd.CallerError] of class RATE_LIMITED where too many wait already.
+func (s *Store) InsertChallenge(ctx context.Context, challenge attestd.Challenge, source string) error {
+	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
+		if err := w.outstanding.room(w.limits, challenge.Tenant, source); err != nil {
+			return refusal{err}
+		}
+		_, err := w.insert.ExecContext(ctx, challenge.ID, challenge.Nonce, challenge.TrustDomain,
+			challenge.VerifierKeyID, challenge.Tenant, challenge.Purpose, string(challenge.Format),
+			source, challenge.IssuedAt.UnixNano(), challenge.ExpiresAt.UnixNano())
+		if err == nil {
+			w.outstanding.add(challenge.Tenant, source, 1)
+		}
+		return err
+	})
+}
+
+const (
+	useChallenge = `UPDATE challenges SET used_at = ?1
+		WHERE id = ?2 AND tenant = ?3 AND purpose = ?4 AND format = ?5
+		AND used_at IS NULL AND expires_at > ?1`
+	lookAtChallenge = `SELECT nonce, trust_domain, verifier_key_id, tenant, purpose, format, source,
+		issued_at, expires_at, used_at FROM challenges WHERE id = ?`
+)
+
+// Consume marks the challenge as used and returns it with Consumed, or says why not. The row count
+// of one UPDATE decides; whoever reads first and writes later lets two through.
+//
+// Errors: where the store cannot be written; the challenge is then neither used nor refused.
+func (s *Store) Consume(ctx context.Context, use Use) (attestd.Challenge, Outcome, error) {
+	var challenge attestd.Challenge
+	var outcome Outcome
+	err := s.writer.do(ctx, func(ctx context.Context, w *writer) error {
+		now := w.clock.Now().UnixNano()
+		result, err := w.use.ExecContext(ctx, now, use.ID, use.Tenant, use.Purpose, string(use.Format))
+		if err != nil {
+			return err
+		}
+		changed, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		row, err := w.read(ctx, use.ID)
+		if err != nil {
+			return err
+		}
+		if changed == 1 {
+			challenge, outcome = row.Challenge, Consumed
+			w.outstanding.add(row.Tenant, row.source, -1)
+			return nil
+		}
+		outcome = row.refusedFor(use)
+		return nil
+	})
+	// Nothing is handed out before its commit: on an error the closure may still be running.
+	if err != nil {
+		return attestd.Challenge{}, Unknown, err
+	}
+	return challenge, outcome, nil
+}
+
+// challengeRow is a challenge as stored; found is false for the row that is not there.
+type challengeRow struct {
+	attestd.Challenge
+	source string
+	used   bool
+	found  bool
+}
+
+func (r challengeRow) refusedFor(use Use) Outcome {
+	switch {
+	case !r.found:
+		return Unknown
+	case r.Tenant != use.Tenant, r.Purpose != use.Purpose, r.Format != use.Format:
+		return Foreign
+	case r.used:
+		return UsedBefore
+	default:
+		return Expired
+	}
+}
+
+func (w *writer) read(ctx context.Context, id string) (challengeRow, error) {
+	row := challengeRow{Challenge: attestd.Challenge{ID: id}, found: true}
+	var issued, expires int64
+	var used sql.NullInt64
+	err := w.look.QueryRowContext(ctx, id).Scan(&row.Nonce, &row.TrustDomain, &row.VerifierKeyID,
+		&row.Tenant, &row.Purpose, &row.Format, &row.source, &issued, &expires, &used)
+	if errors.Is(err, sql.ErrNoRows) {
+		return challengeRow{}, nil
+	}
+	row.IssuedAt, row.ExpiresAt = time.Unix(0, issued).UTC(), time.Unix(0, expires).UTC()
+	row.used = used.Valid
+	return row, err
+}
+
+// outstanding counts the challenges that wait for evidence. It belongs to the writer's goroutine.
+type outstanding struct {
+	total     int
+	perTenant map[string]int
+	perSource map[string]int
+}
+
+func (o *outstanding) add(tenant, source string, n int) {
+	o.total += n
+	for _, counter := range []struct {
+		counts map[string]int
+		key    string
+	}{{o.perTenant, tenant}, {o.perSource, source}} {
+		counter.counts[counter.key] += n
+		if counter.counts[counter.key] <= 0 {
+			delete(counter.counts, counter.key)
+		}
+	}
+}
+
+// room refuses where one challenge more would be over a limit. The narrowest is asked first, so that
+// the message names the cause that the caller can do something about.
+func (o *outstanding) room(limits Limits, tenant, source string) error {
+	for _, bound := range []struct {
+		name       string
+		count, max int
+	}{
+		{"source", o.perSource[source], limits.PerSource},
+		{"tenant", o.perTenant[tenant], limits.PerTenant},
+		{"verifier", o.total, limits.Outstanding},
+	} {
+		if bound.count >= bound.max {
+			return &attestd.CallerError{
+				Class: attestd.ClassRateLimited,
+				Hint:  "answer the challenges that are out, or wait until they expire",
+				Err: fmt.Errorf("%d challenges of this %s wait for evidence, want fewer than %d",
+					bound.count, bound.name, bound.max),
+			}
+		}
+	}
+	return nil
+}
+
+// recount reads the counts from the database: at the start, after each purge, and after a failed
+// commit.
+func (w *writer) recount(ctx context.Context) error {
+	rows, err := w.conn.QueryContext(ctx, `SELECT tenant, source, count(*) FROM challenges
+		WHERE used_at IS NULL AND expires_at > ? GROUP BY tenant, source`, w.clock.Now().UnixNano())
+	if err != nil {
+		return fmt.Errorf("count challenges: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	fresh := outstanding{perTenant: map[string]int{}, perSource: map[string]int{}}
+	for rows.Next() {
+		var tenant, source string
+		var count int
+		if err := rows.Scan(&tenant, &source, &count); err != nil {
+			return fmt.Errorf("count challenges: %w", err)
+		}
+		fresh.add(tenant, source, count)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("count challenges: %w", err)
+	}
+	w.outstanding = fresh
+	return nil
+}
+
+// keepExpired is how long the row of an expired challenge stays, to tell "used" and "expired" from
+// "unknown". purgeRows is the most rows that one purge removes of each table, so that no caller
+// waits long behind it.
+const (
+	keepExpired = time.Minute
+	purgeRows   = 5000
+)
+
+// Purge removes challenges that are long expired and appraisals that are over the limits.
+func (s *Store) Purge(ctx context.Context) error {
+	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
+		now := w.clock.Now()
+		for _, step := range []struct {
+			query     string
+			arguments []any
+		}{
+			{`DELETE FROM challenges WHERE id IN
+				(SELECT id FROM challenges WHERE expires_at < ? ORDER BY expires_at LIMIT ?)`,
+				[]any{now.Add(-keepExpired).UnixNano(), purgeRows}},
+			{`DELETE FROM appraisals WHERE number IN
+				(SELECT number FROM appraisals ORDER BY number LIMIT ?)
+				AND (created_at < ? OR number <= (SELECT max(number) FROM appraisals) - ?)`,
+				[]any{purgeRows, now.Add(-w.limits.KeepAppraisals).UnixNano(), w.limits.Appraisals}},
+		} {
+			if _, err := w.conn.ExecContext(ctx, step.query, step.arguments...); err != nil {
+				return err
+			}
+		}
+		return w.recount(ctx)
+	})
+}

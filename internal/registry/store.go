@@ -1,0 +1,253 @@
+package registry
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
+
+	"github.com/attestd/attestd"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Config says how a store is opened. Every field is required.
+type Config struct {
+	// Path of the database file; its folder must exist.
+	Path string
+	// Clock is the time by which challenges live and die.
+	Clock *Clock
+	// Limits bound what is kept.
+	Limits Limits
+}
+
+// Limits bound what callers can make a store keep.
+type Limits struct {
+	// Outstanding, PerTenant and PerSource are the most challenges that may wait for evidence: in
+	// all, of one tenant, for one source address. Without them a caller fills the disk, and with one
+	// bound alone it locks out everybody else.
+	Outstanding, PerTenant, PerSource int
+	// Appraisals is the most appraisals kept, and KeepAppraisals the longest; the oldest go first.
+	Appraisals     int
+	KeepAppraisals time.Duration
+}
+
+func (l Limits) check() error {
+	if l.Outstanding <= 0 || l.PerTenant <= 0 || l.PerSource <= 0 || l.Appraisals <= 0 ||
+		l.KeepAppraisals <= 0 {
+		return fmt.Errorf("store limits must all be above zero, got %+v", l)
+	}
+	return nil
+}
+
+// Store is safe for concurrent use.
+type Store struct {
+	clock   *Clock
+	limits  Limits
+	writing *sql.DB
+	reading *sql.DB
+	writer  *writer
+	janitor sync.WaitGroup
+	stop    context.CancelFunc
+}
+
+// purgeEvery is how often expired rows are removed.
+const purgeEvery = 5 * time.Second
+
+// Open opens the database, brings its schema up to date and starts the store's two goroutines, which
+// Close ends.
+//
+// Errors: where the file cannot be opened, is not durable (WAL and synchronous=FULL are read back),
+// is from a newer attestd, or holds rows from the future.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	if config.Path == "" || config.Clock == nil {
+		return nil, errors.New("a store needs a path and a clock")
+	}
+	if err := config.Limits.check(); err != nil {
+		return nil, err
+	}
+	// Created before SQLite does, so that the nonces in it are never readable by others.
+	file, err := os.OpenFile(config.Path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	store := &Store{clock: config.Clock, limits: config.Limits}
+	if err := store.open(ctx, config.Path); err != nil {
+		_ = store.closeDatabases()
+		return nil, err
+	}
+	return store, nil
+}
+
+func (s *Store) open(ctx context.Context, path string) error {
+	var err error
+	if s.writing, err = openDatabase(path, 1, "synchronous(FULL)", "journal_mode(WAL)",
+		"foreign_keys(1)", "journal_size_limit(4194304)"); err != nil {
+		return err
+	}
+	if err := migrate(ctx, s.writing); err != nil {
+		return err
+	}
+	if err := demandDurable(ctx, s.writing); err != nil {
+		return err
+	}
+	if s.reading, err = openDatabase(path, 2, "query_only(1)"); err != nil {
+		return err
+	}
+	if err := s.demandClock(ctx); err != nil {
+		return err
+	}
+	if s.writer, err = newWriter(ctx, s.writing, s.limits, s.clock); err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.janitor.Add(1)
+	go s.purgeRegularly(running)
+	return nil
+}
+
+// openDatabase opens path with the pragmas given. The page cache is kept small: rows are short and
+// the machine's own cache serves the rest.
+func openDatabase(path string, connections int, pragmas ...string) (*sql.DB, error) {
+	query := url.Values{}
+	for _, pragma := range append(pragmas, "busy_timeout(5000)", "cache_size(-512)") {
+		query.Add("_pragma", pragma)
+	}
+	source := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}
+	database, err := sql.Open("sqlite", source.String())
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	database.SetMaxOpenConns(connections)
+	database.SetMaxIdleConns(connections)
+	return database, nil
+}
+
+// migrate applies the embedded migrations. A database of a newer version is refused: its rows may
+// mean something that this version would not honour.
+func migrate(ctx context.Context, database *sql.DB) error {
+	folder, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, database, folder)
+	if err != nil {
+		return fmt.Errorf("store migrations: %w", err)
+	}
+	sources := provider.ListSources()
+	known := sources[len(sources)-1].Version
+	found, err := provider.GetDBVersion(ctx)
+	if err != nil {
+		return fmt.Errorf("store version: %w", err)
+	}
+	if found > known {
+		return fmt.Errorf("the store has schema version %d, this attestd knows up to %d", found, known)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("store migrations: %w", err)
+	}
+	return nil
+}
+
+// demandDurable reads back what was asked for. A store that forgets a used nonce on power loss
+// accepts it again.
+func demandDurable(ctx context.Context, database *sql.DB) error {
+	var journal string
+	var synchronous int
+	if err := database.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
+		return fmt.Errorf("store journal mode: %w", err)
+	}
+	if err := database.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous); err != nil {
+		return fmt.Errorf("store synchronous mode: %w", err)
+	}
+	const full = 2
+	if journal != "wal" || synchronous != full {
+		return fmt.Errorf("store is not durable: journal_mode %s, synchronous %s; want wal, %d",
+			strconv.Quote(journal), strconv.Itoa(synchronous), full)
+	}
+	return nil
+}
+
+func (s *Store) demandClock(ctx context.Context) error {
+	var newest int64
+	err := s.reading.QueryRowContext(ctx, `SELECT max(
+		coalesce((SELECT max(issued_at) FROM challenges), 0),
+		coalesce((SELECT created_at FROM appraisals ORDER BY number DESC LIMIT 1), 0))`).Scan(&newest)
+	if err != nil {
+		return fmt.Errorf("store clock: %w", err)
+	}
+	if err := s.clock.startFrom(time.Unix(0, newest).UTC()); err != nil {
+		return &attestd.CallerError{
+			Class: attestd.ClassConfig,
+			Hint: "set the machine's clock; if the rows are the wrong ones, move the store's file " +
+				"away: outstanding challenges and stored verdicts go with it",
+			Err: err,
+		}
+	}
+	return nil
+}
+
+// Now returns the time by the store's clock.
+func (s *Store) Now() time.Time { return s.clock.Now() }
+
+// ClockBehind returns by how much the wall clock went back since the store was opened.
+func (s *Store) ClockBehind() time.Duration { return s.clock.Behind() }
+
+// Pulse writes durably and returns nil where that worked: the store can consume challenges.
+func (s *Store) Pulse(ctx context.Context) error {
+	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
+		_, err := w.pulse.ExecContext(ctx, s.clock.Now().UnixNano())
+		return err
+	})
+}
+
+// Commits returns how many durable commits were made since the store was opened.
+func (s *Store) Commits() uint64 { return s.writer.commits.Load() }
+
+// Close waits for the writes that were accepted and closes the database. Later calls fail.
+func (s *Store) Close() error {
+	s.stop()
+	s.janitor.Wait()
+	s.writer.close()
+	return s.closeDatabases()
+}
+
+func (s *Store) closeDatabases() error {
+	var errs []error
+	for _, database := range []*sql.DB{s.reading, s.writing} {
+		if database != nil {
+			errs = append(errs, database.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) purgeRegularly(ctx context.Context) {
+	defer s.janitor.Done()
+	ticker := time.NewTicker(purgeEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			// A purge that fails is tried again; the limits hold meanwhile.
+			_ = s.Purge(ctx)
+		}
+	}
+}
