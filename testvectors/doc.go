@@ -1,0 +1,36 @@
+// Package testvectors loads published evidence, made by real hardware, from where it was published.
+//
+// What comes in are the records below manifest/, one small file per vector, embedded in this
+// package, and the modules and folders they name. What is true of a [Vector] that [Load] returns: its
+// bytes have the SHA-256 that its record pins, whatever the source sent. What is not shown: that the
+// verdict of the record is right (the tests of this package show that, through every entry the
+// product has).
+//
+// # A record
+//
+// A record is a text file of lines "key: value", each key at most once, no other lines. A file
+// NAME.vector below manifest/FORMAT/ describes evidence, a file NAME.endorsement a certificate or a
+// CRL; both are known as FORMAT/NAME. An unknown key, a double key, a key that has no meaning for the
+// kind of record, or a rejection without the check that must fail refuses the whole manifest.
+//
+//	format        the format's name; the folder must carry it (.vector only)
+//	source        module MODULE@VERSION H1 PATH   a file of a Go module, h1 is its go.sum hash
+//	              extra PATH                      a file of the folder of extra vectors
+//	encoding      steps from the file to the bytes, joined by " | ":
+//	                raw | hex | base64 | pem TYPE | txtar NAME | json FIELD.FIELD |
+//	                literal N (the N-th quoted text of at least 1,000 base64 characters in a Go
+//	                source file, counted from 1; adjacent quoted texts joined by + are one) |
+//	                tsm-cbor (outblob, then auxblob) | slice OFFSET LENGTH
+//	sha256        of the bytes that the last step leaves, in hex
+//	at            RFC 3339, the time at which the verdict holds
+//	nonce         the freshness field, in hex; left out where the evidence has none
+//	key           the public key field in hex, where the evidence has one that is a DER
+//	              SubjectPublicKeyInfo
+//	endorsements  names of .endorsement records, joined by spaces
+//	expect        accept, reject or undecided: the verdict under the policy "recorded" at that time
+//	check         the check that fails; required unless expect is accept, refused if it is
+//	claims        golden facts, name=value joined by "; ", compared as text with the verified ones
+//	neg           numbers of the catalogue of negative cases that the record covers
+//	licence       SPDX identifier of the source's licence
+//	comment       one line for people
+package testvectors

@@ -1,0 +1,179 @@
+package verifiertest
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers"
+)
+
+const (
+	// flipsVariable, set to "all", takes every one-bit change whatever the size (make soak).
+	flipsVariable = "ATTESTD_FLIPS"
+	// allFlipsUpTo is the size up to which every change is made in every run.
+	allFlipsUpTo = 8 << 10
+	// slices of larger evidence: one of eight per day, so that a week and a day see all.
+	rotation = 8
+	// maxAllocation is how many bytes one answer may take from the heap, on average of a sweep.
+	maxAllocation = 1 << 20
+	// maxFaults is how many faults of a sweep are printed.
+	maxFaults = 10
+)
+
+// sweep asks about count variants of the input on all cores and returns how many of them were not
+// answered as they must be. vary changes a private copy of the input for variant n and returns how to
+// change it back; nil leaves the variant out.
+func sweep(
+	t *testing.T, c Case, what string, count int, undecidedToo bool,
+	vary func(input *attestd.Input, n int) (undo func()), expect func(n int) bool,
+) {
+	t.Helper()
+	v := c.New()
+	good(t, v, c.Input) // a warm chain: what is measured is the refusal
+	specs := v.Checks()
+	started, signatures, allocated := time.Now(), v.SignaturesVerified(), totalAllocated()
+	var next, asked, faults atomic.Int64
+	var group sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			input := clone(c.Input)
+			for n := int(next.Add(1)) - 1; n < count; n = int(next.Add(1)) - 1 {
+				undo := vary(&input, n)
+				if undo == nil {
+					continue
+				}
+				asked.Add(1)
+				err := oneVariant(v, specs, input, undecidedToo, expect(n))
+				undo()
+				if err != nil && faults.Add(1) <= maxFaults {
+					t.Errorf("%s %d: %v", what, n, err)
+				}
+			}
+			if !sameBytes(input, c.Input) {
+				t.Error("the verifier wrote to its input")
+			}
+		})
+	}
+	group.Wait()
+	if n := faults.Load(); n > maxFaults {
+		t.Errorf("%s: %d faults in all", what, n)
+	}
+	cost := v.SignaturesVerified() - signatures
+	if limit := uint64(asked.Load()) * maxSignatures; cost > limit { //nolint:gosec // counts from 0
+		t.Errorf("%s: %d signature verifications, want at most %d", what, cost, limit)
+	}
+	if each := (totalAllocated() - allocated) / max(1, uint64(asked.Load())); each > maxAllocation { //nolint:gosec // counts from 0
+		t.Errorf("%s: %d bytes allocated per answer, want at most %d", what, each, maxAllocation)
+	}
+	elapsed := time.Since(started)
+	t.Logf("%s: %d asked, %d faults, %.1f s, %.0f/s, %d signatures", what, asked.Load(),
+		faults.Load(), elapsed.Seconds(), float64(asked.Load())/elapsed.Seconds(), cost)
+}
+
+// oneVariant wants a refusal, or, for bytes listed as unauthenticated, an acceptance.
+func oneVariant(
+	v verifiers.Verifier, specs []attestd.CheckSpec, input attestd.Input, undecidedToo, refuse bool,
+) error {
+	if refuse {
+		return refused(v, specs, input, undecidedToo, false)
+	}
+	_, refusal, fault := ask(v, specs, input)
+	if fault != nil {
+		return fault
+	}
+	if refusal != nil {
+		return fmt.Errorf("listed as unauthenticated, but refused: %w", refusal)
+	}
+	return nil
+}
+
+func refusesFlips(t *testing.T, c Case) {
+	size := len(c.Input.Evidence)
+	all := size <= allFlipsUpTo || os.Getenv(flipsVariable) == "all"
+	today := int(time.Now().Unix() / int64((24 * time.Hour).Seconds()) % rotation)
+	if !all {
+		t.Logf("evidence of %d bytes: slice %d of %d today", size, today+1, rotation)
+	}
+	flip := func(input *attestd.Input, n int) func() {
+		if !all && n/8*rotation/size != today {
+			return nil
+		}
+		input.Evidence[n/8] ^= 1 << (n % 8)
+		return func() { input.Evidence[n/8] ^= 1 << (n % 8) }
+	}
+	sweep(t, c, "one-bit change", size*8, false, flip, func(n int) bool {
+		return !c.unauthenticated(n / 8)
+	})
+}
+
+func refusesTruncations(t *testing.T, c Case) {
+	cut := func(input *attestd.Input, n int) func() {
+		whole := input.Evidence
+		input.Evidence = whole[:n:n]
+		return func() { input.Evidence = whole }
+	}
+	sweep(t, c, "truncation to length", len(c.Input.Evidence), true, cut, c.refuseAll)
+}
+
+func refusesTrailingBytes(t *testing.T, c Case) {
+	const longest = 64
+	extend := func(input *attestd.Input, n int) func() {
+		whole, filler := input.Evidence, byte(0)
+		if n >= longest {
+			filler = 0xff
+		}
+		longer := append(make([]byte, 0, len(whole)+longest), whole...)
+		for range n%longest + 1 {
+			longer = append(longer, filler)
+		}
+		input.Evidence = longer
+		return func() { input.Evidence = whole }
+	}
+	sweep(t, c, "trailing bytes", 2*longest, false, extend, c.refuseAll)
+}
+
+// refusesEndorsementFlips also drops each endorsement. A changed certificate may make the evidence
+// undecidable (the right one is missing) but never accepted.
+func refusesEndorsementFlips(t *testing.T, c Case) {
+	if c.UnusedEndorsements {
+		return
+	}
+	for index, certificate := range c.Input.Endorsements.Certificates {
+		flip := func(input *attestd.Input, n int) func() {
+			all := input.Endorsements.Certificates
+			if n == len(certificate)*8 {
+				input.Endorsements.Certificates = slices.Delete(slices.Clone(all), index, index+1)
+				return func() { input.Endorsements.Certificates = all }
+			}
+			der := all[index]
+			der[n/8] ^= 1 << (n % 8)
+			return func() { der[n/8] ^= 1 << (n % 8) }
+		}
+		what := fmt.Sprintf("endorsement %d, one-bit change", index)
+		sweep(t, c, what, len(certificate)*8+1, true, flip, c.refuseAll)
+	}
+}
+
+func (c Case) refuseAll(int) bool { return true }
+
+func (c Case) unauthenticated(offset int) bool {
+	for _, area := range c.Unauthenticated {
+		if offset >= area.From && offset < area.To {
+			return true
+		}
+	}
+	return false
+}
+
+func totalAllocated() uint64 {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.TotalAlloc
+}
