@@ -260,3 +260,9 @@ func (s *sources) read(row record) (data []byte, why string, err error) {
 	}
 	return bytes.Clone(data), "", nil
 }
+
+// CheckManifest reads every record below manifest/ of files and refuses what breaks a rule.
+func CheckManifest(files fs.FS) error {
+	_, err := readManifest(files)
+	return err
+}

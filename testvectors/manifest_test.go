@@ -1,0 +1,86 @@
+package testvectors_test
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/attestd/attestd/testvectors"
+)
+
+const goodRecord = `format: nitro
+source: extra nitro/rust-sgx__request_proper.bin
+encoding: raw
+sha256: 370e28931efba395d8e9809c01e8edd74b4ec97c3a9155adbb5cedc3106d20f2
+at: 2021-09-09T10:19:20.215Z
+expect: reject
+check: nitro/debug
+licence: MPL-2.0
+`
+
+// TestManifestRules shows that a record cannot be written by halves.
+func TestManifestRules(t *testing.T) {
+	change := func(old, replacement string) string {
+		if !strings.Contains(goodRecord, old) {
+			t.Fatalf("record has no %q", old)
+		}
+		return strings.Replace(goodRecord, old, replacement, 1)
+	}
+	for _, row := range []struct {
+		name, file, text, want string
+	}{
+		{"a good record is read", "nitro/a.vector", goodRecord, ""},
+		{"an unknown key is refused", "nitro/a.vector", goodRecord + "exepct: accept\n", `unknown key "exepct"`},
+		{"a double key is refused", "nitro/a.vector", goodRecord + "expect: accept\n", `second "expect"`},
+		{"a rejection without its check is refused", "nitro/a.vector", change("check: nitro/debug\n", ""), "check must be given"},
+		{"an acceptance with a check is refused", "nitro/a.vector", change("expect: reject", "expect: accept"), "check must be given"},
+		{"an unknown verdict is refused", "nitro/a.vector", change("expect: reject", "expect: maybe"), `expect is "maybe"`},
+		{"a missing digest is refused", "nitro/a.vector", change("sha256: 370e", "comment: 370e"), `no "sha256"`},
+		{"a short digest is refused", "nitro/a.vector", change("0f2\n", "0\n"), "sha256 is not"},
+		{"a missing licence is refused", "nitro/a.vector", change("licence: MPL-2.0\n", ""), `no "licence"`},
+		{"an unknown step is refused", "nitro/a.vector", change("encoding: raw", "encoding: rot13"), `unknown step "rot13"`},
+		{"an unknown source is refused", "nitro/a.vector", change("source: extra", "source: web"), "source is"},
+		{"a module without its hash is refused", "nitro/a.vector", change("source: extra nitro/", "source: module a@v1.0.0 "), "source is"},
+		{"a path that climbs out is refused", "nitro/a.vector", change("extra nitro/", "extra ../nitro/"), "clean relative path"},
+		{"a format in another folder is refused", "sev-snp/a.vector", goodRecord, "in folder"},
+		{"an unknown format is refused", "nitro/a.vector", change("format: nitro", "format: sgx"), "unknown format"},
+		{"a time without a zone is refused", "nitro/a.vector", change("215Z", "215"), "parsing time"},
+		{"an unknown endorsement is refused", "nitro/a.vector", goodRecord + "endorsements: nitro/none\n", "no endorsement record"},
+		{"an endorsement with a verdict is refused", "nitro/a.endorsement", goodRecord, `unknown key "format"`},
+		{"a line without a value is refused", "nitro/a.vector", goodRecord + "comment: \n", `is not "key: value"`},
+		{"a file without its last newline is refused", "nitro/a.vector", strings.TrimSuffix(goodRecord, "\n"), "newline"},
+		{"a file of another kind is refused", "nitro/a.txt", goodRecord, "neither"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			err := testvectors.CheckManifest(fstest.MapFS{
+				"manifest/" + row.file: &fstest.MapFile{Data: []byte(row.text)},
+			})
+			switch {
+			case row.want == "" && err != nil:
+				t.Errorf("got %v", err)
+			case row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)):
+				t.Errorf("got %v, want an error with %q", err, row.want)
+			}
+		})
+	}
+}
+
+// TestAbsentVectorsAreCounted shows that a run without the folder says how much it did not see, and
+// that a run which was promised all vectors fails with fewer.
+func TestAbsentVectorsAreCounted(t *testing.T) {
+	without, err := testvectors.Load(testvectors.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(without.Missing) == 0 || !strings.Contains(without.Report(), "not available") {
+		t.Errorf("without the folder: %s", without.Report())
+	}
+	for _, missing := range without.Missing {
+		if missing.Why == "" {
+			t.Errorf("%s is missing without a reason", missing.Name)
+		}
+	}
+	if _, err := testvectors.Load(testvectors.Options{ExtraDir: t.TempDir(), RequireAll: true}); err == nil {
+		t.Error("an empty folder satisfied a run that requires every vector")
+	}
+}
