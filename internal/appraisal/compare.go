@@ -1,0 +1,167 @@
+package appraisal
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/measurements"
+)
+
+// finding is the outcome of one comparison.
+type finding struct {
+	result    attestd.Result
+	got, want string
+	outcome   outcome // where result is fail
+	remedy    string  // where it is another than the check's hint
+}
+
+// maxShown bounds what a check shows of what was got and wanted, in characters.
+const maxShown = 88
+
+// compare holds a fact against the rule. What the claims lack, what is not visible and what is of
+// another kind than the rule compares fails: only `any` accepts it.
+func (r *rule) compare(value attestd.Value, known bool, product string) finding {
+	found := finding{result: attestd.ResultFail, got: "not in the claims", want: r.want,
+		outcome: r.otherwise}
+	if known {
+		found.got = show(value)
+	}
+	passed := false
+	switch {
+	case r.any:
+		found.result = attestd.ResultNotApplicable
+		return found
+	case !known:
+	case r.spec.Rule == attestd.RuleFloor:
+		passed, found.want = r.meetsFloor(value, product)
+	default:
+		passed = r.meets(value)
+	}
+	if passed {
+		found.result = attestd.ResultPass
+	}
+	return found
+}
+
+func (r *rule) meets(value attestd.Value) bool {
+	switch r.spec.Rule {
+	case attestd.RuleFlag:
+		flag, ok := value.Bool()
+		return ok && flag == r.flag
+	case attestd.RuleAtLeast:
+		number, ok := value.Uint()
+		return ok && number >= r.least
+	case attestd.RuleOneOf:
+		if number, ok := value.Uint(); ok {
+			return slices.Contains(r.numbers, number)
+		}
+		text, ok := value.Text()
+		return ok && slices.Contains(r.texts, text)
+	case attestd.RuleDigest:
+		digest, ok := value.Bytes()
+		return ok && slices.ContainsFunc(r.digests, func(want []byte) bool {
+			return bytes.Equal(want, digest)
+		})
+	default:
+		return false
+	}
+}
+
+// meetsFloor compares components one by one: as one number, a high component would hide a low one
+// beside it, and firmware with a known hole would pass for new. A component without a floor, and a
+// floor without a component, are not let through: nobody thought of them.
+func (r *rule) meetsFloor(value attestd.Value, product string) (met bool, want string) {
+	components, ok := value.Components()
+	floor := r.floors[product]
+	switch {
+	case len(floor) == 0:
+		return false, "a floor for this product, which the policy does not give"
+	case !ok:
+		return false, r.want
+	}
+	below := ""
+	for _, component := range components {
+		least, given := named(floor, component.Name)
+		switch {
+		case !given:
+			below += " " + component.Name + " (no floor given)"
+		case component.Value < least:
+			below += " " + component.Name + ">=" + strconv.FormatUint(least, 10)
+		}
+	}
+	for _, least := range floor {
+		if _, given := named(components, least.Name); !given {
+			below += " " + least.Name + " (missing)"
+		}
+	}
+	if below != "" {
+		return false, shorten(product + below)
+	}
+	return true, r.want
+}
+
+func named(components []attestd.Component, name string) (uint64, bool) {
+	for _, component := range components {
+		if component.Name == name {
+			return component.Value, true
+		}
+	}
+	return 0, false
+}
+
+// compareReference says whether the registers are known, and what comes close.
+func (r *rule) compareReference(match measurements.Match) finding {
+	found := finding{result: attestd.ResultFail, want: r.want, outcome: r.otherwise}
+	label := shorten(match.Label + " / " + match.Value)
+	switch {
+	case r.any:
+		found.result, found.got = attestd.ResultNotApplicable, "not compared"
+	case match.Found:
+		found.result, found.got = attestd.ResultPass, label
+		if match.State == measurements.StateRetiring {
+			found.got += " (retiring)"
+		}
+	case match.Loaded == 0:
+		found.got = "no active reference value is loaded for this format"
+		found.outcome = r.noneLoaded
+		found.remedy = "give reference values, as `attestd measure` writes them, with --reference"
+		if match.Label != "" {
+			found.got = "proposed only: " + label
+		}
+	case match.Label == "":
+		found.got = fmt.Sprintf("none of %d reference values comes close", match.Loaded)
+	case match.Differs == 0:
+		found.got = "proposed only: " + label
+	default:
+		found.got = fmt.Sprintf("closest is %s (differs in %d of %d)",
+			label, match.Differs, match.Registers)
+	}
+	return found
+}
+
+// show writes a value within maxShown characters.
+func show(value attestd.Value) string {
+	if value.Kind() == attestd.KindBytes {
+		raw, _ := value.Bytes()
+		return shortHex(raw)
+	}
+	return shorten(value.String())
+}
+
+// shortHex writes long byte strings as people compare them: beginning, end and length.
+func shortHex(raw []byte) string {
+	if len(raw) <= 16 {
+		return hex.EncodeToString(raw)
+	}
+	return fmt.Sprintf("%x..%x (%d bytes)", raw[:4], raw[len(raw)-1:], len(raw))
+}
+
+// shorten keeps text printable and within maxShown characters.
+func shorten(text string) string {
+	return attestd.Excerpt(strings.TrimSpace(text), maxShown-3)
+}

@@ -1,0 +1,176 @@
+package appraisal
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/yamldoc"
+)
+
+// outcome is what a failed check leads to. The zero outcome rejects.
+type outcome struct {
+	effect attestd.Effect
+	points int // of EffectScored
+}
+
+// rule is what a policy says about one check.
+type rule struct {
+	spec attestd.CheckSpec
+	// any says that the policy accepts every value, in so many words.
+	any bool
+	// want as people read it.
+	want string
+	// otherwise is what a difference leads to; noneLoaded, of RuleReference alone, what it leads to
+	// that there is no reference value to compare with.
+	otherwise, noneLoaded outcome
+
+	// Of these, the one that spec.Rule names is set.
+	flag    bool
+	least   uint64
+	numbers []uint64
+	texts   []string
+	digests [][]byte
+	floors  map[string][]attestd.Component
+}
+
+// readRule reads `any` or {want: ..., otherwise: ...}.
+func readRule(node *yamldoc.Node, spec attestd.CheckSpec, kind attestd.Kind) rule {
+	read := rule{spec: spec}
+	if node.IsText("any") {
+		read.any, read.want = true, "any"
+		return read
+	}
+	if !node.IsMap() {
+		node.Problem("want {want: ..., otherwise: ...}, or any")
+		return read
+	}
+	required := []string{"want", "otherwise"}
+	if spec.Rule == attestd.RuleReference {
+		required = append(required, "none-loaded")
+	}
+	fields, ok := node.Fields(required, nil)
+	if want := fields.Get("want"); want != nil {
+		read.readWant(want, kind)
+	}
+	if otherwise := fields.Get("otherwise"); otherwise != nil {
+		read.otherwise = readOutcome(otherwise)
+	}
+	if none := fields.Get("none-loaded"); none != nil && ok {
+		read.noneLoaded = readOutcome(none)
+	}
+	return read
+}
+
+func readOutcome(node *yamldoc.Node) outcome {
+	switch {
+	case node.IsText("reject"):
+		return outcome{effect: attestd.EffectRejects}
+	case node.IsText("undecided"):
+		return outcome{effect: attestd.EffectUndecided}
+	case node.IsUint():
+		points, _ := node.Uint()
+		if points < 1 || points > 100 {
+			node.Problem("got %d points, want 1 to 100", points)
+			return outcome{}
+		}
+		return outcome{effect: attestd.EffectScored, points: int(points)} //nolint:gosec // 1 to 100
+	default:
+		node.Problem("want reject, undecided, or 1 to 100 points")
+		return outcome{}
+	}
+}
+
+// readWant reads what the check's rule takes; everything else is the wrong kind.
+func (r *rule) readWant(node *yamldoc.Node, kind attestd.Kind) {
+	switch r.spec.Rule {
+	case attestd.RuleFlag:
+		r.flag, _ = node.Flag()
+		r.want = strconv.FormatBool(r.flag)
+	case attestd.RuleAtLeast:
+		r.least, _ = node.Uint()
+		r.want = "at least " + strconv.FormatUint(r.least, 10)
+	case attestd.RuleOneOf:
+		r.readOneOf(node, kind)
+	case attestd.RuleDigest:
+		r.readDigests(node)
+	case attestd.RuleFloor:
+		r.readFloors(node)
+	case attestd.RuleReference:
+		r.want = "a known measurement"
+		if !node.IsText("active-reference") {
+			node.Problem("want active-reference")
+		}
+	default:
+		node.Problem("this check takes no value: its rule is unknown to this build")
+	}
+}
+
+func (r *rule) readOneOf(node *yamldoc.Node, kind attestd.Kind) {
+	items, _ := node.Items()
+	shown := make([]string, 0, len(items))
+	for _, item := range items {
+		var text string
+		var ok bool
+		if kind == attestd.KindUint {
+			var number uint64
+			number, ok = item.Uint()
+			text = strconv.FormatUint(number, 10)
+			r.numbers = append(r.numbers, number)
+		} else {
+			text, ok = item.Text()
+			r.texts = append(r.texts, text)
+			text = attestd.Excerpt(text, 24)
+		}
+		if ok && slices.Contains(shown, text) {
+			item.Problem("stands twice")
+		}
+		shown = append(shown, text)
+	}
+	r.want = shorten(strings.Join(shown, ", "))
+}
+
+func (r *rule) readDigests(node *yamldoc.Node) {
+	items, _ := node.Items()
+	for _, item := range items {
+		text, ok := item.Text()
+		if !ok {
+			continue
+		}
+		digest, err := hex.DecodeString(text)
+		switch {
+		case err != nil:
+			item.Problem("is not hex: %q", attestd.Excerpt(text, 20))
+		case !slices.ContainsFunc(digest, func(b byte) bool { return b != 0 }):
+			// Zero is what an absent or masked field holds: expecting it is expecting nothing.
+			item.Problem("is all zero, which would match what was never measured")
+		default:
+			r.digests = append(r.digests, digest)
+		}
+	}
+	switch len(r.digests) {
+	case 0:
+	case 1:
+		r.want = shortHex(r.digests[0])
+	default:
+		r.want = fmt.Sprintf("one of %d values", len(r.digests))
+	}
+}
+
+func (r *rule) readFloors(node *yamldoc.Node) {
+	r.want = "every component at the floor or above"
+	r.floors = make(map[string][]attestd.Component)
+	products, _ := node.Entries()
+	for _, product := range products {
+		components, _ := product.Value.Entries()
+		floor := make([]attestd.Component, 0, len(components))
+		for _, component := range components {
+			value, _ := component.Value.Uint()
+			floor = append(floor, attestd.Component{Name: component.Key, Value: value})
+		}
+		r.floors[product.Key] = floor
+	}
+}

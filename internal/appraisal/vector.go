@@ -1,0 +1,101 @@
+package appraisal
+
+import "github.com/attestd/attestd"
+
+// Values of the trustworthiness vector (draft-ietf-rats-ar4si, section 2.3) that are used here.
+const (
+	sayNothing      = 0
+	unexpected      = 1  // elements that the verifier does not know
+	affirmed        = 2  // genuine, approved, recognised, encrypted
+	approvedBoot    = 3  // of executables: what was booted, not what runs since
+	warned          = 32 // genuine, with known weaknesses
+	unrecognised    = 33 // of executables
+	contraindicated = 96
+	cryptoFailed    = 99
+)
+
+// failedVector says of evidence that was rejected before it became claims that its cryptography
+// failed, in every claim: nothing in it can be affirmed. Evidence that is well formed and of a
+// version or product not known here is another thing.
+func failedVector(class attestd.Class) attestd.TrustVector {
+	var say int8 = cryptoFailed
+	if class == attestd.ClassUnsupported {
+		say = unexpected
+	}
+	return attestd.TrustVector{
+		InstanceIdentity: say, Configuration: say, Executables: say, FileSystem: say,
+		Hardware: say, RuntimeOpaque: say, StorageOpaque: say, SourcedData: say,
+	}
+}
+
+// profile is what verified evidence of a format affirms by itself.
+type profile struct {
+	// hardware: the chain ends at the maker of the hardware.
+	hardware int8
+	// runtimeOpaque: memory is encrypted, and the evidence shows it.
+	runtimeOpaque int8
+	// known: what a known measurement says about executables.
+	known int8
+}
+
+// profiles, by format. AWS says of Nitro Enclaves that they are isolated; that their memory is
+// encrypted is in no field of the document, so nothing is said. NitroTPM and TPM evidence is about
+// boot, and a hypervisor's TPM is no hardware.
+var profiles = map[attestd.Format]profile{
+	attestd.FormatNitro:    {hardware: affirmed, known: affirmed},
+	attestd.FormatNitroTPM: {known: approvedBoot},
+	attestd.FormatSEVSNP:   {hardware: affirmed, runtimeOpaque: affirmed, known: approvedBoot},
+	attestd.FormatTDX:      {hardware: affirmed, runtimeOpaque: affirmed, known: approvedBoot},
+}
+
+// vector gathers what the checks say. Claims of the vector only get worse.
+type vector struct {
+	profile profile
+	trust   attestd.TrustVector
+}
+
+func vectorOf(claims *attestd.Claims) vector {
+	of := profiles[claims.Format()]
+	if claims.InsecureRoots() {
+		of.hardware, of.runtimeOpaque = sayNothing, sayNothing
+	}
+	return vector{profile: of, trust: attestd.TrustVector{
+		Hardware: of.hardware, RuntimeOpaque: of.runtimeOpaque,
+	}}
+}
+
+// note takes one appraised check into account.
+func (v *vector) note(spec *attestd.CheckSpec, found finding) {
+	failed := found.result == attestd.ResultFail
+	bad := int8(warned)
+	if found.outcome.effect == attestd.EffectRejects {
+		bad = contraindicated
+	}
+	switch {
+	case found.result == attestd.ResultNotApplicable:
+	case spec.Group == attestd.GroupDebug && failed:
+		// A debug guest is contraindicated whatever a policy makes of it.
+		worsen(&v.trust.Configuration, contraindicated)
+		if v.profile.runtimeOpaque != sayNothing {
+			worsen(&v.trust.RuntimeOpaque, contraindicated)
+		}
+	case spec.Group == attestd.GroupDebug:
+		worsen(&v.trust.Configuration, affirmed)
+	case spec.Group == attestd.GroupPlatform && failed:
+		worsen(&v.trust.Configuration, bad)
+	case spec.Group == attestd.GroupTCB && failed:
+		worsen(&v.trust.Hardware, bad)
+	case spec.Rule == attestd.RuleReference && failed:
+		worsen(&v.trust.Executables, unrecognised)
+	case spec.Rule == attestd.RuleReference:
+		worsen(&v.trust.Executables, v.profile.known)
+	case spec.Group == attestd.GroupMeasurement && failed:
+		worsen(&v.trust.Executables, unrecognised)
+	case spec.ID == CheckOwnership && !failed:
+		worsen(&v.trust.InstanceIdentity, affirmed)
+	case spec.Group == attestd.GroupIdentity && failed && bad == contraindicated:
+		worsen(&v.trust.InstanceIdentity, contraindicated)
+	}
+}
+
+func worsen(claim *int8, say int8) { *claim = max(*claim, say) }

@@ -1,0 +1,238 @@
+// Package yamldoc reads the YAML documents that people write for attestd: policies and reference
+// values. It reads less than YAML: maps, lists, text, whole numbers, true and false.
+//
+// What comes in is a document of bounded size. What is true if [Problems.Err] returns nil after
+// everything was read: no key stood twice, none was unknown, nothing was empty, no value was of
+// another kind than was asked for, and anchors, aliases, tags, merge keys, nulls and a second
+// document, which let one text read in two ways, were not there. What is not shown is that the
+// values make sense; their owner says so, through the same Problems.
+package yamldoc
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+
+	"github.com/attestd/attestd"
+)
+
+// maxDepth bounds how deep a document nests, and so the stack of a recursive parser. The documents
+// that are read here nest six levels.
+const maxDepth = 16
+
+type kind uint8
+
+const (
+	kindMap kind = iota
+	kindList
+	kindText
+	kindUint
+	kindFlag
+)
+
+var kindNames = [...]string{"a map", "a list", "text", "a whole number", "true or false"}
+
+// Node is one value of a document. Its readers report to the Problems of the document what is not as
+// they want it, and return false or nothing.
+type Node struct {
+	problems *Problems
+	kind     kind
+	line     int
+	path     string
+	text     string
+	number   uint64
+	entries  []Entry
+	items    []*Node
+}
+
+// Entry is one key of a map with its value.
+type Entry struct {
+	Key   string
+	Value *Node
+}
+
+// Parse reads a document of at most limit bytes. Source names it in messages. The node is nil where
+// the document cannot be read at all, which the Problems then say.
+func Parse(source string, doc []byte, limit int) (*Node, *Problems) {
+	problems := &Problems{source: source}
+	switch {
+	case len(doc) > limit:
+		problems.add(0, "", "got %d bytes, want at most %d", len(doc), limit)
+	case !utf8.Valid(doc):
+		problems.add(0, "", "is not UTF-8")
+	case tooDeep(doc):
+		problems.add(0, "", "nests deeper than %d levels", maxDepth)
+	default:
+		return build(problems, doc), problems
+	}
+	return nil, problems
+}
+
+// build stands between us and the parser: a panic inside it is a document that cannot be read.
+func build(problems *Problems, doc []byte) (root *Node) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			problems.add(0, "", "cannot be read as YAML")
+			root = nil
+		}
+	}()
+	file, err := parser.ParseBytes(doc, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		var syntax *yaml.SyntaxError
+		if errors.As(err, &syntax) && syntax.Token != nil {
+			problems.add(syntax.Token.Position.Line, "", "%s", attestd.Excerpt(syntax.Message, 70))
+		} else {
+			problems.add(0, "", "cannot be read as YAML")
+		}
+		return nil
+	}
+	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
+		problems.add(0, "", "got %d documents, want one that is not empty", len(file.Docs))
+		return nil
+	}
+	return convert(problems, file.Docs[0].Body, "")
+}
+
+// tooDeep counts brackets and looks at how lines begin. It may refuse a document that is only odd;
+// it never lets one through that nests deeper than about twice the limit.
+func tooDeep(doc []byte) bool {
+	open, start := 0, 0
+	leading := true
+	for i, c := range doc {
+		switch c {
+		case '[', '{':
+			open++
+		case ']', '}':
+			open = max(0, open-1)
+		case '\n':
+			start, leading = i+1, true
+			continue
+		}
+		// Blocks nest by indentation, or by "- - -" and "? ? ?" within one line.
+		leading = leading && (c == ' ' || c == '-' || c == '?' || c == ':' || c == '\t')
+		if open > maxDepth || leading && i-start > 4*maxDepth {
+			return true
+		}
+	}
+	return false
+}
+
+func convert(problems *Problems, from ast.Node, path string) *Node {
+	node := &Node{problems: problems, path: path}
+	if at := from.GetToken(); at != nil && at.Position != nil {
+		node.line = at.Position.Line
+	}
+	switch from := from.(type) {
+	case *ast.MappingNode:
+		return node.fill(from.Values)
+	case *ast.MappingValueNode:
+		return node.fill([]*ast.MappingValueNode{from})
+	case *ast.SequenceNode:
+		node.kind = kindList
+		whole := true
+		for i, value := range from.Values {
+			item := convert(problems, value, path+"["+strconv.Itoa(i)+"]")
+			whole = whole && item != nil
+			node.items = append(node.items, item)
+		}
+		if !whole {
+			return nil
+		}
+		return node
+	case *ast.StringNode:
+		node.kind, node.text = kindText, from.Value
+		return node
+	case *ast.BoolNode:
+		node.kind, node.text = kindFlag, from.GetToken().Value
+		if node.text == "true" || node.text == "false" {
+			return node
+		}
+	case *ast.IntegerNode, *ast.FloatNode:
+		// "010" is 8 to one reader and 10 to another, and "1e3" is a digest's beginning to us.
+		text := from.GetToken().Value
+		number, err := strconv.ParseUint(text, 10, 64)
+		node.kind, node.text, node.number = kindUint, text, number
+		if err == nil && strconv.FormatUint(number, 10) == text {
+			return node
+		}
+		problems.add(node.line, path, "got %q, want a plain whole number, or text in quotes",
+			attestd.Excerpt(text, 40))
+		return nil
+	}
+	problems.add(node.line, path, "got %s, want a map, a list, text, a whole number, true or false",
+		describe(from))
+	return nil
+}
+
+// fill goes through all entries, so that everything that is wrong is reported at once.
+func (n *Node) fill(values []*ast.MappingValueNode) *Node {
+	n.kind = kindMap
+	whole := true
+	lines := make(map[string]int, len(values))
+	for _, value := range values {
+		name, isText := value.Key.(*ast.StringNode)
+		if !isText {
+			n.problems.add(n.line, n.path, "got a key that is not text")
+			whole = false
+			continue
+		}
+		line := name.GetToken().Position.Line
+		key := name.Value
+		if first, double := lines[key]; double {
+			n.problems.add(line, join(n.path, key), "stands twice, first in line %d", first)
+			whole = false
+			continue
+		}
+		lines[key] = line
+		child := convert(n.problems, value.Value, join(n.path, key))
+		if child == nil {
+			whole = false
+			continue
+		}
+		child.line = line
+		n.entries = append(n.entries, Entry{Key: key, Value: child})
+	}
+	if !whole {
+		return nil
+	}
+	return n
+}
+
+func describe(from ast.Node) string {
+	switch from := from.(type) {
+	case *ast.NullNode:
+		return "nothing"
+	case *ast.AliasNode, *ast.AnchorNode, *ast.MergeKeyNode:
+		return "an anchor or alias"
+	case *ast.TagNode:
+		return "a tag"
+	case *ast.LiteralNode:
+		return "a block of text"
+	case *ast.BoolNode:
+		return fmt.Sprintf("%q", attestd.Excerpt(from.GetToken().Value, 20))
+	default:
+		if at := from.GetToken(); at != nil && at.Type != token.UnknownType {
+			return fmt.Sprintf("%q", attestd.Excerpt(at.Value, 20))
+		}
+		return "something else"
+	}
+}
+
+// join writes paths as people type them; a key that holds a dot or a slash stays readable in quotes.
+func join(path, key string) string {
+	key = attestd.Excerpt(key, 40)
+	if strings.ContainsAny(key, ". \t\"") || key == "" {
+		key = strconv.Quote(key)
+	}
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}

@@ -1,0 +1,97 @@
+package measurements
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/attestd/attestd"
+)
+
+// shape says which registers a format's reference values have.
+type shape struct {
+	algorithm string
+	size      int // of a digest, in bytes
+	names     []string
+	// required must be in every value. A value that named only, say, the signer's register would
+	// let everything that this signer ever signed pass as one image.
+	required []string
+	// mayBeZero are registers for which zero is a statement: "nothing was measured here".
+	mayBeZero []string
+	// taken are those that FromClaims writes; those in required always, the others where not zero.
+	taken []string
+	// single is the register that the short form "measurement:" stands for; empty for none.
+	single string
+}
+
+// shapes is the one list of formats that reference values can be written for.
+var shapes = map[attestd.Format]shape{
+	// AWS Nitro Enclaves: PCR0 is the image, PCR1 kernel and boot ramfs, PCR2 the application
+	// ("Cryptographic attestation", AWS Nitro Enclaves user guide). PCR3 (role) and PCR4 (instance)
+	// can be named by hand; they are another subject than what runs.
+	attestd.FormatNitro: {
+		algorithm: "SHA384", size: 48, names: pcrNames(32),
+		required: []string{"PCR0", "PCR1", "PCR2"},
+		taken:    []string{"PCR0", "PCR1", "PCR2", "PCR8"},
+	},
+	// AWS NitroTPM: PCR4 is the boot loader or unified kernel image, PCR7 the Secure Boot state,
+	// PCR12 what was added to the kernel's command line; zero there says that nothing was.
+	attestd.FormatNitroTPM: {
+		algorithm: "SHA384", size: 48, names: pcrNames(24),
+		required:  []string{"PCR4", "PCR7"},
+		mayBeZero: []string{"PCR8", "PCR9", "PCR10", "PCR11", "PCR12", "PCR13", "PCR14", "PCR15"},
+		taken:     []string{"PCR4", "PCR7", "PCR12"},
+	},
+	// AMD SEV-SNP: the launch digest (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
+	attestd.FormatSEVSNP: {
+		algorithm: "SHA384", size: 48, names: []string{"MEASUREMENT"},
+		required: []string{"MEASUREMENT"}, taken: []string{"MEASUREMENT"}, single: "MEASUREMENT",
+	},
+}
+
+func pcrNames(count int) []string {
+	names := make([]string, count)
+	for i := range names {
+		names[i] = fmt.Sprintf("PCR%d", i)
+	}
+	return names
+}
+
+// formatNames lists the formats of shapes as people are shown them.
+func formatNames() []string {
+	var names []string
+	for _, format := range attestd.Formats() {
+		if _, ok := shapes[format]; ok {
+			names = append(names, string(format))
+		}
+	}
+	return names
+}
+
+// problem says what is wrong with a digest in a register, or nothing.
+func (s shape) problem(register string, digest []byte) string {
+	switch {
+	case len(digest) != s.size:
+		return fmt.Sprintf("got %d bytes, want %d (%s)", len(digest), s.size, s.algorithm)
+	case isZero(digest) && !slices.Contains(s.mayBeZero, register):
+		// A zero register is what debug enclaves and absent measurements look like.
+		return "is all zero, which says that nothing was measured"
+	default:
+		return ""
+	}
+}
+
+// missing lists the required registers that are not among registers.
+func (s shape) missing(registers []attestd.Register) string {
+	var missing []string
+	for _, name := range s.required {
+		if !slices.ContainsFunc(registers, func(r attestd.Register) bool { return r.Name == name }) {
+			missing = append(missing, name)
+		}
+	}
+	return strings.Join(missing, ", ")
+}
+
+func isZero(digest []byte) bool {
+	return !slices.ContainsFunc(digest, func(b byte) bool { return b != 0 })
+}
