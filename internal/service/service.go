@@ -1,0 +1,314 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/registry"
+)
+
+// Store is what the service keeps things in. [registry.Store] is the one there is.
+type Store interface {
+	challenge.Store
+	InsertAppraisal(ctx context.Context, row registry.AppraisalRow) error
+	Appraisal(ctx context.Context, id string) (document []byte, found bool, err error)
+	Pulse(ctx context.Context) error
+	ClockBehind() time.Duration
+}
+
+// Refuser writes the verdict on evidence whose challenge will not do. It does not look at the
+// evidence.
+type Refuser interface {
+	Refuse(job Job, check attestd.CheckID, got, want string) (attestd.Appraisal, error)
+}
+
+// Config says what a Service is made of. Fields without another word are required.
+type Config struct {
+	Store  Store
+	Issuer *challenge.Issuer
+	Judge  Judge
+	Refuse Refuser
+	// Policy judges evidence that answers a challenge, RecordedPolicy evidence that does not.
+	Policy, RecordedPolicy Document
+	// References are the reference values; none is allowed.
+	References []Document
+	// Tenants are the names of tenants there are. What callers make up is refused, so that nothing
+	// that is kept or counted per tenant grows with their fantasy.
+	Tenants []string
+	// Timeout bounds one judgement.
+	Timeout time.Duration
+	// Concurrency is the most judgements at a time, Waiting the most callers that wait for one.
+	Concurrency, Waiting int
+	// AllowRecorded allows VerifyRecorded.
+	AllowRecorded bool
+}
+
+// Service is safe for concurrent use.
+type Service struct {
+	config Config
+	slots  slots
+}
+
+// New returns a service.
+//
+// Errors: where a field that is required is missing.
+func New(config Config) (*Service, error) {
+	switch {
+	case config.Store == nil, config.Issuer == nil, config.Judge == nil, config.Refuse == nil:
+		return nil, errors.New("a service needs a store, an issuer, a judge and a refuser")
+	case len(config.Policy.Bytes) == 0, len(config.RecordedPolicy.Bytes) == 0:
+		return nil, errors.New("a service needs its policies")
+	case len(config.Tenants) == 0:
+		return nil, errors.New("a service needs a tenant")
+	case config.Timeout <= 0, config.Concurrency <= 0, config.Waiting < 0:
+		return nil, errors.New("a service needs a timeout and room for a judgement")
+	}
+	return &Service{config: config, slots: newSlots(config.Concurrency, config.Waiting)}, nil
+}
+
+// purposes are short names, so that they can be stored, signed and shown without a second thought.
+var purposePattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$`)
+
+// scope checks tenant and purpose, which come from the caller.
+func (s *Service) scope(tenant, purpose string) error {
+	if !slices.Contains(s.config.Tenants, tenant) {
+		return &attestd.CallerError{
+			Class: attestd.ClassForbidden,
+			Hint:  "name a tenant of this verifier's configuration, or none for \"default\"",
+			Err:   fmt.Errorf("tenant %q is not known here", attestd.Excerpt(tenant, 40)),
+		}
+	}
+	if !purposePattern.MatchString(purpose) {
+		return &attestd.CallerError{
+			Class: attestd.ClassMalformed,
+			Hint:  "use 1 to 64 of a-z, 0-9 and -, as in \"verify\"",
+			Err:   fmt.Errorf("purpose %q is not a name", attestd.Excerpt(purpose, 40)),
+		}
+	}
+	return nil
+}
+
+// Challenge issues a challenge.
+//
+// Errors: [*attestd.CallerError] or [*attestd.UndecidedError]; anything else is a bug.
+func (s *Service) Challenge(ctx context.Context, wish challenge.Wish) (challenge.Reply, error) {
+	if err := s.scope(wish.Tenant, wish.Purpose); err != nil {
+		return challenge.Reply{}, err
+	}
+	reply, err := s.config.Issuer.Issue(ctx, wish)
+	return reply, storeError(ctx, err)
+}
+
+// Submission is evidence that answers a challenge.
+type Submission struct {
+	ChallengeID     string
+	Tenant, Purpose string
+	// Format of the evidence: it must be the challenge's.
+	Format       attestd.Format
+	Evidence     []byte
+	Endorsements attestd.Endorsements
+	// Freshness says how the evidence holds the challenge: FreshnessBinding or FreshnessNonce.
+	Freshness attestd.Freshness
+	// KeySPKI is the DER SubjectPublicKeyInfo of the key that the evidence binds; empty for none.
+	KeySPKI []byte
+}
+
+// demand says what the evidence must hold to answer the challenge.
+func (s Submission) demand(answered attestd.Challenge) (DemandSpec, error) {
+	switch s.Freshness {
+	case attestd.FreshnessBinding:
+		return DemandSpec{Mode: DemandBinding, Binding: answered.Binding(s.KeySPKI)}, nil
+	case attestd.FreshnessNonce:
+		return DemandSpec{Mode: DemandNonce, Nonce: answered.Nonce, KeySPKI: s.KeySPKI}, nil
+	default:
+		return DemandSpec{}, fmt.Errorf("no demand shows freshness %q", s.Freshness)
+	}
+}
+
+// Verify consumes the challenge and judges the evidence, in that order: the challenge is used up
+// durably before the first byte of evidence is looked at, whatever comes of it. That is stricter
+// than one transaction around both: a replay costs no verification, and no failure, timeout or
+// cancelled request in between gives a nonce back. A verdict on evidence is stored and has an id; a
+// rejection by challenge/known is not stored, so that nobody fills the disk without a challenge.
+//
+// Errors: [*attestd.CallerError] or [*attestd.UndecidedError] where there is no verdict, the error
+// of ctx, or a bug.
+func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Appraisal, error) {
+	if err := s.scope(submission.Tenant, submission.Purpose); err != nil {
+		return attestd.Appraisal{}, err
+	}
+	// A place is taken before the challenge is used up, so that a busy verifier costs no nonce.
+	release, err := s.slots.take(ctx)
+	if err != nil {
+		return attestd.Appraisal{}, err
+	}
+	defer release()
+	answered, refusal, err := s.config.Issuer.Consume(ctx, registry.Use{
+		ID: submission.ChallengeID, Tenant: submission.Tenant, Purpose: submission.Purpose,
+		Format: submission.Format,
+	})
+	if err != nil {
+		return attestd.Appraisal{}, storeError(ctx, err)
+	}
+	job := Job{
+		Format: submission.Format, Evidence: submission.Evidence, Endorsements: submission.Endorsements,
+		At: s.config.Store.Now(), Policy: s.config.Policy, References: s.config.References,
+	}
+	if refusal != nil {
+		return s.config.Refuse.Refuse(job, refusal.Check, refusal.Got, refusal.Want)
+	}
+	job.ChallengeExpiresAt = answered.ExpiresAt
+	if job.Demand, err = submission.demand(answered); err != nil {
+		return attestd.Appraisal{}, err
+	}
+	given, err := s.judge(ctx, job)
+	if err != nil {
+		return attestd.Appraisal{}, err
+	}
+	return s.keep(ctx, answered, given)
+}
+
+// Recording is evidence from an archive.
+type Recording struct {
+	// Format of the evidence; empty to have it detected.
+	Format       attestd.Format
+	Evidence     []byte
+	Endorsements attestd.Endorsements
+	// At is the time to judge as of; zero for now.
+	At time.Time
+	// Nonce and KeySPKI must be in the evidence where they are given. Freshness is not shown by
+	// them.
+	Nonce, KeySPKI []byte
+}
+
+// VerifyRecorded judges evidence without freshness. Nothing is stored, no id is given and nothing is
+// signed: what it returns must not be mistaken for an attestation result.
+//
+// Errors: as for Verify; a [*attestd.CallerError] of class FORBIDDEN where it is not allowed.
+func (s *Service) VerifyRecorded(ctx context.Context, recording Recording) (attestd.Appraisal, error) {
+	if !s.config.AllowRecorded {
+		return attestd.Appraisal{}, &attestd.CallerError{
+			Class: attestd.ClassForbidden,
+			Hint:  "set verify.allow_recorded: true, or answer a challenge at /v1/verify",
+			Err:   errors.New("judging recorded evidence is off"),
+		}
+	}
+	release, err := s.slots.take(ctx)
+	if err != nil {
+		return attestd.Appraisal{}, err
+	}
+	defer release()
+	at := recording.At
+	if at.IsZero() {
+		at = s.config.Store.Now()
+	}
+	return s.judge(ctx, Job{
+		Format: recording.Format, Evidence: recording.Evidence, Endorsements: recording.Endorsements,
+		At: at, Demand: DemandSpec{Mode: DemandRecorded, Nonce: recording.Nonce, KeySPKI: recording.KeySPKI},
+		Policy: s.config.RecordedPolicy, References: s.config.References,
+	})
+}
+
+// judge asks the Judge within the time there is.
+func (s *Service) judge(ctx context.Context, job Job) (attestd.Appraisal, error) {
+	limited, cancel := context.WithTimeout(ctx, s.config.Timeout)
+	defer cancel()
+	given, err := s.config.Judge.Judge(limited, job)
+	switch {
+	case ctx.Err() != nil:
+		return attestd.Appraisal{}, ctx.Err() // nobody waits for it: nothing is stored
+	case err == nil:
+		return given, nil
+	case limited.Err() != nil:
+		return attestd.Appraisal{}, busy(fmt.Errorf("no verdict within %s", s.config.Timeout))
+	default:
+		return attestd.Appraisal{}, err
+	}
+}
+
+// keep gives the verdict its id and stores it. A verdict that cannot be stored is not given: nobody
+// could look it up, and later steps rely on what is stored.
+func (s *Service) keep(
+	ctx context.Context, answered attestd.Challenge, given attestd.Appraisal,
+) (attestd.Appraisal, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return attestd.Appraisal{}, fmt.Errorf("appraisal id: %w", err)
+	}
+	given.ID = id.String()
+	document, err := json.Marshal(given)
+	if err != nil {
+		return attestd.Appraisal{}, fmt.Errorf("appraisal: %w", err)
+	}
+	err = s.config.Store.InsertAppraisal(ctx, registry.AppraisalRow{
+		ID: given.ID, ChallengeID: answered.ID, Tenant: answered.Tenant, Document: document,
+	})
+	if err != nil {
+		return attestd.Appraisal{}, storeError(ctx, err)
+	}
+	return given, nil
+}
+
+// Appraisal returns the stored document of the appraisal with that id, and whether there is one. An
+// id that is not one of ours looks like one that is not there.
+func (s *Service) Appraisal(ctx context.Context, id string) (document []byte, found bool, err error) {
+	parsed, err := uuid.Parse(id)
+	if err != nil || parsed.String() != id {
+		return nil, false, nil //nolint:nilerr // not an id, so not there
+	}
+	document, found, err = s.config.Store.Appraisal(ctx, id)
+	return document, found, storeError(ctx, err)
+}
+
+// maxClockBehind is by how much the wall clock may have gone back before the service says that it is
+// not ready. Verdicts stay safe (the store's clock does not go back), but are made for a time that
+// may not be.
+const maxClockBehind = 5 * time.Second
+
+// Ready returns nil where the store takes writes, the clock is sound and the judge answers. Its
+// question to the judge is evidence that must be rejected.
+func (s *Service) Ready(ctx context.Context) error {
+	if err := s.config.Store.Pulse(ctx); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if behind := s.config.Store.ClockBehind(); behind > maxClockBehind {
+		return fmt.Errorf("the wall clock went back by %s", behind.Round(time.Second))
+	}
+	given, err := s.judge(ctx, Job{
+		Format: attestd.FormatNitro, Evidence: []byte("attestd self-test"), At: s.config.Store.Now(),
+		Demand: DemandSpec{Mode: DemandRecorded}, Policy: s.config.RecordedPolicy,
+	})
+	if err != nil {
+		return fmt.Errorf("judge: %w", err)
+	}
+	if given.Verdict != attestd.VerdictRejected {
+		return fmt.Errorf("judge: self-test evidence is %s, want rejected", given.Verdict)
+	}
+	return nil
+}
+
+// storeError says for callers that the store failed; it passes on what is an answer already.
+func storeError(ctx context.Context, err error) error {
+	var caller *attestd.CallerError
+	switch {
+	case err == nil, errors.As(err, &caller):
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return &attestd.UndecidedError{
+		Check: challenge.CheckKnown, Class: attestd.ClassStoreUnavailable,
+		Got: "the store did not answer", Want: "a store that can be read and written",
+		Spec: "SECURITY-DESIGN.md section 9", Hint: "try again; if it lasts, look at /readyz and the log",
+		Err: err,
+	}
+}
