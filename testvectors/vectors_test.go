@@ -1,0 +1,112 @@
+package testvectors_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/testvectors"
+)
+
+// TestVectorsThroughTheLibrary judges every vector that could be loaded.
+func TestVectorsThroughTheLibrary(t *testing.T) {
+	entry := newLibrary(t, judge.Config{})
+	counts := map[attestd.Verdict]int{}
+	for _, vector := range corpus(t).Vectors {
+		t.Run(vector.Name, func(t *testing.T) {
+			verdict := entry.ask(t, vector, vector.At)
+			counts[verdict.Verdict]++
+			compare(t, vector, verdict)
+		})
+	}
+	t.Logf("%d accepted, %d rejected, %d undecided", counts[attestd.VerdictAccepted],
+		counts[attestd.VerdictRejected], counts[attestd.VerdictUndecided])
+}
+
+// TestRecordedDocumentsFailNow judges every Nitro document at the present time: the leaf of a
+// document lives for three hours, so whoever takes the document's own time for the present accepts
+// it for ever.
+//
+// neg: 37
+func TestRecordedDocumentsFailNow(t *testing.T) {
+	entry := newLibrary(t, judge.Config{})
+	vectors := corpus(t).Format(attestd.FormatNitro)
+	for _, vector := range vectors {
+		t.Run(vector.Name, func(t *testing.T) {
+			verdict := entry.ask(t, vector, time.Now())
+			want := attestd.CheckID("nitro/chain-validity")
+			if slices.Contains(beforeValidity, vector.Check) {
+				want = vector.Check
+			}
+			if verdict.Verdict != attestd.VerdictRejected || decisive(verdict) != want {
+				t.Errorf("%v by %q, want rejected by %q", verdict.Verdict, decisive(verdict), want)
+			}
+		})
+	}
+	t.Logf("%d documents", len(vectors))
+}
+
+// beforeValidity are the checks that come before the one of validity.
+var beforeValidity = []attestd.CheckID{"nitro/certificates"}
+
+// TestSplices puts parts of one vector into another: the signature, the certificate beside it, or
+// the signed part. Only what belongs together is accepted.
+func TestSplices(t *testing.T) {
+	entry := newLibrary(t, judge.Config{})
+	good := slices.DeleteFunc(corpus(t).Vectors, func(v testvectors.Vector) bool {
+		return v.Expect != attestd.VerdictAccepted
+	})
+	tried := 0
+	for _, body := range good {
+		for _, donor := range good {
+			if body.Name == donor.Name || body.Format != donor.Format {
+				continue
+			}
+			for what, spliced := range splices(body, donor) {
+				tried++
+				for _, at := range []time.Time{body.At, donor.At} {
+					if verdict := entry.ask(t, spliced, at); verdict.Verdict == attestd.VerdictAccepted {
+						t.Errorf("%s with the %s of %s was accepted", body.Name, what, donor.Name)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d splices of %d vectors, none accepted", tried, len(good))
+}
+
+// splices returns body with parts of donor.
+func splices(body, donor testvectors.Vector) map[string]testvectors.Vector {
+	out := map[string]testvectors.Vector{}
+	put := func(what string, evidence []byte, endorsements attestd.Endorsements) {
+		changed := body
+		changed.Evidence, changed.Endorsements = evidence, endorsements
+		out[what] = changed
+	}
+	switch body.Format {
+	case attestd.FormatNitro:
+		// A COSE_Sign1 of ES384 ends in its 96-byte signature.
+		const signature = 96
+		cut := len(body.Evidence) - signature
+		put("signature", slices.Concat(body.Evidence[:cut],
+			donor.Evidence[len(donor.Evidence)-signature:]), body.Endorsements)
+	case attestd.FormatSEVSNP:
+		// Signed bytes 0 to 0x2A0, then the signature up to 0x4A0 (AMD 56860, section 7.3, table 23).
+		const signed, report = 0x2a0, 0x4a0
+		put("signature", slices.Concat(body.Evidence[:signed], donor.Evidence[signed:report],
+			body.Evidence[report:]), body.Endorsements)
+		if slices.EqualFunc(body.Endorsements.Certificates, donor.Endorsements.Certificates, slices.Equal) {
+			break
+		}
+		if len(body.Endorsements.Certificates) > 0 && len(donor.Endorsements.Certificates) > 0 {
+			put("certificate", body.Evidence, donor.Endorsements)
+		}
+		if len(body.Evidence) > report || len(donor.Evidence) > report {
+			put("certificate table", slices.Concat(body.Evidence[:report], donor.Evidence[report:]),
+				donor.Endorsements)
+		}
+	}
+	return out
+}
