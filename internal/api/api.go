@@ -1,0 +1,236 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/service"
+)
+
+// Config says what the API is made of. Every field is required.
+type Config struct {
+	Service *service.Service
+	// KeySet is the JWK set that challenges are verified with.
+	KeySet []byte
+	Logger *slog.Logger
+	Limits Limits
+	// Specs are the checks that a verdict can have: for metrics and the classes of answers.
+	Specs []attestd.CheckSpec
+}
+
+type server struct {
+	config  Config
+	bodies  bodies
+	metrics *metrics
+	ready   readiness
+	classes map[attestd.CheckID]attestd.Class
+	routes  []route
+}
+
+// route is one row of the table of routes.
+type route struct {
+	method, path string
+	// name is the route's label in metrics and logs.
+	name  string
+	serve func(s *server, w http.ResponseWriter, r *http.Request) error
+}
+
+// appraisalPrefix begins the one path with a part that varies.
+const appraisalPrefix = "/v1/appraisals/"
+
+// routes is every request there is. Paths are compared as they came: nothing is cleaned, decoded
+// twice or redirected, so that what a proxy in front compared is what is served.
+func routes() []route {
+	return []route{
+		{http.MethodPost, "/v1/challenges", "challenges", (*server).challenge},
+		{http.MethodPost, "/v1/verify", "verify", (*server).verify},
+		{http.MethodPost, "/v1/verify-recorded", "verify-recorded", (*server).verifyRecorded},
+		{http.MethodGet, appraisalPrefix, "appraisals", (*server).appraisal},
+		{http.MethodGet, "/v1/keys", "keys", (*server).keys},
+		{http.MethodGet, "/healthz", "healthz", (*server).health},
+		{http.MethodGet, "/readyz", "readyz", (*server).readyz},
+		{http.MethodGet, "/metrics", "metrics", (*server).serveMetrics},
+	}
+}
+
+// New returns the handler of the whole API.
+//
+// Errors: where a field is missing.
+func New(config Config) (http.Handler, error) {
+	switch {
+	case config.Service == nil, config.Logger == nil, len(config.KeySet) == 0, len(config.Specs) == 0:
+		return nil, errors.New("an API needs a service, a logger, a key set and the table of checks")
+	case config.Limits.JSONBody <= 0, config.Limits.RawBody <= 0, config.Limits.AllBodies <= 0:
+		return nil, fmt.Errorf("API limits must all be above zero, got %+v", config.Limits)
+	}
+	s := &server{config: config, routes: routes(), classes: map[attestd.CheckID]attestd.Class{}}
+	s.bodies.most = config.Limits.AllBodies
+	s.metrics = newMetrics(config.Specs, func() float64 { return float64(s.bodies.held.Load()) })
+	for _, spec := range config.Specs {
+		s.classes[spec.ID] = spec.Class
+	}
+	return s, nil
+}
+
+// ServeHTTP finds the route and turns what it returns into an answer. A panic underneath ends this
+// request and nothing else.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	recorder := &statusRecorder{ResponseWriter: w}
+	found, err := s.find(r)
+	name := otherLabel
+	if found != nil {
+		name = found.name
+		err = s.run(found, recorder, r)
+	}
+	if err != nil {
+		s.fail(recorder, r, name, err)
+	}
+	took := time.Since(began)
+	s.metrics.request(name, recorder.status, took)
+	s.config.Logger.DebugContext(r.Context(), "request", "route", name, "status", recorder.status,
+		"source", source(r), "took", took)
+}
+
+func (s *server) run(found *route, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			// The value can hold what the caller sent; the stack says where.
+			err = fmt.Errorf("panic: %s at %s",
+				attestd.Excerpt(fmt.Sprint(recovered), 100), attestd.Excerpt(string(debug.Stack()), 4000))
+		}
+	}()
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	return found.serve(s, w, r)
+}
+
+// find returns the route of a request.
+//
+// Errors: 404 for a path that is in no row, 405 with Allow for a method that is not.
+func (s *server) find(r *http.Request) (*route, error) {
+	var allowed []string
+	for i, row := range s.routes {
+		matches := r.URL.Path == row.path
+		if row.path == appraisalPrefix {
+			id, ok := strings.CutPrefix(r.URL.Path, appraisalPrefix)
+			matches = ok && id != "" && !strings.Contains(id, "/")
+		}
+		if !matches || r.URL.RawPath != "" {
+			continue
+		}
+		if r.Method == row.method || row.method == http.MethodGet && r.Method == http.MethodHead {
+			return &s.routes[i], nil
+		}
+		allowed = append(allowed, row.method)
+	}
+	if len(allowed) == 0 {
+		return nil, &problemError{newProblem(attestd.ClassUnsupported, "no such path",
+			"docs/api.md lists the paths; they are compared as they stand").
+			withStatus(http.StatusNotFound, "Not found")}
+	}
+	if slices.Contains(allowed, http.MethodGet) {
+		allowed = append(allowed, http.MethodHead)
+	}
+	p := newProblem(attestd.ClassUnsupported, "this path does not take that method",
+		"use "+strings.Join(allowed, " or ")).withStatus(http.StatusMethodNotAllowed, "Method not allowed")
+	p.allow = strings.Join(allowed, ", ")
+	return nil, &problemError{p}
+}
+
+// fail writes the answer to an error, and the log entry where it is our fault.
+func (s *server) fail(w *statusRecorder, r *http.Request, name string, err error) {
+	answer := problemOf(err)
+	switch {
+	case answer.Status == http.StatusInternalServerError:
+		answer.ID = rand.Text()
+		s.config.Logger.ErrorContext(r.Context(), "internal error", "route", name, "id", answer.ID,
+			"err", attestd.Excerpt(err.Error(), 5000))
+	case answer.Status == http.StatusServiceUnavailable && answer.Appraisal == nil:
+		s.config.Logger.ErrorContext(r.Context(), "could not decide", "route", name,
+			"class", string(answer.Class), "err", attestd.Excerpt(err.Error(), 1000))
+	case errors.Is(err, context.Canceled):
+		s.config.Logger.InfoContext(r.Context(), "caller left", "route", name, "source", source(r))
+	}
+	if w.status != 0 {
+		return // something was written already; the connection ends broken
+	}
+	answer.write(w)
+}
+
+// writeJSON writes an answer that is no error.
+func writeJSON(w http.ResponseWriter, status int, value any) error {
+	document, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	writeDocument(w, status, "application/json", document)
+	return nil
+}
+
+func writeDocument(w http.ResponseWriter, status int, media string, document []byte) {
+	w.Header().Set("Content-Type", media)
+	w.WriteHeader(status)
+	// A caller that does not read its answer is its own affair.
+	_, _ = w.Write(append(document[:len(document):len(document)], '\n'))
+}
+
+// source is what limits are counted by: the address of the connection, never a header. An IPv6
+// address counts as its /64, which is what one subscriber has.
+func source(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return "unix" // a unix socket has no address
+	}
+	address, err := netip.ParseAddr(host)
+	if err != nil {
+		return otherLabel
+	}
+	address = address.Unmap().WithZone("")
+	if address.Is4() {
+		return address.String()
+	}
+	prefix, err := address.Prefix(64)
+	if err != nil {
+		return otherLabel
+	}
+	return prefix.String()
+}
+
+// statusRecorder remembers the status that was written.
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *statusRecorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *statusRecorder) Write(data []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(data)
+}
+
+// Unwrap is for [http.ResponseController] and [http.MaxBytesReader].
+func (w *statusRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

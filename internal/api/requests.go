@@ -1,0 +1,236 @@
+package api
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/service"
+)
+
+// DefaultTenant is the tenant of a request that names none.
+const DefaultTenant = "default"
+
+// Bounds of lists in requests. A chain has 8 certificates at most and a CRL per issuer.
+const (
+	maxCertificates = 64
+	maxCRLs         = 16
+	maxSPKI         = 4 << 10
+)
+
+// challengeRequest is the body of POST /v1/challenges.
+type challengeRequest struct {
+	Format     string `json:"format"`
+	Tenant     string `json:"tenant"`
+	Purpose    string `json:"purpose"`
+	NonceBytes int    `json:"nonce_bytes"`
+}
+
+// verifyRequest is the JSON body of POST /v1/verify.
+type verifyRequest struct {
+	ChallengeID  string              `json:"challenge_id"`
+	Format       string              `json:"format"`
+	Tenant       string              `json:"tenant"`
+	Purpose      string              `json:"purpose"`
+	Freshness    string              `json:"freshness"`
+	Evidence     []byte              `json:"evidence"`
+	Endorsements endorsementsRequest `json:"endorsements"`
+	KeySPKI      string              `json:"key_spki"`
+}
+
+// recordedRequest is the JSON body of POST /v1/verify-recorded.
+type recordedRequest struct {
+	Format       string              `json:"format"`
+	At           string              `json:"at"`
+	Nonce        []byte              `json:"nonce"`
+	Evidence     []byte              `json:"evidence"`
+	Endorsements endorsementsRequest `json:"endorsements"`
+	KeySPKI      string              `json:"key_spki"`
+}
+
+// endorsementsRequest holds certificates and CRLs, each in PEM or in base64 of DER.
+type endorsementsRequest struct {
+	Certificates []string `json:"certificates"`
+	CRLs         []string `json:"crls"`
+}
+
+func (r challengeRequest) wish(source string) (challenge.Wish, error) {
+	format, err := attestd.ParseFormat(r.Format)
+	if err != nil {
+		return challenge.Wish{}, err
+	}
+	return challenge.Wish{
+		Format: format, Tenant: orDefault(r.Tenant, DefaultTenant),
+		Purpose:    orDefault(r.Purpose, challenge.DefaultPurpose),
+		NonceBytes: r.NonceBytes, Source: source,
+	}, nil
+}
+
+func (r verifyRequest) submission() (service.Submission, error) {
+	if r.ChallengeID == "" {
+		return service.Submission{}, malformed("challenge_id is missing",
+			"ask for a challenge with POST /v1/challenges and have it answered; "+
+				"without one only /v1/verify-recorded judges")
+	}
+	format, err := attestd.ParseFormat(r.Format)
+	if err != nil {
+		return service.Submission{}, err
+	}
+	freshness := attestd.FreshnessBinding
+	if r.Freshness != "" {
+		if err := freshness.UnmarshalText([]byte(r.Freshness)); err != nil || freshness == attestd.FreshnessNotShown {
+			return service.Submission{}, malformed(
+				fmt.Sprintf("freshness is %q", attestd.Excerpt(r.Freshness, 20)),
+				`give "binding" (the default) or "nonce"`)
+		}
+	}
+	if len(r.Evidence) == 0 {
+		return service.Submission{}, malformed("evidence is missing", "give it in base64")
+	}
+	endorsements, err := r.Endorsements.decode()
+	if err != nil {
+		return service.Submission{}, err
+	}
+	key, err := decodeKey(r.KeySPKI)
+	if err != nil {
+		return service.Submission{}, err
+	}
+	return service.Submission{
+		ChallengeID: r.ChallengeID, Tenant: orDefault(r.Tenant, DefaultTenant),
+		Purpose: orDefault(r.Purpose, challenge.DefaultPurpose), Format: format, Evidence: r.Evidence,
+		Endorsements: endorsements, Freshness: freshness, KeySPKI: key,
+	}, nil
+}
+
+func (r recordedRequest) recording() (service.Recording, error) {
+	recording := service.Recording{Evidence: r.Evidence, Nonce: r.Nonce}
+	var err error
+	if r.Format != "" {
+		if recording.Format, err = attestd.ParseFormat(r.Format); err != nil {
+			return service.Recording{}, err
+		}
+	}
+	if r.At != "" {
+		if recording.At, err = time.Parse(time.RFC3339, r.At); err != nil {
+			return service.Recording{}, malformed(
+				fmt.Sprintf("at is %q", attestd.Excerpt(r.At, 40)),
+				"give a time as in 2026-11-23T06:00:00Z (RFC 3339)")
+		}
+		recording.At = recording.At.UTC()
+	}
+	if len(r.Evidence) == 0 {
+		return service.Recording{}, malformed("evidence is missing", "give it in base64")
+	}
+	if recording.Endorsements, err = r.Endorsements.decode(); err != nil {
+		return service.Recording{}, err
+	}
+	if recording.KeySPKI, err = decodeKey(r.KeySPKI); err != nil {
+		return service.Recording{}, err
+	}
+	return recording, nil
+}
+
+// rawVerify reads a raw body's parameters; evidence that needs endorsements beside it goes as JSON.
+func rawVerify(r *http.Request, body []byte) (verifyRequest, error) {
+	values, err := query(r, "challenge_id", "format", "tenant", "purpose", "freshness")
+	if err != nil {
+		return verifyRequest{}, err
+	}
+	return verifyRequest{
+		ChallengeID: values["challenge_id"], Format: values["format"], Tenant: values["tenant"],
+		Purpose: values["purpose"], Freshness: values["freshness"], Evidence: body,
+	}, nil
+}
+
+func rawRecorded(r *http.Request, body []byte) (recordedRequest, error) {
+	values, err := query(r, "format", "at", "nonce")
+	if err != nil {
+		return recordedRequest{}, err
+	}
+	nonce, err := hex.DecodeString(values["nonce"])
+	if err != nil {
+		return recordedRequest{}, malformed("query parameter nonce is not hex", "give it in hex")
+	}
+	return recordedRequest{
+		Format: values["format"], At: values["at"], Nonce: nonce, Evidence: body,
+	}, nil
+}
+
+func (e endorsementsRequest) decode() (attestd.Endorsements, error) {
+	certificates, err := decodeList("certificates", e.Certificates, "CERTIFICATE", maxCertificates)
+	if err != nil {
+		return attestd.Endorsements{}, err
+	}
+	crls, err := decodeList("crls", e.CRLs, "X509 CRL", maxCRLs)
+	if err != nil {
+		return attestd.Endorsements{}, err
+	}
+	return attestd.Endorsements{Certificates: certificates, CRLs: crls}, nil
+}
+
+// decodeList reads members in PEM (one block or several) or in base64 of DER. What the DER holds is
+// not looked at here: this side of the process border parses nothing hostile beyond its envelope.
+func decodeList(name string, members []string, pemType string, most int) ([][]byte, error) {
+	var decoded [][]byte
+	for i, member := range members {
+		blocks, err := decodeDER(member, pemType)
+		if err != nil {
+			return nil, malformed(fmt.Sprintf("endorsements.%s[%d]: %v", name, i, err),
+				"give PEM, or DER in base64")
+		}
+		if decoded = append(decoded, blocks...); len(decoded) > most {
+			return nil, &problemError{newProblem(attestd.ClassTooLarge,
+				fmt.Sprintf("endorsements.%s has more than %d members", name, most),
+				"send the chain of this evidence only")}
+		}
+	}
+	return decoded, nil
+}
+
+func decodeDER(text, pemType string) ([][]byte, error) {
+	if !strings.HasPrefix(strings.TrimSpace(text), "-----BEGIN") {
+		der, err := base64.StdEncoding.DecodeString(text)
+		if err != nil || len(der) == 0 {
+			return nil, fmt.Errorf("is neither PEM nor base64")
+		}
+		return [][]byte{der}, nil
+	}
+	var decoded [][]byte
+	rest := []byte(text)
+	for len(strings.TrimSpace(string(rest))) != 0 {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || len(block.Bytes) == 0 {
+			return nil, fmt.Errorf("is not PEM to its end")
+		}
+		if block.Type != pemType {
+			return nil, fmt.Errorf("is PEM of type %q, want %q", attestd.Excerpt(block.Type, 40), pemType)
+		}
+		decoded = append(decoded, block.Bytes)
+	}
+	return decoded, nil
+}
+
+func decodeKey(text string) ([]byte, error) {
+	if text == "" {
+		return nil, nil
+	}
+	decoded, err := decodeDER(text, "PUBLIC KEY")
+	if err != nil || len(decoded) != 1 || len(decoded[0]) > maxSPKI {
+		return nil, malformed("key_spki is not one public key",
+			"give a SubjectPublicKeyInfo in PEM (BEGIN PUBLIC KEY), or its DER in base64")
+	}
+	return decoded[0], nil
+}
+
+func orDefault(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}
