@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 
 	"github.com/attestd/attestd/verifiers"
+	"github.com/attestd/attestd/verifiers/nitro"
+	"github.com/attestd/attestd/verifiers/nitrotpm"
 )
 
 // Config says what every verifier of the list is built with.
@@ -17,7 +19,17 @@ type Config struct {
 	InsecureRoots []*x509.Certificate
 }
 
-// New returns one verifier per format.
-func New(_ Config) ([]verifiers.Verifier, error) {
-	return []verifiers.Verifier{}, nil
+// New returns one verifier per format, in the order in which people are shown the formats.
+//
+// Errors: those of the verifiers, where a root will not do.
+func New(config Config) ([]verifiers.Verifier, error) {
+	enclaves, err := nitro.New(nitro.Config{InsecureRoots: config.InsecureRoots})
+	if err != nil {
+		return nil, err
+	}
+	instances, err := nitrotpm.New(nitrotpm.Config{InsecureRoots: config.InsecureRoots})
+	if err != nil {
+		return nil, err
+	}
+	return []verifiers.Verifier{enclaves, instances}, nil
 }
