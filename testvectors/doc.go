@@ -29,7 +29,7 @@
 //	endorsements  names of .endorsement records, joined by spaces
 //	expect        accept, reject or undecided: the verdict under the policy "recorded" at that time
 //	check         the check that fails; required unless expect is accept, refused if it is
-//	claims        golden facts, name=value joined by "; ", compared as text with the verified ones
+//	claims        golden facts, name=value joined by "; ", the value as compact JSON without quotes
 //	neg           numbers of the catalogue of negative cases that the record covers
 //	licence       SPDX identifier of the source's licence
 //	comment       one line for people

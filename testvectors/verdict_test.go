@@ -1,6 +1,7 @@
 package testvectors_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 	"time"
@@ -79,8 +80,7 @@ func compare(t *testing.T, vector testvectors.Vector, verdict attestd.Appraisal)
 	goldenFacts(t, vector, verdict)
 }
 
-// goldenFacts compares facts as their JSON text, quotes apart; components are written
-// {"name":1,...} in a record too.
+// goldenFacts compares facts as their compact JSON text, without the quotes of a text.
 func goldenFacts(t *testing.T, vector testvectors.Vector, verdict attestd.Appraisal) {
 	t.Helper()
 	var facts map[string]json.RawMessage
@@ -90,8 +90,12 @@ func goldenFacts(t *testing.T, vector testvectors.Vector, verdict attestd.Apprai
 		}
 	}
 	for name, want := range vector.Claims {
-		got := string(facts[name])
-		var text string
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, facts[name]); err != nil {
+			t.Errorf("fact %s: %v", name, err)
+			continue
+		}
+		got, text := compact.String(), ""
 		if json.Unmarshal(facts[name], &text) == nil {
 			got = text
 		}
