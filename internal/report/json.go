@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/attestd/attestd"
 )
@@ -54,7 +55,11 @@ func ProblemJSON(w io.Writer, p Problem) error {
 // ProblemText writes p in two lines of words, wrapped to the page: the error, then its hint.
 func ProblemText(w io.Writer, page Page, p Problem) error {
 	s := &sheet{page: page}
-	s.row(0, 7, "error:", Clean(p.Error, 2*longestValue))
+	label := "error:"
+	for line := range strings.SplitSeq(p.Error, "\n") { // a document's problems come a line each
+		s.row(0, 7, label, Clean(line, 2*longestValue))
+		label = ""
+	}
 	s.row(0, 7, "hint:", Clean(p.Hint, longestValue))
 	s.page.Quiet = false
 	return s.writeTo(w)

@@ -71,10 +71,17 @@ func (s *sheet) mark(style, line string) {
 	s.put(line)
 }
 
-// row writes "label value", the value wrapped with a hanging indent.
+// row writes "label value", the value at the column and wrapped with a hanging indent. A label that
+// reaches beyond the column has lines of its own.
 func (s *sheet) row(indent, column int, label, value string) {
 	head := strings.Repeat(" ", indent) + label
-	head += strings.Repeat(" ", max(1, column-len(head)))
+	if column > 0 && len(head) >= column {
+		for _, part := range wrap(label, s.page.width()-indent) {
+			s.put(strings.Repeat(" ", indent) + part)
+		}
+		head = ""
+	}
+	head += strings.Repeat(" ", max(0, column-len(head)))
 	for _, part := range wrap(value, s.page.width()-len(head)) {
 		s.put(head + part)
 		head = strings.Repeat(" ", len(head))
@@ -91,7 +98,7 @@ func (s *sheet) field(label, value string) {
 // sides writes left and right on one line where both fit, on two where they do not.
 func (s *sheet) sides(style, left, right string) {
 	gap := s.page.width() - len(left) - len(right)
-	if right == "" || gap >= 2 {
+	if gap >= 2 || right == "" && gap >= 0 {
 		s.mark(style, left+strings.Repeat(" ", max(0, gap))+right)
 		return
 	}
@@ -101,6 +108,9 @@ func (s *sheet) sides(style, left, right string) {
 			continue
 		}
 		s.put("  " + part)
+	}
+	if right == "" {
+		return
 	}
 	for _, part := range wrap(right, s.page.width()-valueIndent) {
 		s.put(strings.Repeat(" ", valueIndent) + part)
@@ -169,10 +179,13 @@ func Clean(text string, limit int) string {
 	return out.String()
 }
 
-// wrap breaks text at spaces into lines of at most width columns; a longer word is cut. It returns
-// one line at least.
+// wrap breaks text at spaces into lines of at most width columns; a longer word is cut. Text that
+// fits is left as it is. It returns one line at least.
 func wrap(text string, width int) []string {
 	width = max(width, 8)
+	if len(text) <= width {
+		return []string{text}
+	}
 	var lines []string
 	line := ""
 	for _, word := range strings.Fields(text) {

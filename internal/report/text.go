@@ -100,9 +100,9 @@ func (s *sheet) everyCheck(findings []finding) {
 	for _, found := range findings {
 		column = max(column, len(found.check.ID))
 	}
-	column = min(column, 40) + 12
+	column = min(column, 36) + 12
 	for _, found := range findings {
-		label := fmt.Sprintf("%-9s %s", found.outcome.label(), Clean(string(found.check.ID), 60))
+		label := fmt.Sprintf("%-9s %s", found.outcome.label(), Clean(string(found.check.ID), 50))
 		s.row(0, column, label, Clean(found.check.Got, longestValue))
 	}
 }

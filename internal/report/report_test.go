@@ -1,0 +1,483 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/report"
+	"github.com/attestd/attestd/internal/report/schema"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// rejected is the verdict of UX.md's first mock-up: one rejection, one scored difference.
+func rejected() attestd.Appraisal {
+	return attestd.Appraisal{
+		Schema: attestd.VerdictSchema, Verdict: attestd.VerdictRejected, Format: attestd.FormatSEVSNP,
+		Summary: "Milan, report v2", Tier: attestd.TierCritical, Risk: attestd.Risk(100),
+		At: time.Date(2025, 6, 1, 0, 0, 0, 0, time.UTC),
+		Reasons: []attestd.Reason{
+			{
+				Check: "sev-snp/guest-policy-debug", Group: attestd.GroupDebug, Points: 100,
+				Effect: attestd.EffectRejects, Detail: "debug true, want false",
+				Remedy: "start the guest with policy 0x30000, then collect the report again",
+			},
+			{
+				Check: "measurement/known", Group: attestd.GroupMeasurement, Points: 30,
+				Effect: attestd.EffectScored, Detail: "no reference value matches",
+				Remedy: "attestd measure report.bin --name web-guest",
+			},
+		},
+		Checks: []attestd.Check{
+			{ID: "sev-snp/signature", Result: attestd.ResultPass, Got: "valid", Spec: "AMD 56860"},
+			{
+				ID: "sev-snp/guest-policy-debug", Result: attestd.ResultFail,
+				Got: "true   policy 0x00000000000b0000", Want: "false",
+				Spec: "AMD 56860 rev 1.58, section 4.3", Hint: "start the guest without DEBUG",
+			},
+			{ID: "sev-snp/author-key", Result: attestd.ResultNotApplicable, Got: "no author key"},
+			{
+				ID: "measurement/known", Result: attestd.ResultFail,
+				Got:  "closest known: web-guest 2025.5 (differs in 1 of 1 registers)",
+				Want: "an active reference value", Hint: "attestd ref test",
+			},
+		},
+		Claims:         json.RawMessage(`{"debug":true,"vmpl":0,"chip_id":null,"reported_tcb":{"snp":8}}`),
+		Policy:         attestd.PolicyRef{ID: "recorded", Digest: "sha256:" + strings.Repeat("9f2c41d7", 8)},
+		EvidenceSHA256: strings.Repeat("77b0c19e", 8),
+	}
+}
+
+func accepted() attestd.Appraisal {
+	a := rejected()
+	a.Verdict, a.Tier, a.Risk = attestd.VerdictAccepted, attestd.TierLow, attestd.Risk(30)
+	a.Freshness = attestd.FreshnessNonce
+	a.Reasons = a.Reasons[1:]
+	a.Checks[1].Result = attestd.ResultPass
+	return a
+}
+
+func undecided() attestd.Appraisal {
+	a := rejected()
+	a.Verdict, a.Tier = attestd.VerdictUndecided, attestd.TierUnknown
+	a.Reasons[0].Effect = attestd.EffectUndecided
+	a.Claims = json.RawMessage("null")
+	return a
+}
+
+// hostile is a verdict in which every text was chosen by an attacker.
+func hostile() attestd.Appraisal {
+	nasty := "\x1b[2J\x1b[1;32mACCEPTED\r\nACCEPTED nitro\u202e\u2028 risk 0 low \xff " +
+		strings.Repeat("AcceptedAccepted", 300) + " аpple \x00"
+	a := rejected()
+	a.Summary = nasty
+	a.Policy.ID, a.Policy.Digest = nasty, nasty
+	for i := range a.Checks {
+		a.Checks[i].Got, a.Checks[i].Want, a.Checks[i].Spec, a.Checks[i].Hint = nasty, nasty, nasty, nasty
+	}
+	for i := range a.Reasons {
+		a.Reasons[i].Detail, a.Reasons[i].Remedy = nasty, nasty
+	}
+	a.Reasons = append(a.Reasons, attestd.Reason{Check: attestd.CheckID(nasty), Detail: nasty})
+	return a
+}
+
+func about() report.Verdict {
+	return report.Verdict{
+		Source: "report.bin", Recorded: true,
+		Why: func(attestd.CheckID) string { return "the hypervisor can read and change this guest's memory" },
+	}
+}
+
+func TestTextIsTheGoldenText(t *testing.T) {
+	all := about()
+	all.AllChecks = true
+	fresh := report.Verdict{Source: "nitro.cbor", Key: "sha256:5d3e91a2"}
+	stdin := about()
+	stdin.Source = "-"
+	for _, row := range []struct {
+		name  string
+		a     attestd.Appraisal
+		page  report.Page
+		about report.Verdict
+	}{
+		{"rejected", rejected(), report.Page{}, about()},
+		{"rejected at 60 columns", rejected(), report.Page{Width: 60}, about()},
+		{"rejected with every check", rejected(), report.Page{}, all},
+		{"rejected in colour", rejected(), report.Page{Color: true}, about()},
+		{"rejected quietly", rejected(), report.Page{Quiet: true}, about()},
+		{"accepted with a bound key", accepted(), report.Page{}, fresh},
+		{"undecided from standard input", undecided(), report.Page{}, stdin},
+		{"zero appraisal", attestd.Appraisal{}, report.Page{}, report.Verdict{}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := report.Text(&out, row.page, row.a, row.about); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, strings.ReplaceAll(row.name, " ", "-")+".txt", out.Bytes())
+			demandPage(t, out.String(), row.page)
+		})
+	}
+}
+
+func TestHostileTextStaysWithinThePageAndOnItsLine(t *testing.T) { // neg: 167
+	for width := 0; width <= 130; width += 10 {
+		for _, all := range []bool{false, true} {
+			var out bytes.Buffer
+			what := about()
+			what.AllChecks, what.Source = all, "-rf $(x) \x1b[31m"
+			if err := report.Text(&out, report.Page{Width: width}, hostile(), what); err != nil {
+				t.Fatal(err)
+			}
+			demandPage(t, out.String(), report.Page{Width: width})
+			for line := range strings.SplitSeq(out.String(), "\n") {
+				if strings.HasPrefix(line, "ACCEPTED") {
+					t.Fatalf("width %d: evidence wrote a verdict line of its own: %q", width, line)
+				}
+			}
+			if !strings.HasPrefix(out.String(), "REJECTED") {
+				t.Fatalf("width %d: first line is not the verdict: %.80q", width, out.String())
+			}
+		}
+	}
+}
+
+func TestEveryReasonIsToldAndMissingResultsAreFailures(t *testing.T) {
+	a := accepted()
+	a.Reasons = append(a.Reasons, attestd.Reason{
+		Check: "roots/pinned", Group: attestd.GroupRoots, Points: 60, Effect: attestd.EffectScored,
+		Detail: "a root that was loaded by hand", Remedy: "drop --insecure-roots",
+	})
+	a.Checks = append(a.Checks, attestd.Check{ID: "nitro/forgotten"})
+	var out bytes.Buffer
+	if err := report.Text(&out, report.Page{}, a, about()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"WARN  roots/pinned", "+60 risk", "a root that was loaded by hand", "FAIL  nitro/forgotten",
+		"the check did not run", "2 pass   1 fail   2 warnings   1 not applicable",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestVerdictJSONObeysItsSchema(t *testing.T) {
+	for name, a := range map[string]attestd.Appraisal{
+		"rejected": rejected(), "accepted": accepted(), "undecided": undecided(),
+	} {
+		var out bytes.Buffer
+		if err := report.JSON(&out, a); err != nil {
+			t.Fatal(err)
+		}
+		if err := obeys(t, attestd.VerdictSchema, out.Bytes()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSchemasRefuseWhatTheyDoNotPromise(t *testing.T) {
+	var good bytes.Buffer
+	if err := report.JSON(&good, rejected()); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ name, from, to string }{
+		{"a risk over 100", `"risk_score": 100`, `"risk_score": 101`},
+		{"a risk that is text", `"risk_score": 100`, `"risk_score": "100"`},
+		{"a tier that does not exist", `"tier": "critical"`, `"tier": "great"`},
+		{"a result that is skipped", `"result": "pass"`, `"result": "skipped"`},
+		{"an unknown member", `"tier": `, `"extra": 1, "tier": `},
+		{"a digest in capitals", `"evidence_sha256": "77b0c19e`, `"evidence_sha256": "77B0C19E`},
+		{"another schema", `attestd.verdict.v1`, `attestd.verdict.v2`},
+	} {
+		bad := strings.Replace(good.String(), row.from, row.to, 1)
+		if bad == good.String() {
+			t.Fatalf("%s: %q is not in the document", row.name, row.from)
+		}
+		if err := obeys(t, attestd.VerdictSchema, []byte(bad)); err == nil {
+			t.Errorf("%s was accepted by the schema", row.name)
+		}
+	}
+}
+
+func TestInspectionMarksEveryLineAndField(t *testing.T) {
+	seen := report.Inspected{
+		Kind: "nitro", Bytes: 4500,
+		Inspection: attestd.Inspection{Format: attestd.FormatNitro, Summary: "i-0abc", Fields: []attestd.InspectedField{
+			{Name: "module_id", Value: "i-0abc-enc0123"},
+			{Name: "pcrs.0", Value: strings.Repeat("ab", 48), Note: "image"},
+			{Name: strings.Repeat("long.name.", 12), Value: strings.Repeat("word ", 80)},
+			{Name: "user_data", Value: ""},
+		}},
+	}
+	var text, doc bytes.Buffer
+	if err := report.InspectionText(&text, report.Page{}, seen, "attestd verify"); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "inspection.txt", text.Bytes())
+	demandPage(t, text.String(), report.Page{})
+	for line := range strings.SplitSeq(strings.TrimSpace(text.String()), "\n") {
+		marked := strings.HasPrefix(line, "UNVERIFIED") || strings.HasPrefix(line, "unverified  ") ||
+			strings.HasPrefix(line, "   nothing below") || strings.HasPrefix(line, "next ")
+		if line != "" && !marked {
+			t.Errorf("line without a mark: %q", line)
+		}
+	}
+	if err := report.InspectionJSON(&doc, seen); err != nil {
+		t.Fatal(err)
+	}
+	if err := obeys(t, report.InspectionSchema, doc.Bytes()); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Count(doc.String(), `"unverified": true`); got != 5 {
+		t.Errorf("%d unverified marks, want 1 for the document and 1 for each of 4 fields", got)
+	}
+}
+
+func TestJUnitCountsWhatItSays(t *testing.T) {
+	for _, row := range []struct {
+		name                            string
+		a                               attestd.Appraisal
+		tests, failures, errs, notAsked int
+	}{
+		{"a rejection fails its check and the verdict", rejected(), 5, 2, 0, 1},
+		{"an acceptance with a warning is green", accepted(), 5, 0, 0, 1},
+		{"undecided is an error, never a pass", undecided(), 5, 0, 2, 1},
+		{"points that add up to a rejection fail", addedUp(), 5, 1, 0, 1},
+		{"hostile text stays XML", hostile(), 6, 3, 0, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := report.JUnit(&out, row.a, about()); err != nil {
+				t.Fatal(err)
+			}
+			var doc struct {
+				Tests    int `xml:"tests,attr"`
+				Failures int `xml:"failures,attr"`
+				Errors   int `xml:"errors,attr"`
+				Skipped  int `xml:"skipped,attr"`
+				Suite    struct {
+					Cases []struct {
+						Failure *struct{} `xml:"failure"`
+						Error   *struct{} `xml:"error"`
+					} `xml:"testcase"`
+				} `xml:"testsuite"`
+			}
+			if err := xml.Unmarshal(out.Bytes(), &doc); err != nil {
+				t.Fatal(err)
+			}
+			if doc.Tests != row.tests || doc.Failures != row.failures || doc.Errors != row.errs ||
+				doc.Skipped != row.notAsked || len(doc.Suite.Cases) != row.tests {
+				t.Errorf("got %+v\n%s", doc, out.String())
+			}
+		})
+	}
+}
+
+func addedUp() attestd.Appraisal {
+	a := accepted()
+	a.Verdict, a.Tier, a.Risk = attestd.VerdictRejected, attestd.TierHigh, attestd.Risk(75)
+	return a
+}
+
+func TestSARIFHasARuleForEveryResult(t *testing.T) {
+	lookup := func(id attestd.CheckID) (report.Rule, bool) {
+		return report.Rule{Proves: "p", Why: "w", Hint: "h"}, id != "measurement/known"
+	}
+	for _, row := range []struct {
+		name   string
+		a      attestd.Appraisal
+		levels string
+	}{
+		{"rejected", rejected(), "error error warning"},
+		{"accepted with a warning", accepted(), "warning"},
+		{"undecided", undecided(), "error error warning"},
+		{"added up", addedUp(), "error warning"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := report.SARIF(&out, row.a, about(), "1.2.3", lookup); err != nil {
+				t.Fatal(err)
+			}
+			var log struct {
+				Schema  string `json:"$schema"`
+				Version string `json:"version"`
+				Runs    []struct {
+					Tool struct {
+						Driver struct {
+							Name  string                `json:"name"`
+							Rules []struct{ ID string } `json:"rules"`
+						} `json:"driver"`
+					} `json:"tool"`
+					Results []struct {
+						RuleID    string `json:"ruleId"`
+						RuleIndex int    `json:"ruleIndex"`
+						Kind      string
+						Level     string
+						Message   struct{ Text string }
+						Locations []struct {
+							PhysicalLocation struct{ ArtifactLocation struct{ URI string } }
+						}
+					}
+				}
+			}
+			if err := json.Unmarshal(out.Bytes(), &log); err != nil {
+				t.Fatal(err)
+			}
+			if log.Version != "2.1.0" || len(log.Runs) != 1 || log.Runs[0].Tool.Driver.Name != "attestd" {
+				t.Fatalf("not a SARIF 2.1.0 log of one run: %+v", log)
+			}
+			var levels []string
+			run := log.Runs[0]
+			for _, result := range run.Results {
+				levels = append(levels, result.Level)
+				if run.Tool.Driver.Rules[result.RuleIndex].ID != result.RuleID {
+					t.Errorf("result %q points at rule %q", result.RuleID, run.Tool.Driver.Rules[result.RuleIndex].ID)
+				}
+				if result.Kind != "fail" || result.Message.Text == "" || len(result.Locations) != 1 ||
+					result.Locations[0].PhysicalLocation.ArtifactLocation.URI != "report.bin" {
+					t.Errorf("incomplete result %+v", result)
+				}
+			}
+			if got := strings.Join(levels, " "); got != row.levels {
+				t.Errorf("levels %q, want %q", got, row.levels)
+			}
+		})
+	}
+}
+
+func TestProblemsAreTwoLinesOrOneOfJSON(t *testing.T) {
+	problem := report.Problem{
+		Class: attestd.ClassMalformed, Error: "first\nsecond \x1b[2J", Hint: "do this", ExitCode: 2,
+	}
+	var text, doc bytes.Buffer
+	if err := report.ProblemText(&text, report.Page{}, problem); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff("error: first\n       second ?[2J\nhint:  do this\n", text.String()); diff != "" {
+		t.Error(diff)
+	}
+	if err := report.ProblemJSON(&doc, problem); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(doc.String(), "\n") != 1 {
+		t.Errorf("more than one line: %q", doc.String())
+	}
+	if err := obeys(t, report.ErrorSchema, doc.Bytes()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestQuotedArgumentsAreOneWordOfAShell(t *testing.T) {
+	for _, row := range []struct{ in, want string }{
+		{"report.bin", "report.bin"},
+		{"a b", "'a b'"},
+		{"$(rm -r x)", "'$(rm -r x)'"},
+		{"it's", `'it'\''s'`},
+		{"-rf", "./-rf"},
+		{"-", "-"},
+		{"", "''"},
+		{"x\ny", "'x?y'"},
+	} {
+		if got := report.QuoteArg(row.in); got != row.want {
+			t.Errorf("QuoteArg(%q) = %s, want %s", row.in, got, row.want)
+		}
+	}
+}
+
+func TestEverySchemaCompiles(t *testing.T) {
+	for _, name := range schema.Names() {
+		compiled(t, name)
+	}
+	if _, err := schema.Document("../schema"); err == nil {
+		t.Error("a path was taken for a schema's name")
+	}
+}
+
+// demandPage fails where a line is too long, or is not plain ASCII.
+func demandPage(t *testing.T, text string, page report.Page) {
+	t.Helper()
+	width := max(report.MinWidth, min(report.MaxWidth, page.Width))
+	if page.Width == 0 {
+		width = report.MaxWidth
+	}
+	if page.Color {
+		for _, code := range []string{"\x1b[1;31m", "\x1b[1;32m", "\x1b[1;33m", "\x1b[0m"} {
+			text = strings.ReplaceAll(text, code, "")
+		}
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if len(line) > width {
+			t.Errorf("line of %d columns, want at most %d: %q", len(line), width, line)
+		}
+		for _, r := range line {
+			if r < ' ' || r > '~' {
+				t.Errorf("character %q in line %q", r, line)
+			}
+		}
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+func compiled(t *testing.T, name string) *jsonschema.Schema {
+	t.Helper()
+	doc, err := schema.Document(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	if err := compiler.AddResource(name+".json", parsed); err != nil {
+		t.Fatal(err)
+	}
+	out, err := compiler.Compile(name + ".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func obeys(t *testing.T, name string, doc []byte) error {
+	t.Helper()
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled(t, name).Validate(value)
+}
