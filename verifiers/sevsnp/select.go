@@ -1,0 +1,133 @@
+package sevsnp
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+)
+
+// limits bound what hostile input can cost. An honest extended report has about 8 KiB and one VCEK.
+var limits = struct {
+	evidence     int // bytes of report and table
+	tableEntries int
+	endorsements int // certificates beside the evidence
+	certificates int // bytes of all of them together
+	candidates   int // VCEKs for exactly this chip and TCB
+	authorities  int // ASKs below a root that was loaded by hand
+	signatures   int // public-key verifications in one call
+}{
+	evidence: reportSize + 64<<10, tableEntries: 16, endorsements: 256, certificates: 1 << 20,
+	candidates: 3, authorities: 2, signatures: 8,
+}
+
+// hwidObject is the DER of the object identifier of the HWID extension, which only VCEKs have.
+var hwidObject = []byte{0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01, 0x04}
+
+// candidates returns the certificates that may be the report's VCEK, found by searching bytes: a
+// hundred certificates must cost less than one verification. Nothing is believed here. Where a
+// certificate names this chip and this TCB only such ones are returned, each once; else the nearest
+// one, so that its refusal says what is wrong with it.
+func (r report) candidates(embedded []byte, given [][]byte) ([][]byte, *fault) {
+	if bad := tooMany(given); bad != nil {
+		return nil, bad
+	}
+	var exact [][]byte
+	var sameChip, other []byte
+	consider := func(der []byte) *fault {
+		switch r.resemblance(der) {
+		case sameChipAndTCB:
+			for _, seen := range exact {
+				if bytes.Equal(seen, der) {
+					return nil
+				}
+			}
+			if len(exact) == limits.candidates {
+				return refuse(checkEndorsements, "more VCEKs for this chip and TCB",
+					fmt.Sprintf("at most %d", limits.candidates))
+			}
+			exact = append(exact, der)
+		case sameChipOnly:
+			if sameChip == nil {
+				sameChip = der
+			}
+		case someVCEK:
+			if other == nil {
+				other = der
+			}
+		}
+		return nil
+	}
+	if bad := consider(embedded); bad != nil {
+		return nil, bad
+	}
+	for _, der := range given {
+		if bad := consider(der); bad != nil {
+			return nil, bad
+		}
+	}
+	switch {
+	case exact != nil:
+		return exact, nil
+	case sameChip != nil:
+		return [][]byte{sameChip}, nil
+	case other != nil:
+		return [][]byte{other}, nil
+	default:
+		return nil, nil
+	}
+}
+
+func tooMany(given [][]byte) *fault {
+	if len(given) > limits.endorsements {
+		return refuse(checkEndorsements, fmt.Sprintf("%d certificates", len(given)),
+			fmt.Sprintf("at most %d", limits.endorsements))
+	}
+	total := 0
+	for _, der := range given {
+		total += len(der)
+	}
+	if total > limits.certificates {
+		return refuse(checkEndorsements, fmt.Sprintf("certificates of %d bytes", total),
+			fmt.Sprintf("at most %d", limits.certificates))
+	}
+	return nil
+}
+
+type resemblance uint8
+
+const (
+	noVCEK resemblance = iota
+	someVCEK
+	sameChipOnly
+	sameChipAndTCB
+)
+
+// resemblance says how near the certificate comes to the report's VCEK, by its bytes alone.
+func (r report) resemblance(der []byte) resemblance {
+	if !bytes.Contains(der, hwidObject) {
+		return noVCEK
+	}
+	if !r.chipIDMasked() && !bytes.Contains(der, r.chipID()) {
+		return someVCEK
+	}
+	reported := r.tcb(offReportedTCB)
+	for _, level := range [...]struct{ arc, value uint8 }{
+		{1, reported.bootloader}, {2, reported.tee}, {3, reported.snp}, {8, reported.microcode},
+	} {
+		// OBJECT IDENTIFIER 1.3.6.1.4.1.3704.1.3.arc, OCTET STRING { INTEGER value }
+		pattern := [...]byte{0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01, 0x03, level.arc,
+			0x04, 0x03, 0x02, 0x01, level.value, 0}
+		used := pattern[:17]
+		if level.value >= 0x80 {
+			pattern[13], pattern[15], pattern[16], pattern[17] = 0x04, 0x02, 0x00, level.value
+			used = pattern[:]
+		}
+		if !bytes.Contains(der, used) {
+			return sameChipOnly
+		}
+	}
+	return sameChipAndTCB
+}
+
+// digestOf is the name of a certificate in the cache.
+func digestOf(der []byte) [sha256.Size]byte { return sha256.Sum256(der) }
