@@ -1,7 +1,7 @@
 // Package all is the one list of the verifiers in this build.
 //
-// What comes in is where chains may end; what is true if New returns nil is that each format in the
-// list has exactly one verifier. What is not shown is anything about evidence.
+// What comes in is where chains may end; what is true if New returns no error is that each format in
+// the list has exactly one verifier. What is not shown is anything about evidence.
 package all
 
 import (
@@ -10,6 +10,7 @@ import (
 	"github.com/attestd/attestd/verifiers"
 	"github.com/attestd/attestd/verifiers/nitro"
 	"github.com/attestd/attestd/verifiers/nitrotpm"
+	"github.com/attestd/attestd/verifiers/sevsnp"
 )
 
 // Config says what every verifier of the list is built with.
@@ -19,9 +20,9 @@ type Config struct {
 	InsecureRoots []*x509.Certificate
 }
 
-// New returns one verifier per format, in the order in which people are shown the formats.
+// New returns one verifier per format, in the order in which evidence is shown to them.
 //
-// Errors: those of the verifiers, where a root will not do.
+// Errors: those of the verifiers, which are about the configuration.
 func New(config Config) ([]verifiers.Verifier, error) {
 	enclaves, err := nitro.New(nitro.Config{InsecureRoots: config.InsecureRoots})
 	if err != nil {
@@ -31,5 +32,9 @@ func New(config Config) ([]verifiers.Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []verifiers.Verifier{enclaves, instances}, nil
+	guests, err := sevsnp.New(sevsnp.Config{InsecureRoots: config.InsecureRoots})
+	if err != nil {
+		return nil, err
+	}
+	return []verifiers.Verifier{enclaves, instances, guests}, nil
 }
