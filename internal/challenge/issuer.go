@@ -122,8 +122,13 @@ func (i *Issuer) Issue(ctx context.Context, wish Wish) (Reply, error) {
 	return Reply{Schema: Schema, Challenge: challenge, Signature: signature}, nil
 }
 
-// CheckKnown is the check that a challenge is ours, alive, unused and for what it is used for.
-const CheckKnown attestd.CheckID = "challenge/known"
+// Checks of a challenge that is handed in.
+const (
+	// CheckKnown: the challenge is ours, unused, and for what it is used for.
+	CheckKnown attestd.CheckID = "challenge/known"
+	// CheckExpired: its time is not over.
+	CheckExpired attestd.CheckID = "challenge/expired"
+)
 
 // Refusal says why a challenge will not do. It is an answer about evidence, not an error.
 type Refusal struct {
@@ -159,7 +164,8 @@ var refusals = map[registry.Outcome]Refusal{
 		Got: "a challenge that is not known here, or expired long ago",
 	},
 	registry.Expired: {
-		Check: CheckKnown, Class: attestd.ClassStale, Want: wantUnused, Got: "a challenge that has expired",
+		Check: CheckExpired, Class: attestd.ClassStale, Got: "a challenge that has expired",
+		Want: "a challenge that is alive by the clock of the store",
 	},
 	registry.UsedBefore: {
 		Check: CheckKnown, Class: attestd.ClassReplay, Want: wantUnused, Got: "a challenge that was used before",

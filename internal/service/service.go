@@ -41,6 +41,8 @@ type Config struct {
 	Policy, RecordedPolicy Document
 	// References are the reference values; none is allowed.
 	References []Document
+	// Formats are those that there is a verifier for.
+	Formats []attestd.Format
 	// Tenants are the names of tenants there are. What callers make up is refused, so that nothing
 	// that is kept or counted per tenant grows with their fantasy.
 	Tenants []string
@@ -67,8 +69,8 @@ func New(config Config) (*Service, error) {
 		return nil, errors.New("a service needs a store, an issuer, a judge and a refuser")
 	case len(config.Policy.Bytes) == 0, len(config.RecordedPolicy.Bytes) == 0:
 		return nil, errors.New("a service needs its policies")
-	case len(config.Tenants) == 0:
-		return nil, errors.New("a service needs a tenant")
+	case len(config.Tenants) == 0, len(config.Formats) == 0:
+		return nil, errors.New("a service needs a tenant and a format")
 	case config.Timeout <= 0, config.Concurrency <= 0, config.Waiting < 0:
 		return nil, errors.New("a service needs a timeout and room for a judgement")
 	}
@@ -78,8 +80,15 @@ func New(config Config) (*Service, error) {
 // purposes are short names, so that they can be stored, signed and shown without a second thought.
 var purposePattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$`)
 
-// scope checks tenant and purpose, which come from the caller.
-func (s *Service) scope(tenant, purpose string) error {
+// scope checks tenant, purpose and format, which come from the caller.
+func (s *Service) scope(tenant, purpose string, format attestd.Format) error {
+	if !slices.Contains(s.config.Formats, format) {
+		return &attestd.CallerError{
+			Class: attestd.ClassUnsupported,
+			Hint:  fmt.Sprintf("formats of this build: %v", s.config.Formats),
+			Err:   fmt.Errorf("no verifier for format %q", attestd.Excerpt(string(format), 40)),
+		}
+	}
 	if !slices.Contains(s.config.Tenants, tenant) {
 		return &attestd.CallerError{
 			Class: attestd.ClassForbidden,
@@ -101,7 +110,7 @@ func (s *Service) scope(tenant, purpose string) error {
 //
 // Errors: [*attestd.CallerError] or [*attestd.UndecidedError]; anything else is a bug.
 func (s *Service) Challenge(ctx context.Context, wish challenge.Wish) (challenge.Reply, error) {
-	if err := s.scope(wish.Tenant, wish.Purpose); err != nil {
+	if err := s.scope(wish.Tenant, wish.Purpose, wish.Format); err != nil {
 		return challenge.Reply{}, err
 	}
 	reply, err := s.config.Issuer.Issue(ctx, wish)
@@ -143,7 +152,7 @@ func (s Submission) demand(answered attestd.Challenge) (DemandSpec, error) {
 // Errors: [*attestd.CallerError] or [*attestd.UndecidedError] where there is no verdict, the error
 // of ctx, or a bug.
 func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Appraisal, error) {
-	if err := s.scope(submission.Tenant, submission.Purpose); err != nil {
+	if err := s.scope(submission.Tenant, submission.Purpose, submission.Format); err != nil {
 		return attestd.Appraisal{}, err
 	}
 	// A place is taken before the challenge is used up, so that a busy verifier costs no nonce.
