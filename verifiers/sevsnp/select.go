@@ -33,8 +33,8 @@ func (r report) candidates(embedded []byte, given [][]byte) ([][]byte, *fault) {
 	}
 	var exact [][]byte
 	var sameChip, other []byte
-	consider := func(der []byte) *fault {
-		switch r.resemblance(der) {
+	consider := func(der []byte, like resemblance) *fault {
+		switch like {
 		case sameChipAndTCB:
 			for _, seen := range exact {
 				if bytes.Equal(seen, der) {
@@ -57,11 +57,14 @@ func (r report) candidates(embedded []byte, given [][]byte) ([][]byte, *fault) {
 		}
 		return nil
 	}
-	if bad := consider(embedded); bad != nil {
-		return nil, bad
+	if embedded != nil {
+		// The evidence itself says that this is the VCEK: if nothing better is given, it is judged.
+		if bad := consider(embedded, max(someVCEK, r.resemblance(embedded))); bad != nil {
+			return nil, bad
+		}
 	}
 	for _, der := range given {
-		if bad := consider(der); bad != nil {
+		if bad := consider(der, r.resemblance(der)); bad != nil {
 			return nil, bad
 		}
 	}

@@ -75,6 +75,10 @@ func tableEntries(data []byte) ([]tableEntry, *fault) {
 		}
 		raw := data[at : at+tableEntrySize]
 		if allBytes(raw, 0) {
+			if len(entries) == 0 {
+				// Otherwise a report and the same report with 24 zeros would be two evidences.
+				return nil, refuse(checkTable, "a table without entries", "nothing, or some entry")
+			}
 			return checkedEntries(entries, at+tableEntrySize)
 		}
 		if len(entries) == limits.tableEntries {
