@@ -171,3 +171,14 @@ func (p *Policy) readFormat(entry yamldoc.Entry, known map[attestd.Format]*table
 	}
 	p.formats[format] = rules
 }
+
+// Describe says in words what the policy makes of a check of a format: "any", or what is wanted and
+// what a difference leads to.
+func (p *Policy) Describe(format attestd.Format, id attestd.CheckID) (text string, named bool) {
+	for i := range p.formats[format] {
+		if r := &p.formats[format][i]; r.spec.ID == id {
+			return r.describe(), true
+		}
+	}
+	return "", false
+}

@@ -174,3 +174,26 @@ func (r *rule) readFloors(node *yamldoc.Node) {
 		r.floors[product.Key] = floor
 	}
 }
+
+func (r *rule) describe() string {
+	if r.any {
+		return "any"
+	}
+	text := "wants " + r.want + ", otherwise " + r.otherwise.String()
+	if r.spec.Rule == attestd.RuleReference {
+		text += "; none loaded: " + r.noneLoaded.String()
+	}
+	return text
+}
+
+// String returns what stands in a policy, with the unit.
+func (o outcome) String() string {
+	switch o.effect {
+	case attestd.EffectScored:
+		return strconv.Itoa(o.points) + " points"
+	case attestd.EffectUndecided:
+		return "undecided"
+	default:
+		return "reject"
+	}
+}
