@@ -63,6 +63,7 @@ func Conformance(t *testing.T, c Case) {
 	t.Run("every one-bit change of an endorsement is refused", func(t *testing.T) {
 		refusesEndorsementFlips(t, c)
 	})
+	t.Run("the answer does not depend on earlier ones", func(t *testing.T) { answersAlikeColdAndWarm(t, c) })
 	t.Run("concurrent use gives the same answer", func(t *testing.T) { answersConcurrently(t, c) })
 }
 

@@ -113,6 +113,33 @@ func refusesFlips(t *testing.T, c Case) {
 	})
 }
 
+// answersAlikeColdAndWarm compares the whole answer to some hundred changed inputs, and to other
+// times, of a verifier that knows the chain with that of one that knows nothing: the same input gives
+// the same answer for ever, whatever was asked before.
+func answersAlikeColdAndWarm(t *testing.T, c Case) {
+	const samples = 257
+	warm := c.New()
+	good(t, warm, c.Input)
+	compare := func(what string, input attestd.Input) {
+		_, wantErr, wantFault := ask(c.New(), warm.Checks(), input)
+		_, gotErr, gotFault := ask(warm, warm.Checks(), input)
+		if got, want := fmt.Sprint(gotErr, gotFault), fmt.Sprint(wantErr, wantFault); got != want {
+			t.Errorf("%s: with a known chain\n%s\nwithout\n%s", what, got, want)
+		}
+	}
+	bits := len(c.Input.Evidence) * 8
+	for bit := 0; bit < bits; bit += max(1, bits/samples) {
+		input := clone(c.Input)
+		input.Evidence = flipped(input.Evidence, bit)
+		compare(fmt.Sprintf("one-bit change %d", bit), input)
+	}
+	for _, at := range append(c.OtherTimes, time.Time{}) {
+		input := clone(c.Input)
+		input.At = at
+		compare("at "+at.Format(time.RFC3339), input)
+	}
+}
+
 func refusesTruncations(t *testing.T, c Case) {
 	cut := func(input *attestd.Input, n int) func() {
 		whole := input.Evidence
