@@ -111,7 +111,7 @@ func write(t *testing.T, name string, data []byte) {
 // neg: 171
 func TestVectorsThroughTheCommandLine(t *testing.T) {
 	through, reference := newCommandLine(t), newLibrary(t, judge.Config{})
-	vectors := corpus(t).Vectors
+	vectors := append(corpus(t).Vectors, selfMade(t)...)
 	for _, vector := range vectors {
 		t.Run(vector.Name, func(t *testing.T) {
 			verdict := through.ask(t, vector, vector.At)

@@ -54,6 +54,8 @@ type AWS struct {
 	bundle   [][]byte
 	leaf     []byte
 	leafKey  crypto.Signer
+	issuer   *x509.Certificate
+	signer   crypto.Signer
 	root     *x509.Certificate
 }
 
@@ -96,6 +98,7 @@ func NewAWS(options AWSOptions) (*AWS, error) {
 		switch link.role {
 		case AWSLeaf:
 			authority.leaf, authority.leafKey = der, key
+			authority.issuer, authority.signer = issuer, issuerKey
 		case AWSRoot:
 			authority.root = parent
 			authority.bundle = append(authority.bundle, der)
@@ -104,6 +107,35 @@ func NewAWS(options AWSOptions) (*AWS, error) {
 		}
 	}
 	return authority, nil
+}
+
+// Sibling returns an authority with the same CAs and a leaf of its own. Of the options, ModuleID,
+// Region, Key and Alter count, for the leaf alone.
+func (a *AWS) Sibling(options AWSOptions) (*AWS, error) {
+	options.At = a.at
+	if options.ModuleID == "" {
+		options.ModuleID = AWSModuleID
+	}
+	if options.Region == "" {
+		options.Region = "us-east-2"
+	}
+	links := awsChain(options)
+	template := links[len(links)-1].template
+	key, err := awsKey(options, AWSLeaf)
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = big.NewInt(1000)
+	if options.Alter != nil {
+		options.Alter(AWSLeaf, template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.issuer, key.Public(), a.signer)
+	if err != nil {
+		return nil, fmt.Errorf("forge sibling: %w", err)
+	}
+	sibling := *a
+	sibling.moduleID, sibling.leaf, sibling.leafKey = options.ModuleID, der, key
+	return &sibling, nil
 }
 
 type awsLink struct {

@@ -2,6 +2,8 @@ package all_test
 
 import (
 	"bytes"
+	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,4 +81,18 @@ func sourceOfTests(t *testing.T, folder string) []byte {
 		source = append(source, text...)
 	}
 	return source
+}
+
+// TestARootOfNoVendorIsRefused shows that a root which no verifier can use is said to be one, instead
+// of being dropped.
+func TestARootOfNoVendorIsRefused(t *testing.T) {
+	for name, root := range map[string]*x509.Certificate{
+		"an Ed25519 root": {PublicKeyAlgorithm: x509.Ed25519}, "no root": nil,
+	} {
+		var refused *attestd.CallerError
+		_, err := all.New(all.Config{InsecureRoots: []*x509.Certificate{root}})
+		if !errors.As(err, &refused) || refused.Class != attestd.ClassConfig {
+			t.Errorf("%s: got %v, want a CONFIG error", name, err)
+		}
+	}
 }
