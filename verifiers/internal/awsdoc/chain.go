@@ -143,7 +143,7 @@ func (e *Engine) findRoot(d *Document) (*root, [][]byte, *problem) {
 	}
 	first, err := x509.ParseCertificate(certificates[0])
 	if err != nil {
-		return nil, nil, malformedCertificate(0, err)
+		return nil, nil, malformedCertificate(1, err)
 	}
 	// A bundle without its root is complete if the pinned root issued its first certificate. One that
 	// brings a root of its own is not: anybody can copy a name and a key id onto another key.
@@ -162,9 +162,11 @@ func (e *Engine) findRoot(d *Document) (*root, [][]byte, *problem) {
 	}
 }
 
-func malformedCertificate(index int, err error) *problem {
+// malformedCertificate names a certificate by its place below the root, so that the answer is the same
+// whatever of the chain was known before.
+func malformedCertificate(place int, err error) *problem {
 	return &problem{
-		check: checkCertificates, got: "certificate " + strconv.Itoa(index) + " not readable",
+		check: checkCertificates, got: "certificate " + strconv.Itoa(place) + " below the root not readable",
 		want: "X.509 version 3 in DER", err: errors.New(attestd.Excerpt(err.Error(), 120)),
 	}
 }
@@ -199,18 +201,19 @@ func (e *Engine) findChain(d *Document, at time.Time) (chain, *problem) {
 		}
 		return chain{leaf: parent, insecure: anchor.insecure}, nil
 	}
-	fresh, found := e.extend(parent, certificates[known:], digests[known:], at)
+	fresh, found := e.extend(parent, known, certificates, digests[:], at)
 	if found != nil {
 		return chain{}, found
 	}
 	return chain{leaf: fresh[len(fresh)-1], insecure: anchor.insecure, fresh: fresh}, nil
 }
 
-// extend verifies certificates below parent: everything that costs little for all of them, and only
+// extend verifies the certificates behind the known ones, below parent: everything that costs little for all of them, and only
 // then the signatures, so that a hostile chain is refused before it costs one.
 func (e *Engine) extend(
-	parent *node, certificates [][]byte, digests [][sha256.Size]byte, at time.Time,
+	parent *node, known int, certificates [][]byte, digests [][sha256.Size]byte, at time.Time,
 ) ([]*node, *problem) {
+	certificates, digests = certificates[known:], digests[known:]
 	parsed := make([]*x509.Certificate, len(certificates))
 	for index, der := range certificates {
 		certificate, err := x509.ParseCertificate(der)
@@ -218,7 +221,7 @@ func (e *Engine) extend(
 			err = fmt.Errorf("version %d", certificate.Version)
 		}
 		if err != nil {
-			return nil, malformedCertificate(index, err)
+			return nil, malformedCertificate(known+index+1, err)
 		}
 		parsed[index] = certificate
 	}
@@ -293,6 +296,11 @@ func checkPlace(issuer *node, certificate *x509.Certificate, isLeaf bool) error 
 			!extension.Id.Equal(oidBasicConstraints) {
 			return fmt.Errorf("critical extension %s", extension.Id)
 		}
+	}
+	// A certificate that names itself as its issuer stands above others, never below: a second copy of
+	// the root would be another spelling of the same chain.
+	if bytes.Equal(certificate.RawSubject, certificate.RawIssuer) {
+		return errors.New("it is self-issued and stands below the root")
 	}
 	if isLeaf {
 		return checkLeaf(certificate)
