@@ -1,0 +1,190 @@
+package worker
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/service"
+)
+
+const (
+	// streamFD is where a worker finds its end of the socket pair.
+	streamFD = 3
+	// openFiles bounds the worker's files: three standard ones, the stream, and those of the Go
+	// runtime (its poller, and the CPU limits it reads at start).
+	openFiles = 16
+	// maxDocuments is how many documents a worker keeps. One request brings at most half of them, and
+	// a worker that has more than half is replaced before the next.
+	maxDocuments = 256
+	// grace is how much later than attestd's own time-out the worker's watchdog fires.
+	grace = time.Second
+)
+
+// exit codes of a worker; they are read by people, not by attestd.
+const (
+	exitDone    = 0 // the stream ended
+	exitUnfit   = 1 // could not be built, locked, or spoken to
+	exitTimeout = 3 // the watchdog fired
+)
+
+// answerer judges one question.
+type answerer func(question) (attestd.Appraisal, error)
+
+// builder makes the answerer of a worker, once, before the lock. Whatever judging will ever need
+// from files must be read by then.
+type builder func(setup) (answerer, error)
+
+// Main is the life of a worker process: it reads its set-up from file descriptor 3, builds the
+// judge, locks itself, and answers questions until the stream ends. It returns the exit code. It
+// must be called from main itself, before anything else was opened.
+func Main() int { return run(buildJudge) }
+
+func run(build builder) int {
+	// The zone would be read from a file by the first formatting of a local time.
+	time.Local = time.UTC
+	// A worker answers one question at a time. Setting the number also ends the runtime's regular
+	// reading of CPU limits from files.
+	runtime.GOMAXPROCS(1)
+	if err := closeInherited(streamFD); err != nil {
+		fmt.Fprintln(os.Stderr, "attestd worker: close inherited files:", err)
+		return exitUnfit
+	}
+	stream := os.NewFile(streamFD, "stream")
+	reader := bufio.NewReaderSize(stream, 64<<10)
+	w := &child{reader: reader, writer: stream, documents: make(map[digest]service.Document)}
+	if err := w.prepare(build); err != nil {
+		fmt.Fprintln(os.Stderr, "attestd worker:", err)
+		reply := complaint{class: attestd.ClassConfig, message: err.Error()}
+		_ = w.send(kindUnfit, reply.append(newFrame(0))) // nobody is left to tell where this fails
+		return exitUnfit
+	}
+	for {
+		switch err := w.turn(); {
+		case errors.Is(err, io.EOF):
+			return exitDone
+		case err != nil:
+			fmt.Fprintln(os.Stderr, "attestd worker:", err)
+			return exitUnfit
+		}
+	}
+}
+
+// child is the worker's side of the stream.
+type child struct {
+	reader    *bufio.Reader
+	writer    io.Writer
+	documents map[digest]service.Document
+	answer    answerer
+	timeout   time.Duration
+	watchdog  *time.Timer
+}
+
+// prepare reads the set-up and locks the process. Until the lock is up, only attestd's own words
+// have been read.
+func (w *child) prepare(build builder) error {
+	k, payload, err := readFrame(w.reader, maxRequest)
+	if err != nil || k != kindSetup {
+		return errors.New("no set-up on file descriptor 3: workers are started by attestd serve, not by hand")
+	}
+	s, err := readSetup(payload)
+	if err != nil {
+		return err
+	}
+	// Half of the hard limit: the collector works harder before the kernel says no.
+	debug.SetMemoryLimit(int64(s.memory / 2)) //nolint:gosec // a few hundred MiB
+	if w.answer, err = build(s); err != nil {
+		return err
+	}
+	// The first timer opens the runtime's poller, which cannot be done later.
+	w.timeout = s.timeout + grace
+	w.watchdog = time.AfterFunc(w.timeout, func() {
+		fmt.Fprintln(os.Stderr, "attestd worker: no answer in time")
+		os.Exit(exitTimeout)
+	})
+	w.watchdog.Stop()
+	locked, err := lock(s.memory)
+	if err != nil {
+		return err
+	}
+	return w.send(kindReady, locked.append(newFrame(0)))
+}
+
+// turn reads one frame and answers it.
+func (w *child) turn() error {
+	k, payload, err := readFrame(w.reader, maxRequest)
+	if err != nil {
+		return err
+	}
+	switch k {
+	case kindDocument:
+		document, err := readDocument(payload)
+		if err != nil {
+			return err
+		}
+		if len(w.documents) == maxDocuments {
+			return fmt.Errorf("more than %d documents", maxDocuments)
+		}
+		w.documents[sha256.Sum256(document.Bytes)] = document
+		return nil
+	case kindJob:
+		q, err := readQuestion(payload)
+		if err != nil {
+			return err
+		}
+		return w.judge(q)
+	default:
+		return fmt.Errorf("unknown frame %q", byte(k))
+	}
+}
+
+// judge answers a question. It has no recover of its own: what the judge does not catch ends the
+// process, and attestd sees the end of the stream.
+func (w *child) judge(q question) error {
+	var known bool
+	if q.job.Policy, known = w.documents[q.policy]; !known {
+		return errors.New("policy was not sent")
+	}
+	for _, reference := range q.references {
+		document, known := w.documents[reference]
+		if !known {
+			return errors.New("reference values were not sent")
+		}
+		q.job.References = append(q.job.References, document)
+	}
+	// The watchdog ends a worker that attestd can no longer end, because attestd itself is gone.
+	w.watchdog.Reset(w.timeout)
+	defer w.watchdog.Stop()
+	appraisal, err := w.answer(q)
+	var caller *attestd.CallerError
+	switch {
+	case errors.As(err, &caller):
+		reply := complaint{class: caller.Class, hint: caller.Hint, message: caller.Error()}
+		return w.send(kindCaller, reply.append(newFrame(512)))
+	case err != nil:
+		reply := complaint{class: attestd.ClassInternal, message: err.Error()}
+		return w.send(kindBug, reply.append(newFrame(512)))
+	}
+	frame := appendAppraisal(newFrame(8<<10), appraisal)
+	if len(frame)-headerSize > maxReply {
+		reply := complaint{class: attestd.ClassInternal, message: "verdict is too large for a frame"}
+		return w.send(kindBug, reply.append(newFrame(64)))
+	}
+	return w.send(kindVerdict, frame)
+}
+
+func (w *child) send(k kind, frame []byte) error {
+	frame, err := sealFrame(frame, k, maxReply)
+	if err != nil {
+		return err
+	}
+	_, err = w.writer.Write(frame)
+	return err
+}

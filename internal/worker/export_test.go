@@ -1,0 +1,54 @@
+package worker
+
+import (
+	"io"
+	"os"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/service"
+)
+
+// MainWith is Main with another judge: the tests' hook into a locked process.
+func MainWith(answer func(service.Job) (attestd.Appraisal, error)) int {
+	return run(func(setup) (answerer, error) {
+		return func(q question) (attestd.Appraisal, error) { return answer(q.job) }, nil
+	})
+}
+
+// MainUnlocked is a worker that says it is ready without a lock.
+func MainUnlocked() int {
+	stream := os.NewFile(streamFD, "stream")
+	if _, _, err := readFrame(stream, maxRequest); err != nil {
+		return exitUnfit
+	}
+	w := &child{writer: stream}
+	_ = w.send(kindReady, Lock{}.append(newFrame(0)))
+	_, _ = io.Copy(io.Discard, stream)
+	return exitDone
+}
+
+// Filter, as data for tests and the documentation's table.
+func Allowed() []Syscall { return allowed }
+func Fatal() []Syscall   { return fatal }
+func Missing() []Syscall { return missing }
+func FatalHere() int     { return len(fatalHere) }
+
+// EncodeVerdict and DecodeVerdict are the two ends of a verdict's journey.
+func EncodeVerdict(a attestd.Appraisal) []byte                { return appendAppraisal(nil, a) }
+func DecodeVerdict(payload []byte) (attestd.Appraisal, error) { return readAppraisal(payload) }
+func EncodeJob(job service.Job) []byte                        { return question{job: job}.append(nil) }
+func DecodeJob(payload []byte) (service.Job, error) {
+	q, err := readQuestion(payload)
+	return q.job, err
+}
+
+// ReplyFrame is a raw frame that says to be a verdict of that many bytes, with the bytes that follow.
+func ReplyFrame(size uint32, payload []byte) []byte {
+	frame := append(newFrame(0), payload...)
+	frame[0] = byte(kindVerdict)
+	frame[1], frame[2], frame[3], frame[4] = byte(size>>24), byte(size>>16), byte(size>>8), byte(size)
+	return frame
+}
+
+// MaxReply is the cap of a reply.
+const MaxReply = maxReply

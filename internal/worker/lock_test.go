@@ -1,0 +1,138 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/worker"
+)
+
+const killed = "" // by the filter, at the call
+
+// TestBehindTheLock: each row is tried by a worker of its own, inside the judge, as evidence that
+// took it over would.
+func TestBehindTheLock(t *testing.T) {
+	rows := map[string]string{
+		"open a file": killed, "create a file": killed, "socket inet": killed,
+		"socket inet6 udp": killed, "socket unix": killed, "socket netlink": killed,
+		"connect": killed, "bind": killed, "listen": killed, "receive files": killed,
+		"send files": killed, "execve": killed, "start a program": killed, "fork": killed,
+		"new namespace": killed, "ptrace": killed, "read parent's memory": killed,
+		"signal another": killed, "executable memory": killed, "map a file": killed,
+		"io_uring": killed,
+
+		"clone3":                 unix.ENOSYS.Error(),
+		"make memory executable": unix.EPERM.Error(),
+		"kill another":           unix.EPERM.Error(),
+		"raise limits":           unix.EPERM.Error(),
+		"become root":            unix.EPERM.Error(),
+		"lift no-new":            unix.EPERM.Error(),
+		"second filter":          unix.EPERM.Error(),
+		"read a socket":          unix.EPERM.Error(),
+		"change folder":          unix.EPERM.Error(),
+		"delete a file":          unix.EPERM.Error(),
+		"status of file":         unix.EPERM.Error(),
+		"duplicate":              unix.EPERM.Error(),
+		"control device":         unix.EPERM.Error(),
+	}
+	if runtime.GOARCH == "amd64" {
+		rows["x32 call"] = killed
+	}
+	pool, _ := newPool(t, "test-worker", nil)
+	for order, want := range rows {
+		t.Run(order, func(t *testing.T) {
+			_, err := pool.Judge(context.Background(), jobFor(t, order))
+			if want == killed {
+				var fault *worker.Fault
+				if !errors.As(err, &fault) || fault.Reason != worker.ReasonDied ||
+					!strings.Contains(err.Error(), "bad system call") {
+					t.Fatalf("got %v, want the worker killed by the filter", err)
+				}
+				return
+			}
+			var caller *attestd.CallerError
+			if !errors.As(err, &caller) || err.Error() != want {
+				t.Fatalf("got %v, want %q", err, want)
+			}
+		})
+	}
+	if _, err := os.Stat("/tmp/attestd-probe"); err == nil {
+		t.Error("a worker made a file")
+	}
+	mustServe(t, pool)
+}
+
+// TestTheRuntimeLivesBehindTheFilter: a filter that is too narrow would show as a dead or hung
+// worker under load, long after the start.
+func TestTheRuntimeLivesBehindTheFilter(t *testing.T) {
+	pool, log := newPool(t, "test-worker", func(c *worker.Config) { c.Timeout = 30 * time.Second })
+	for _, order := range []string{"allocate", "threads", "allocate", "threads", "threads"} {
+		if _, err := pool.Judge(context.Background(), jobFor(t, order)); err != nil {
+			t.Fatalf("%s: %v", order, err)
+		}
+	}
+	pid := pids(t, log)[0]
+	// A stop and a continue make the kernel restart sleeps by restart_syscall.
+	for range 5 {
+		_ = unix.Kill(pid, unix.SIGSTOP)
+		time.Sleep(5 * time.Millisecond)
+		_ = unix.Kill(pid, unix.SIGCONT)
+		mustServe(t, pool)
+	}
+	if stats := pool.Stats(); stats.Started != 1 || stats.Faults != 0 {
+		t.Errorf("got %+v, want the first worker to have lived through all of it\n%s", stats, log)
+	}
+}
+
+// TestMemoryIsBounded: evidence that makes a worker ask for ever more memory ends the worker, not
+// the machine.
+func TestMemoryIsBounded(t *testing.T) {
+	pool, _ := newPool(t, "test-worker", func(c *worker.Config) {
+		c.Memory, c.Timeout = 192<<20, 20*time.Second
+	})
+	_, err := pool.Judge(context.Background(), jobFor(t, "gorge"))
+	var fault *worker.Fault
+	if !errors.As(err, &fault) || fault.Reason != worker.ReasonDied || !strings.Contains(err.Error(), "out of memory") {
+		t.Fatalf("got %v, want the worker out of memory", err)
+	}
+	mustServe(t, pool)
+}
+
+// TestEveryThreadIsLocked reads what the kernel says about each thread of a worker.
+func TestEveryThreadIsLocked(t *testing.T) {
+	pool, log := newPool(t, "test-worker", nil)
+	if _, err := pool.Judge(context.Background(), jobFor(t, "threads")); err != nil {
+		t.Fatal(err)
+	}
+	folder := "/proc/" + pidText(t, log) + "/task/"
+	tasks, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		status, err := os.ReadFile(folder + task.Name() + "/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			"\nSeccomp:\t2\n", "\nNoNewPrivs:\t1\n", "\nCapEff:\t0000000000000000\n",
+			"\nCapPrm:\t0000000000000000\n",
+		} {
+			if !strings.Contains(string(status), want) {
+				t.Errorf("thread %s: status has no line %q", task.Name(), strings.TrimSpace(want))
+			}
+		}
+	}
+	environ, err := os.ReadFile("/proc/" + pidText(t, log) + "/environ")
+	if err == nil && len(environ) != 0 {
+		t.Errorf("a worker has an environment: %q", environ)
+	}
+}
