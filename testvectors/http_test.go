@@ -1,0 +1,167 @@
+package testvectors_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/testvectors"
+)
+
+// service is the entry of other programs: `attestd serve`, the real binary with its worker
+// processes, asked over its unix socket. With raw set, evidence that needs no endorsements goes as a
+// raw body instead of JSON.
+type service struct {
+	client *http.Client
+	raw    bool
+}
+
+// newService starts the binary with /v1/verify-recorded allowed, and stops it when the test ends.
+func newService(t *testing.T) service {
+	t.Helper()
+	name, err := builtBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Below the short scratch folder: the path of a unix socket has at most 107 bytes.
+	state, err := os.MkdirTemp(scratch, "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(state, "config.yaml")
+	write(t, settings, fmt.Appendf(nil, "schema: attestd.config.v1\nstate_dir: %s\n"+
+		"listen: {http: off, unix: s}\nchallenges: {ephemeral_key: true}\nverify: {allow_recorded: true}\n", state))
+	var said bytes.Buffer
+	command := exec.Command(name, "serve", "--config", settings) //nolint:gosec // the binary built above
+	command.Stdout, command.Stderr = &said, &said
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	t.Cleanup(func() {
+		_ = command.Process.Signal(os.Interrupt)
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			_ = command.Process.Kill()
+			t.Error("the daemon did not stop when it was interrupted")
+		}
+		if t.Failed() {
+			t.Logf("the daemon said:\n%s", said.Bytes())
+		}
+	})
+	socket := filepath.Join(state, "s")
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	waitUntilReady(t, client, ended)
+	return service{client: client}
+}
+
+func waitUntilReady(t *testing.T, client *http.Client, ended chan error) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		response, err := client.Get("http://attestd/readyz")
+		if err == nil {
+			_ = response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("the daemon ended: %v", err)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready in time: %v", err)
+		}
+	}
+}
+
+func (s service) ask(t *testing.T, vector testvectors.Vector, at time.Time) attestd.Appraisal {
+	t.Helper()
+	target, media, body := "http://attestd/v1/verify-recorded", "application/json", []byte(nil)
+	when := at.Format(time.RFC3339Nano)
+	if s.raw && len(vector.Endorsements.Certificates) == 0 {
+		target += "?at=" + url.QueryEscape(when)
+		media, body = "application/octet-stream", vector.Evidence
+	} else {
+		certificates := []string{}
+		for _, der := range vector.Endorsements.Certificates {
+			certificates = append(certificates, base64.StdEncoding.EncodeToString(der))
+		}
+		var err error
+		body, err = json.Marshal(map[string]any{
+			"at": when, "evidence": vector.Evidence,
+			"endorsements": map[string]any{"certificates": certificates},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	response, err := s.client.Post(target, media, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A rejection is an answer: 200 with the verdict. Undecided is none yet: a problem, 503, that
+	// carries the verdict.
+	var verdict attestd.Appraisal
+	problem := struct {
+		Appraisal *attestd.Appraisal `json:"appraisal"`
+	}{&verdict}
+	var into any = &verdict
+	if response.StatusCode == http.StatusServiceUnavailable {
+		into = &problem
+	}
+	if err := json.Unmarshal(answer, into); err != nil || verdict.Schema == "" {
+		t.Fatalf("%s: %v in %s", response.Status, err, answer)
+	}
+	undecided := verdict.Verdict == attestd.VerdictUndecided
+	if undecided != (response.StatusCode == http.StatusServiceUnavailable) {
+		t.Errorf("status %s for %v", response.Status, verdict.Verdict)
+	}
+	return verdict
+}
+
+// TestVectorsThroughHTTP wants the daemon to say what the library says, by JSON and by raw body.
+//
+// neg: 171
+func TestVectorsThroughHTTP(t *testing.T) {
+	through, reference := newService(t), newLibrary(t, judge.Config{})
+	vectors := append(corpus(t).Vectors, selfMade(t)...)
+	for _, vector := range vectors {
+		want := reference.ask(t, vector, vector.At)
+		for _, raw := range []bool{false, true} {
+			through.raw = raw
+			t.Run(fmt.Sprintf("%s, raw %t", vector.Name, raw), func(t *testing.T) {
+				verdict := through.ask(t, vector, vector.At)
+				compare(t, vector, verdict)
+				sameAnswer(t, verdict, want)
+			})
+		}
+	}
+	t.Logf("%d vectors", len(vectors))
+}
