@@ -1,0 +1,253 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/api"
+	"github.com/attestd/attestd/internal/appraisal"
+	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/internal/registry"
+	"github.com/attestd/attestd/internal/service"
+	"github.com/attestd/attestd/testvectors/forge"
+)
+
+// world is a whole verifier behind a real HTTP server, with a real store and an authority of its own
+// that is shaped like AWS's.
+type world struct {
+	testing.TB
+	aws    *forge.AWS
+	store  *registry.Store
+	signer *challenge.Signer
+	local  *service.Local
+	server *httptest.Server
+	log    *lockedBuffer
+}
+
+type options struct {
+	judge      func(service.Judge) service.Judge
+	noRecorded bool
+	perSource  int
+	limits     api.Limits
+	timeout    time.Duration
+	slots      int
+	waiting    int
+}
+
+var smallLimits = api.Limits{JSONBody: 1 << 20, RawBody: 256 << 10, AllBodies: 64 << 20}
+
+func newWorld(t testing.TB, o options) *world {
+	t.Helper()
+	w := &world{TB: t, log: &lockedBuffer{}}
+	var err error
+	w.aws, err = forge.NewAWS(forge.AWSOptions{At: time.Now()})
+	w.must(err)
+	judging, err := judge.New(judge.Config{InsecureRoots: []*x509.Certificate{w.aws.Root()}})
+	w.must(err)
+	w.local = service.NewLocal(judging)
+	w.signer, err = challenge.NewEphemeralSigner()
+	w.must(err)
+	limits := registry.Limits{
+		Outstanding: 1 << 20, PerTenant: 1 << 20, PerSource: 1 << 20, Appraisals: 1 << 20,
+		KeepAppraisals: time.Hour,
+	}
+	if o.perSource != 0 {
+		limits.PerSource = o.perSource
+	}
+	w.store, err = registry.Open(context.Background(), registry.Config{
+		Path: filepath.Join(t.TempDir(), "attestd.db"), Clock: registry.SystemClock(), Limits: limits,
+	})
+	w.must(err)
+	t.Cleanup(func() { _ = w.store.Close() })
+	handler := w.handler(o, judging)
+	w.server = httptest.NewServer(handler)
+	t.Cleanup(w.server.Close)
+	return w
+}
+
+func (w *world) handler(o options, judging *judge.Judge) http.Handler {
+	issuer, err := challenge.NewIssuer(challenge.Config{
+		Store: w.store, Signer: w.signer, TrustDomain: "example.org", Lifetime: time.Minute, NonceBytes: 32,
+	})
+	w.must(err)
+	var asked service.Judge = w.local
+	if o.judge != nil {
+		asked = o.judge(asked)
+	}
+	if o.timeout == 0 {
+		o.timeout = 10 * time.Second
+	}
+	if o.slots == 0 {
+		o.slots, o.waiting = 64, 64
+	}
+	if o.limits == (api.Limits{}) {
+		o.limits = smallLimits
+	}
+	recorded, err := appraisal.Builtin(appraisal.Recorded)
+	w.must(err)
+	// The recorded policy scores unknown measurements instead of demanding reference values.
+	policy := service.Document{Source: "recorded", Bytes: recorded.Document()}
+	served, err := service.New(service.Config{
+		Store: w.store, Issuer: issuer, Judge: asked, Refuse: w.local,
+		Policy: policy, RecordedPolicy: policy, Formats: judging.Formats(),
+		Tenants: []string{"default", "blue"}, Timeout: o.timeout, Concurrency: o.slots, Waiting: o.waiting,
+		AllowRecorded: !o.noRecorded,
+	})
+	w.must(err)
+	keys, err := w.signer.KeySet()
+	w.must(err)
+	handler, err := api.New(api.Config{
+		Service: served, KeySet: keys, Limits: o.limits, Specs: judging.Specs(),
+		Logger: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	w.must(err)
+	return handler
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// answer is a response, read.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (w *world) do(method, path, media string, body []byte) answer {
+	w.Helper()
+	request, err := http.NewRequest(method, w.server.URL+path, bytes.NewReader(body))
+	w.must(err)
+	if media != "" {
+		request.Header.Set("Content-Type", media)
+	}
+	return w.send(request)
+}
+
+func (w *world) send(request *http.Request) answer {
+	w.Helper()
+	response, err := w.server.Client().Do(request)
+	w.must(err)
+	defer func() { _ = response.Body.Close() }()
+	read, err := io.ReadAll(response.Body)
+	w.must(err)
+	return answer{response.StatusCode, response.Header, read}
+}
+
+func (w *world) post(path string, value any) answer {
+	w.Helper()
+	body, err := json.Marshal(value)
+	w.must(err)
+	return w.do(http.MethodPost, path, "application/json", body)
+}
+
+type object map[string]any
+
+// challenge asks for a challenge with the given members beside the format.
+func (w *world) challenge(format attestd.Format, members object) challenge.Reply {
+	w.Helper()
+	request := object{"format": format}
+	for key, value := range members {
+		request[key] = value
+	}
+	got := w.post("/v1/challenges", request)
+	if got.status != http.StatusCreated {
+		w.Fatalf("got %d %s", got.status, got.body)
+	}
+	reply, err := challenge.ParseReply(got.body)
+	w.must(err)
+	return reply
+}
+
+// enclave is a document whose nonce field holds what answers the challenge.
+func (w *world) enclave(freshness []byte) []byte {
+	w.Helper()
+	now := uint64(time.Now().UnixMilli()) //nolint:gosec // after 1970
+	document, err := w.aws.Document(forge.Document{Nonce: freshness, Milliseconds: &now})
+	w.must(err)
+	return document
+}
+
+func (w *world) bound(issued attestd.Challenge) []byte {
+	w.Helper()
+	digest, err := issued.Binding(nil).Digest()
+	w.must(err)
+	return w.enclave(digest)
+}
+
+func (w *world) verdict(got answer) attestd.Appraisal {
+	w.Helper()
+	if got.status != http.StatusOK {
+		w.Fatalf("got %d %s", got.status, got.body)
+	}
+	var given attestd.Appraisal
+	w.must(json.Unmarshal(got.body, &given))
+	return given
+}
+
+// failed returns the last check, if it failed.
+func failed(given attestd.Appraisal) attestd.CheckID {
+	if len(given.Checks) == 0 {
+		return ""
+	}
+	last := given.Checks[len(given.Checks)-1]
+	if last.Result != attestd.ResultFail {
+		return ""
+	}
+	return last.ID
+}
+
+type problem struct {
+	Type, Title, Detail, Class, Hint, ID string
+	Status                               int
+	Appraisal                            *attestd.Appraisal
+}
+
+func (w *world) problem(got answer, status int, class attestd.Class) problem {
+	w.Helper()
+	var read problem
+	if err := json.Unmarshal(got.body, &read); err != nil {
+		w.Fatalf("got %d %.300s: %v", got.status, got.body, err)
+	}
+	if got.status != status || read.Status != status || read.Class != string(class) {
+		w.Fatalf("got %d %s, want %d and class %s", got.status, got.body, status, class)
+	}
+	if got.header.Get("Content-Type") != "application/problem+json" || read.Type == "" || read.Title == "" ||
+		read.Detail == "" || read.Hint == "" {
+		w.Fatalf("problem lacks a member: %s", got.body)
+	}
+	return read
+}
+
+type lockedBuffer struct {
+	mu   sync.Mutex
+	data bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(data []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data.Write(data)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data.String()
+}
