@@ -64,3 +64,11 @@ func ProblemText(w io.Writer, page Page, p Problem) error {
 	s.page.Quiet = false
 	return s.writeTo(w)
 }
+
+// Remark writes one labelled line of words that is not the answer, wrapped to the page.
+func Remark(w io.Writer, page Page, label, text string) error {
+	s := &sheet{page: page}
+	s.row(0, len(label)+2, label+":", Clean(text, longestValue))
+	s.page.Quiet = false
+	return s.writeTo(w)
+}

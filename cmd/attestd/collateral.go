@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/attestd/attestd"
+)
+
+// Limits of a --collateral folder: a vendor's files for one machine are a handful.
+const (
+	maxCollateralFiles   = 64
+	maxCollateralFile    = 256 << 10
+	maxCollateralObjects = 256
+)
+
+// collateral reads every file of a folder as the vendors publish them and recognises certificates
+// and CRLs, in DER or PEM, by content: names and endings say nothing. Nothing in it is believed
+// here; the verifier looks for a chain to its pinned roots.
+func (a *app) collateral(folder string) (attestd.Endorsements, error) {
+	var found attestd.Endorsements
+	if folder == "" {
+		return found, nil
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return found, fileError("collateral folder", folder, err)
+	}
+	if len(entries) > maxCollateralFiles {
+		return found, usagef("keep the files for one machine in a folder of their own",
+			"collateral folder %q has %d entries, want at most %d", attestd.Excerpt(folder, 200),
+			len(entries), maxCollateralFiles)
+	}
+	for _, entry := range entries {
+		path := filepath.Join(folder, entry.Name())
+		info, err := os.Stat(path)
+		if err != nil || !info.Mode().IsRegular() {
+			a.warn("collateral %q is not a regular file and was not read", path)
+			continue
+		}
+		data, err := a.read("collateral", path, maxCollateralFile)
+		if err != nil {
+			a.warn("%v, and was not used", err)
+			continue
+		}
+		if !addCollateral(&found, data) {
+			a.warn("collateral %q is neither a certificate nor a CRL and was not used%s", path,
+				collateralGuess(data))
+		}
+	}
+	if len(found.Certificates)+len(found.CRLs) == 0 {
+		return found, usagef("put the vendor's certificates and CRLs into it, in DER or PEM",
+			"collateral folder %q holds no certificate and no CRL", attestd.Excerpt(folder, 200))
+	}
+	if total := len(found.Certificates) + len(found.CRLs); total > maxCollateralObjects {
+		return found, usagef("keep the files for one machine in a folder of their own",
+			"collateral folder %q holds %d certificates and CRLs, want at most %d",
+			attestd.Excerpt(folder, 200), total, maxCollateralObjects)
+	}
+	return found, nil
+}
+
+// addCollateral adds what data holds; false where it holds anything else.
+func addCollateral(into *attestd.Endorsements, data []byte) bool {
+	trimmed := bytes.TrimSpace(data)
+	if !bytes.HasPrefix(trimmed, []byte("-----BEGIN ")) {
+		return addDER(into, data)
+	}
+	var next attestd.Endorsements
+	for rest := trimmed; len(rest) > 0; rest = bytes.TrimSpace(rest) {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || !addDER(&next, block.Bytes) {
+			return false
+		}
+	}
+	into.Certificates = append(into.Certificates, next.Certificates...)
+	into.CRLs = append(into.CRLs, next.CRLs...)
+	return true
+}
+
+func addDER(into *attestd.Endorsements, der []byte) bool {
+	if _, err := x509.ParseCertificate(der); err == nil {
+		into.Certificates = append(into.Certificates, der)
+		return true
+	}
+	if _, err := x509.ParseRevocationList(der); err == nil {
+		into.CRLs = append(into.CRLs, der)
+		return true
+	}
+	return false
+}
+
+// collateralGuess names the mistake that is made most: an error page saved as a certificate.
+func collateralGuess(data []byte) string {
+	start := strings.ToLower(string(bytes.TrimSpace(data[:min(len(data), 512)])))
+	switch {
+	case strings.HasPrefix(start, "<!doctype") || strings.HasPrefix(start, "<html"):
+		return ": it is a web page, perhaps an error that was saved under this name"
+	case strings.HasPrefix(start, "{"):
+		return ": it is JSON"
+	default:
+		return ""
+	}
+}

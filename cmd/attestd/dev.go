@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestd/attestd/internal/config"
+	"github.com/attestd/attestd/internal/daemon"
+	"github.com/attestd/attestd/internal/report"
+)
+
+func newDev(a *app) *cobra.Command {
+	var (
+		port      int
+		demo      bool
+		synthetic bool
+	)
+	command := &cobra.Command{
+		Use:   "dev",
+		Short: "Serve for development, or show what attestd does (--demo)",
+		Long: `Dev serves like attestd serve, with a state that is gone when it stops, on loopback alone, and judges
+recorded evidence too. It is for development: do not build on its verdicts.
+
+With --demo it starts that server, sends it evidence through the HTTP API, prints the verdicts and
+stops. The evidence was made by real hardware and published; the go command loads it from where it was
+published and digests are compared. Where that cannot be had (no go command, no network), the demo
+forges evidence under test authorities made on the spot, and says so. It ends with exit code 1 if any
+verdict is not the one it must be.`,
+		Example: `  attestd dev --demo
+  attestd dev --port 0`,
+		Args: arguments(0, 0, ""),
+		RunE: func(command *cobra.Command, _ []string) error {
+			form, err := a.form(formText, formJSON)
+			if err != nil {
+				return err
+			}
+			if demo || synthetic {
+				return a.demo(command.Context(), form, synthetic)
+			}
+			if form == formJSON {
+				return usagef("drop -o, or add --demo", "attestd dev without --demo has no answer")
+			}
+			return a.dev(command.Context(), port)
+		},
+	}
+	flags := command.Flags()
+	flags.IntVar(&port, "port", 8421, "port on 127.0.0.1; 0 takes a free one")
+	flags.BoolVar(&demo, "demo", false, "send evidence through the API, print the verdicts, stop")
+	flags.BoolVar(&synthetic, "synthetic", false, "as --demo, with forged evidence (no network, no go command)")
+	return command
+}
+
+func (a *app) dev(ctx context.Context, port int) error {
+	if port < 0 || port > 65535 {
+		return usagef("give a number from 0 to 65535", "--port is %d", port)
+	}
+	settings, remove, err := devSettings(port)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	return a.serve(ctx, settings, func(bound daemon.Bound) {
+		a.banner(report.Table{
+			Lead: append(serving("DEVELOPMENT", bound), "state "+settings.StateDir),
+			Notes: []string{
+				"Not for production: recorded evidence is judged, the key that signs challenges and all state " +
+					"are gone when this stops.",
+			},
+			Next: "curl --data-binary @FILE -H 'Content-Type: application/octet-stream' " +
+				bound.URL + "/v1/verify-recorded",
+		})
+	})
+}
+
+// devSettings returns a configuration with a state folder of its own, and what removes that folder.
+func devSettings(port int) (config.Config, func(), error) {
+	folder, err := os.MkdirTemp("", "attestd-dev-")
+	if err != nil {
+		return config.Config{}, nil, hinted(fmt.Errorf("folder for the state: %w", pathless(err)),
+			"set TMPDIR to a folder that can be written to")
+	}
+	settings := config.Default()
+	settings.StateDir = filepath.Join(folder, "state")
+	settings.Listen.HTTP = "127.0.0.1:" + strconv.Itoa(port)
+	settings.Listen.Unix = config.Off
+	settings.Challenges.EphemeralKey = true
+	settings.Verify.AllowRecorded = true
+	return settings, func() { _ = os.RemoveAll(folder) }, nil
+}
