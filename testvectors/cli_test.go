@@ -23,7 +23,9 @@ var scratch string
 // builtBinary builds cmd/attestd once per run of the tests and returns its path.
 var builtBinary = sync.OnceValues(func() (string, error) {
 	name := filepath.Join(scratch, "attestd")
-	out, err := exec.Command("go", "build", "-o", name, "../cmd/attestd").CombinedOutput() //nolint:gosec // our own words
+	command := exec.Command("go", "build", "-o", name, "../cmd/attestd") //nolint:gosec // our own words
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")                  // as it is released
+	out, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}

@@ -3,6 +3,7 @@ package testvectors_test
 import (
 	"crypto/x509"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,31 +24,34 @@ type laboratory struct {
 	milan, genoa, mimics *forge.AMD
 }
 
+// newLaboratory returns the one laboratory of this run: RSA keys of 4,096 bits take their time.
 func newLaboratory(t *testing.T) laboratory {
 	t.Helper()
-	lab := laboratory{t: t}
-	var err error
-	keep := func(failed error) {
-		if err == nil {
-			err = failed
-		}
-	}
-	var failed error
-	lab.enclaves, failed = forge.NewAWS(forge.AWSOptions{})
-	keep(failed)
-	lab.instances, failed = forge.NewAWS(forge.AWSOptions{ModuleID: forge.NitroTPMModuleID})
-	keep(failed)
-	lab.milan, failed = forge.NewAMD(forge.AMDConfig{Line: "Milan"})
-	keep(failed)
-	lab.genoa, failed = forge.NewAMD(forge.AMDConfig{Line: "Genoa"})
-	keep(failed)
-	lab.mimics, failed = forge.NewAMD(forge.AMDConfig{Line: "Milan", Impostor: true})
-	keep(failed)
+	lab, err := theLaboratory()
 	if err != nil {
 		t.Fatal(err)
 	}
+	lab.t = t
 	return lab
 }
+
+var theLaboratory = sync.OnceValues(func() (lab laboratory, err error) {
+	if lab.enclaves, err = forge.NewAWS(forge.AWSOptions{}); err != nil {
+		return lab, err
+	}
+	lab.instances, err = forge.NewAWS(forge.AWSOptions{ModuleID: forge.NitroTPMModuleID})
+	if err != nil {
+		return lab, err
+	}
+	if lab.milan, err = forge.NewAMD(forge.AMDConfig{Line: "Milan"}); err != nil {
+		return lab, err
+	}
+	if lab.genoa, err = forge.NewAMD(forge.AMDConfig{Line: "Genoa"}); err != nil {
+		return lab, err
+	}
+	lab.mimics, err = forge.NewAMD(forge.AMDConfig{Line: "Milan", Impostor: true})
+	return lab, err
+})
 
 // roots are those that a judge must be told of.
 func (l laboratory) roots() []*x509.Certificate {
