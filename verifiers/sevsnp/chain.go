@@ -53,6 +53,10 @@ func (s *search) admit(der []byte) (*vcek, *fault) {
 	if known, ok := s.v.cache.Get(digest); ok && s.stillGiven(known.issuer) {
 		return known, nil
 	}
+	if len(der) > limits.certificate {
+		return nil, refuseAs(checkChain, attestd.ClassTooLarge,
+			fmt.Sprintf("a VCEK of %d bytes", len(der)), fmt.Sprintf("at most %d", limits.certificate))
+	}
 	cert, err := x509.ParseCertificate(bytes.Clone(der))
 	if err != nil {
 		return nil, refuse(checkChain, "a VCEK that is no certificate", "X.509 in DER").because(err)
@@ -124,7 +128,8 @@ func (s *search) insecureIssuers() []*authority {
 	s.asked = true
 	tried := 0
 	for _, der := range append([][]byte{s.table.ask}, s.given...) {
-		if len(der) == 0 || bytes.Contains(der, hwidObject) || tried == limits.authorities {
+		if len(der) == 0 || len(der) > limits.certificate || tried == limits.authorities ||
+			bytes.Contains(der, hwidObject) {
 			continue
 		}
 		for name, ark := range s.v.insecure {

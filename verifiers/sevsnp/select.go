@@ -12,12 +12,13 @@ var limits = struct {
 	tableEntries int
 	endorsements int // certificates beside the evidence
 	certificates int // bytes of all of them together
+	certificate  int // bytes of one that is parsed; AMD's have 1,300 to 1,700
 	candidates   int // VCEKs for exactly this chip and TCB
 	authorities  int // ASKs below a root that was loaded by hand
 	signatures   int // public-key verifications in one call
 }{
 	evidence: reportSize + 64<<10, tableEntries: 16, endorsements: 256, certificates: 1 << 20,
-	candidates: 3, authorities: 2, signatures: 8,
+	certificate: 8 << 10, candidates: 3, authorities: 2, signatures: 8,
 }
 
 // hwidObject is the DER of the object identifier of the HWID extension, which only VCEKs have.
@@ -107,7 +108,7 @@ const (
 
 // resemblance says how near the certificate comes to the report's VCEK, by its bytes alone.
 func (r report) resemblance(der []byte) resemblance {
-	if !bytes.Contains(der, hwidObject) {
+	if len(der) > limits.certificate || !bytes.Contains(der, hwidObject) {
 		return noVCEK
 	}
 	if !r.chipIDMasked() && !bytes.Contains(der, r.chipID()) {

@@ -1,0 +1,183 @@
+package sevsnp_test
+
+import (
+	"crypto/x509"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/testvectors/forge"
+	"github.com/attestd/attestd/verifiers/sevsnp"
+)
+
+// authorities are made once for all tests: 4096-bit RSA keys take seconds.
+var authorities = sync.OnceValues(func() (map[string]*forge.AMD, error) {
+	out := map[string]*forge.AMD{}
+	for name, config := range map[string]forge.AMDConfig{
+		"Milan": {Line: "Milan"}, "Genoa": {Line: "Genoa"},
+		"impostor": {Line: "Milan", Impostor: true},
+		"old ASK": {Line: "Milan", EditASK: func(c *x509.Certificate) {
+			c.NotAfter = forge.AMDTime.AddDate(0, -1, 0)
+		}},
+	} {
+		authority, err := forge.NewAMD(config)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = authority
+	}
+	return out, nil
+})
+
+func authority(t testing.TB, name string) *forge.AMD {
+	t.Helper()
+	all, err := authorities()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[name]
+}
+
+// forgedVerifier trusts the test authorities of both lines.
+func forgedVerifier(t testing.TB) *sevsnp.Verifier {
+	t.Helper()
+	v, err := sevsnp.New(sevsnp.Config{InsecureRoots: []*x509.Certificate{
+		authority(t, "Milan").ARK, authority(t, "Genoa").ARK,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// scene is forged evidence in the making; a row of a test changes it before it is built.
+type scene struct {
+	t      testing.TB
+	report forge.SNPReport
+	// raw changes the report before it is signed, sent after.
+	raw  func([]byte)
+	sent func([]byte) []byte
+	// vcek changes the certificate that goes with the report.
+	vcek func(*forge.VCEKConfig)
+	// product stands in the VCEK; issuer signs it.
+	product, issuer string
+	// given makes the endorsements of VCEK and ASK.
+	given  func(vcek forge.VCEK, ask []byte) [][]byte
+	at     time.Time
+	demand attestd.Demand
+	// table follows the report where it is set; changeTable spoils it.
+	table       *[]byte
+	changeTable func([]byte) []byte
+}
+
+func newScene(t testing.TB, product string, version uint32) *scene {
+	line := product
+	if product == "Bergamo" {
+		line = "Genoa"
+	}
+	return &scene{
+		t: t, report: forge.NewSNPReport(product, version), product: line, issuer: line,
+		raw: func([]byte) {}, sent: func(b []byte) []byte { return b },
+		vcek:  func(*forge.VCEKConfig) {},
+		given: func(vcek forge.VCEK, ask []byte) [][]byte { return [][]byte{ask, vcek.DER} },
+		at:    forge.AMDTime, demand: attestd.Recorded(),
+	}
+}
+
+// build returns the input, and the VCEK that it was signed with.
+func (s *scene) build() (attestd.Input, forge.VCEK) {
+	s.t.Helper()
+	from := authority(s.t, s.issuer)
+	config := s.report.VCEKConfig(s.product)
+	s.vcek(&config)
+	vcek, err := from.IssueVCEK(config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	raw := s.report.Bytes()
+	s.raw(raw)
+	evidence, err := forge.SignSNP(raw, vcek.Key)
+	if err != nil {
+		// A key that cannot sign reports: the certificate will be refused before it matters.
+		evidence = raw
+		evidence[672], evidence[672+72] = 1, 1
+	}
+	given := s.given(vcek, from.ASK.Raw)
+	evidence = s.sent(evidence)
+	if s.table != nil {
+		if s.changeTable != nil {
+			*s.table = s.changeTable(*s.table)
+		}
+		evidence = append(evidence, *s.table...)
+	}
+	return attestd.Input{
+		Evidence: evidence, At: s.at, Demand: s.demand,
+		Endorsements: attestd.Endorsements{Certificates: given},
+	}, vcek
+}
+
+func (s *scene) verify(v *sevsnp.Verifier) (*attestd.Claims, error) {
+	s.t.Helper()
+	input, _ := s.build()
+	return v.Verify(input)
+}
+
+func fresh(t testing.TB, nonce []byte) attestd.Demand {
+	t.Helper()
+	demand, err := attestd.Fresh(nonce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return demand
+}
+
+func TestForgedGoodEvidenceIsAccepted(t *testing.T) {
+	v := forgedVerifier(t)
+	for _, row := range []struct {
+		product string
+		version uint32
+		summary string
+	}{
+		{"Milan", 2, "Milan, report v2"}, {"Milan", 3, "Milan, report v3"},
+		{"Milan", 4, "Milan, report v4"}, {"Milan", 5, "Milan, report v5"},
+		{"Genoa", 2, "Genoa, report v2"}, {"Genoa", 3, "Genoa, report v3"},
+		{"Bergamo", 3, "Bergamo or Siena, report v3"}, {"Bergamo", 5, "Bergamo or Siena, report v5"},
+	} {
+		t.Run(row.summary, func(t *testing.T) {
+			claims, err := newScene(t, row.product, row.version).verify(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if claims.Summary() != row.summary || claims.Product() != row.product {
+				t.Errorf("got %q %q", claims.Summary(), claims.Product())
+			}
+			if !claims.InsecureRoots() {
+				t.Error("a root that was loaded by hand must be told")
+			}
+			host, boot := 0, 0
+			for handle := range claims.Handles() {
+				switch handle.Kind {
+				case attestd.HandleHost:
+					host++
+				case attestd.HandleBoot:
+					boot++
+				}
+			}
+			if host != 1 || boot != 1 {
+				t.Errorf("%d host and %d boot handles, want one each", host, boot)
+			}
+			for register := range claims.Registers() {
+				if register.Name != "MEASUREMENT" || register.Algorithm != "SHA384" ||
+					len(register.Digest) != 48 {
+					t.Errorf("register %v", register)
+				}
+			}
+		})
+	}
+}
+
+func TestForgedEvidenceIsRefusedWithoutItsRoot(t *testing.T) {
+	claims, err := newScene(t, "Milan", 3).verify(newVerifier(t))
+	wantFailure(t, claims, err, "sev-snp/chain", attestd.ClassChain) // neg: 108
+}
