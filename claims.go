@@ -2,7 +2,6 @@ package attestd
 
 import (
 	"bytes"
-	"encoding/json"
 	"iter"
 	"slices"
 
@@ -173,20 +172,18 @@ func (c *Claims) MarshalJSON() ([]byte, error) {
 	if !c.Proven() {
 		return []byte("null"), nil
 	}
-	out := []byte{'{'}
+	out := append(make([]byte, 0, 64*len(c.values.Facts)+2), '{')
 	for i, fact := range c.values.Facts {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		name, err := json.Marshal(fact.Name)
-		if err != nil {
+		var err error
+		if out, err = appendText(out, fact.Name); err != nil {
 			return nil, err
 		}
-		value, err := fact.Value.MarshalJSON()
-		if err != nil {
+		if out, err = fact.Value.appendJSON(append(out, ':')); err != nil {
 			return nil, err
 		}
-		out = append(append(append(out, name...), ':'), value...)
 	}
 	return append(out, '}'), nil
 }

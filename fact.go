@@ -136,28 +136,52 @@ func (v Value) String() string {
 
 // MarshalJSON writes bools and numbers as such, bytes as lower-case hex, times as RFC 3339,
 // components as an object, and a fact that is not visible as null.
-func (v Value) MarshalJSON() ([]byte, error) {
+func (v Value) MarshalJSON() ([]byte, error) { return v.appendJSON(nil) }
+
+// appendJSON is MarshalJSON into a buffer: every verdict writes some fifty facts.
+func (v Value) appendJSON(out []byte) ([]byte, error) {
 	switch v.kind {
 	case KindNotVisible:
-		return []byte("null"), nil
-	case KindBool, KindUint:
-		return []byte(v.String()), nil
-	case KindText, KindBytes, KindTime:
-		return json.Marshal(v.String())
+		return append(out, "null"...), nil
+	case KindBool:
+		return strconv.AppendBool(out, v.number == 1), nil
+	case KindUint:
+		return strconv.AppendUint(out, v.number, 10), nil
+	case KindBytes:
+		return append(hex.AppendEncode(append(out, '"'), v.raw), '"'), nil
+	case KindText:
+		return appendText(out, v.text)
+	case KindTime:
+		return append(v.moment.AppendFormat(append(out, '"'), time.RFC3339Nano), '"'), nil
 	case KindComponents:
-		out := []byte{'{'}
+		out = append(out, '{')
 		for i, c := range v.components {
 			if i > 0 {
 				out = append(out, ',')
 			}
-			out = strconv.AppendQuote(out, c.Name)
-			out = append(out, ':')
-			out = strconv.AppendUint(out, c.Value, 10)
+			var err error
+			if out, err = appendText(out, c.Name); err != nil {
+				return nil, err
+			}
+			out = strconv.AppendUint(append(out, ':'), c.Value, 10)
 		}
 		return append(out, '}'), nil
 	default:
 		return nil, fmt.Errorf("a fact without a value cannot be written")
 	}
+}
+
+// appendText writes a JSON string. Text that needs no escaping is copied, all other goes through
+// encoding/json.
+func appendText(out []byte, text string) ([]byte, error) {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < ' ', c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+			escaped, err := json.Marshal(text)
+			return append(out, escaped...), err
+		}
+	}
+	return append(append(append(out, '"'), text...), '"'), nil
 }
 
 // Fact is one named statement that verified evidence makes.

@@ -2,7 +2,6 @@ package appraisal
 
 import (
 	"bytes"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
@@ -147,21 +146,33 @@ func (r *rule) compareReference(match measurements.Match) finding {
 // show writes a value within maxShown characters.
 func show(value attestd.Value) string {
 	if value.Kind() == attestd.KindBytes {
-		raw, _ := value.Bytes()
-		return shortHex(raw)
+		return shortHex(value.String())
 	}
 	return shorten(value.String())
 }
 
-// shortHex writes long byte strings as people compare them: beginning, end and length.
-func shortHex(raw []byte) string {
-	if len(raw) <= 16 {
-		return hex.EncodeToString(raw)
+// shortHex writes long hex as people compare it: beginning, end and length.
+func shortHex(digits string) string {
+	if len(digits) <= 32 {
+		return digits
 	}
-	return fmt.Sprintf("%x..%x (%d bytes)", raw[:4], raw[len(raw)-1:], len(raw))
+	end := len(digits)
+	return digits[:8] + ".." + digits[end-2:] + " (" + strconv.Itoa(end/2) + " bytes)"
 }
 
 // shorten keeps text printable and within maxShown characters.
 func shorten(text string) string {
+	if len(text) <= maxShown && plain(text) {
+		return text
+	}
 	return attestd.Excerpt(strings.TrimSpace(text), maxShown-3)
+}
+
+func plain(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

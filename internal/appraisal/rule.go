@@ -154,7 +154,7 @@ func (r *rule) readDigests(node *yamldoc.Node) {
 	switch len(r.digests) {
 	case 0:
 	case 1:
-		r.want = shortHex(r.digests[0])
+		r.want = shortHex(hex.EncodeToString(r.digests[0]))
 	default:
 		r.want = fmt.Sprintf("one of %d values", len(r.digests))
 	}
