@@ -137,7 +137,7 @@ func configured(err error) error {
 		return err
 	}
 	return &attestd.CallerError{
-		Class: attestd.ClassConfig, Hint: "mend the policy or reference values that attestd serves with",
+		Class: attestd.ClassConfig, Hint: "mend the policy or the reference values that attestd serves with; docs/policy.md",
 		Err: err,
 	}
 }

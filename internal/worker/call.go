@@ -49,7 +49,7 @@ func (l *library) newCall(ctx context.Context, job service.Job, done chan<- outc
 		documents = append(documents, document)
 	}
 	if len(documents) > maxDocuments/2 {
-		return nil, tooLarge(fmt.Errorf("%d documents, want at most %d", len(documents), maxDocuments/2))
+		return nil, configured(fmt.Errorf("%d documents, want at most %d", len(documents), maxDocuments/2))
 	}
 	frame, err := sealFrame(q.append(newFrame(len(job.Evidence)+1024)), kindJob, maxRequest)
 	if err != nil {
@@ -155,9 +155,9 @@ func (l *library) get(
 	if d, known := kept[key]; known {
 		return d, nil
 	}
-	frame, err := sealFrame(appendDocument(newFrame(len(source.Bytes)+256), source), kindDocument, maxRequest)
+	frame, err := sealFrame(appendDocument(newFrame(len(source.Bytes)+256), source), kindDocument, maxDocument)
 	if err != nil {
-		return document{}, tooLarge(err)
+		return document{}, configured(fmt.Errorf("%s: %w", source.Source, err))
 	}
 	d := document{digest: key, frame: frame}
 	if err := complete(&d); err != nil {

@@ -12,14 +12,15 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/internal/service"
 )
 
 const (
 	// streamFD is where a worker finds its end of the socket pair.
 	streamFD = 3
-	// openFiles bounds the worker's files: three standard ones, the stream, and those of the Go
-	// runtime (its poller, and the CPU limits it reads at start).
+	// openFiles bounds the worker's files: three standard ones, the stream, the two of the Go runtime's
+	// poller, and one or two while the lock is put up.
 	openFiles = 16
 	// maxDocuments is how many documents a worker keeps. One request brings at most half of them, and
 	// a worker that has more than half is replaced before the next.
@@ -53,8 +54,8 @@ func run(build builder) int {
 	// A worker answers one question at a time. Setting the number also ends the runtime's regular
 	// reading of CPU limits from files.
 	runtime.GOMAXPROCS(1)
-	if err := closeInherited(streamFD); err != nil {
-		fmt.Fprintln(os.Stderr, "attestd worker: close inherited files:", err)
+	if err := closeOthers(streamFD); err != nil {
+		fmt.Fprintln(os.Stderr, "attestd worker: close other files:", err)
 		return exitUnfit
 	}
 	stream := os.NewFile(streamFD, "stream")
@@ -90,7 +91,7 @@ type child struct {
 // prepare reads the set-up and locks the process. Until the lock is up, only attestd's own words
 // have been read.
 func (w *child) prepare(build builder) error {
-	k, payload, err := readFrame(w.reader, maxRequest)
+	k, payload, err := readFrame(w.reader, maxDocument)
 	if err != nil || k != kindSetup {
 		return errors.New("no set-up on file descriptor 3: workers are started by attestd serve, not by hand")
 	}
@@ -119,7 +120,7 @@ func (w *child) prepare(build builder) error {
 
 // turn reads one frame and answers it.
 func (w *child) turn() error {
-	k, payload, err := readFrame(w.reader, maxRequest)
+	k, payload, err := readFrame(w.reader, maxDocument)
 	if err != nil {
 		return err
 	}
@@ -169,6 +170,10 @@ func (w *child) judge(q question) error {
 		reply := complaint{class: caller.Class, hint: caller.Hint, message: caller.Error()}
 		return w.send(kindCaller, reply.append(newFrame(512)))
 	case err != nil:
+		var bug *judge.Bug
+		if errors.As(err, &bug) {
+			fmt.Fprintf(os.Stderr, "%s\n", bug.Stack)
+		}
 		reply := complaint{class: attestd.ClassInternal, message: err.Error()}
 		return w.send(kindBug, reply.append(newFrame(512)))
 	}

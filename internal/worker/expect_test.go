@@ -69,9 +69,9 @@ func TestALyingWorkerIsRefused(t *testing.T) {
 			if got.Schema != "" {
 				t.Error("got a verdict beside the error")
 			}
+			mustServe(t, pool)
 		})
 	}
-	mustServe(t, pool)
 }
 
 // TestFreshnessFollowsTheDemand: what was demanded and nothing else may come back as accepted.

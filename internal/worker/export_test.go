@@ -3,6 +3,9 @@ package worker
 import (
 	"io"
 	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/service"
@@ -25,6 +28,21 @@ func MainUnlocked() int {
 	_ = w.send(kindReady, Lock{}.append(newFrame(0)))
 	_, _ = io.Copy(io.Discard, stream)
 	return exitDone
+}
+
+// MainForbidden is Main under a service manager that forbids the system call seccomp.
+func MainForbidden() int {
+	program := append([]unix.SockFilter{load(offsetNumber)},
+		skipIf(unix.BPF_JEQ, unix.SYS_SECCOMP, 0, 1),
+		answer(unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM)), answer(unix.SECCOMP_RET_ALLOW))
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return exitUnfit
+	}
+	if err := install(program); err != nil {
+		return exitUnfit
+	}
+	return Main()
 }
 
 // Filter, as data for tests and the documentation's table.

@@ -28,8 +28,9 @@ const (
 // Caps of a frame's payload in bytes. They are checked before memory is set aside: a worker that was
 // taken over must not be able to use up attestd's memory by announcing a large reply.
 const (
-	maxRequest = 4 << 20
-	maxReply   = 1 << 20
+	maxRequest  = 4 << 20
+	maxDocument = 16 << 20 // configuration, not a caller's bytes
+	maxReply    = 1 << 20
 )
 
 // headerSize is the length of a frame's header: the kind, and the payload's length in big endian.

@@ -54,7 +54,7 @@ func lock(memory uint64) (Lock, error) {
 	if err := dropCapabilities(); err != nil {
 		return Lock{}, &stepError{"capabilities", err}
 	}
-	if err := installFilter(); err != nil {
+	if err := install(filterProgram(uint32(os.Getpid()))); err != nil { //nolint:gosec // a process id
 		return Lock{}, &stepError{"seccomp", err}
 	}
 	return Lock{Seccomp: true, Landlock: landlock}, nil
@@ -148,9 +148,8 @@ func dropCapabilities() error {
 	return nil
 }
 
-// installFilter puts the filter on all threads at once, or on none.
-func installFilter() error {
-	program := filterProgram(uint32(os.Getpid())) //nolint:gosec // a process id
+// install puts the filter on all threads at once, or on none.
+func install(program []unix.SockFilter) error {
 	fprog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&fprog))) //nolint:gosec // a struct for the kernel
@@ -163,11 +162,10 @@ func installFilter() error {
 	return nil
 }
 
-// closeInherited closes what this process was given beyond its first files (up to and including
-// last). What the process opened itself is marked close-on-exec; what came through an exec cannot
-// be. Without this, a socket or a key file that attestd's own parent left open would be in the
-// worker's hands.
-func closeInherited(last int) error {
+// closeOthers closes every file above last but the poller of the Go runtime: what attestd's own
+// parent left open (a socket, a key file), which an exec hands on, and the CPU limits that the
+// runtime opened and reads no more once GOMAXPROCS was set.
+func closeOthers(last int) error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return err
@@ -179,15 +177,21 @@ func closeInherited(last int) error {
 		}
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 		if errors.Is(err, unix.EBADF) {
-			continue // the folder's own
+			continue // the folder itself
 		}
 		if err != nil {
 			return err
 		}
-		if flags&unix.FD_CLOEXEC == 0 {
-			if err := unix.Close(fd); err != nil {
-				return err
-			}
+		target, err := os.Readlink("/proc/self/fd/" + entry.Name())
+		if err != nil {
+			return err
+		}
+		ours := flags&unix.FD_CLOEXEC != 0 // opened since the exec
+		if ours && (target == "anon_inode:[eventpoll]" || target == "anon_inode:[eventfd]") {
+			continue
+		}
+		if err := unix.Close(fd); err != nil {
+			return err
 		}
 	}
 	return nil

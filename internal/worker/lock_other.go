@@ -2,12 +2,14 @@
 
 package worker
 
-import "fmt"
-import "runtime"
+import (
+	"fmt"
+	"runtime"
+)
 
 // lock fails: without a filter for this system there is no worker.
 func lock(uint64) (Lock, error) {
 	return Lock{}, fmt.Errorf("seccomp: no filter for %s/%s", runtime.GOOS, runtime.GOARCH)
 }
 
-func closeInherited(int) error { return nil }
+func closeOthers(int) error { return nil }

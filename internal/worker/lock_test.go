@@ -3,9 +3,13 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,14 +99,15 @@ func TestTheRuntimeLivesBehindTheFilter(t *testing.T) {
 // TestMemoryIsBounded: evidence that makes a worker ask for ever more memory ends the worker, not
 // the machine.
 func TestMemoryIsBounded(t *testing.T) {
-	pool, _ := newPool(t, "test-worker", func(c *worker.Config) {
+	pool, log := newPool(t, "test-worker", func(c *worker.Config) {
 		c.Memory, c.Timeout = 192<<20, 20*time.Second
 	})
 	_, err := pool.Judge(context.Background(), jobFor(t, "gorge"))
 	var fault *worker.Fault
-	if !errors.As(err, &fault) || fault.Reason != worker.ReasonDied || !strings.Contains(err.Error(), "out of memory") {
-		t.Fatalf("got %v, want the worker out of memory", err)
+	if !errors.As(err, &fault) || fault.Reason != worker.ReasonDied {
+		t.Fatalf("got %v, want the worker dead", err)
 	}
+	waitUntil(t, "the log says why", func() bool { return strings.Contains(log.String(), "out of memory") })
 	mustServe(t, pool)
 }
 
@@ -134,5 +139,53 @@ func TestEveryThreadIsLocked(t *testing.T) {
 	environ, err := os.ReadFile("/proc/" + pidText(t, log) + "/environ")
 	if err == nil && len(environ) != 0 {
 		t.Errorf("a worker has an environment: %q", environ)
+	}
+}
+
+// TestWithoutSeccompNothingStarts: a service manager that forbids the system call leaves attestd
+// without workers, not with unlocked ones.
+func TestWithoutSeccompNothingStarts(t *testing.T) {
+	_, err := worker.NewPool(worker.Config{
+		Command: []string{workerBinary, "forbidden-worker"}, Size: 1, Logger: slog.New(slog.DiscardHandler),
+	})
+	var caller *attestd.CallerError
+	if !errors.As(err, &caller) || caller.Class != attestd.ClassConfig ||
+		!strings.Contains(err.Error(), "seccomp: operation not permitted") || caller.Hint == "" {
+		t.Fatalf("got %v, want a CONFIG error about seccomp, with a hint", err)
+	}
+}
+
+// TestAsAnUnprivilegedUser: the lock needs no privilege, and being root is no way around it.
+func TestAsAnUnprivilegedUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Log("this run is itself unprivileged")
+		return
+	}
+	binary := filepath.Join(t.TempDir(), "worker.test")
+	copyFile(t, workerBinary, binary)
+	for folder := filepath.Dir(binary); folder != "/"; folder = filepath.Dir(folder) {
+		if info, err := os.Stat(folder); err != nil || info.Mode().Perm()&0o001 == 0 {
+			if err := os.Chmod(folder, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	run := exec.Command(binary, "-test.run",
+		"^(TestBehindTheLock|TestTheRuntimeLivesBehindTheFilter|TestAWorkerJudgesLikeTheJudge|TestAFault.*)$")
+	run.Dir = "/"
+	run.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := run.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "PASS") {
+		t.Fatalf("as user 65534: %v\n%s", err, out)
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, data, 0o755) //nolint:gosec // a program that another user runs
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -192,7 +192,7 @@ func (p *Pool) supervise(first chan<- error) {
 		if err != nil {
 			failures++
 			p.stats.faults.Add(1)
-			p.logFault(err, failures)
+			p.logFault(process, err, failures)
 			if process != nil {
 				longest = shortPause
 			}
@@ -271,7 +271,12 @@ func (p *Pool) logStart(process *process) {
 		slog.Int("landlock", process.lock.Landlock))
 }
 
-func (p *Pool) logFault(err error, failures int) {
+func (p *Pool) logFault(process *process, err error, failures int) {
+	attributes := []slog.Attr{slog.Any("err", err), slog.Int("failures_in_a_row", failures)}
+	if process != nil {
+		attributes = append(attributes, slog.Int("pid", process.command.Process.Pid),
+			slog.String("stderr", process.said.String()))
+	}
 	p.config.Logger.LogAttrs(context.Background(), slog.LevelError, "worker failed and is replaced",
-		slog.Any("err", err), slog.Int("failures_in_a_row", failures))
+		attributes...)
 }

@@ -88,7 +88,7 @@ func TestJobsThatCannotBeAsked(t *testing.T) {
 		{"no policy", func(j *service.Job) { j.Policy = service.Document{Source: "x"} }, ""},
 		{"evidence over the frame's cap", func(j *service.Job) { j.Evidence = make([]byte, 4<<20) }, "frame has"},
 		{"reference values over the frame's cap", func(j *service.Job) {
-			j.References = []service.Document{{Source: "x", Bytes: make([]byte, 4<<20)}}
+			j.References = []service.Document{{Source: "x", Bytes: make([]byte, 16<<20)}}
 		}, "frame has"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -305,13 +305,7 @@ func TestInheritedFilesAreClosed(t *testing.T) {
 	defer unix.Close(leaked)
 	pool, _ := newPool(t, "test-worker", nil)
 	_, err = pool.Judge(context.Background(), jobFor(t, "list files"))
-	if err == nil {
-		t.Fatal("got no list")
+	if err == nil || err.Error() != "0 3" { // /dev/null and the stream
+		t.Fatalf("got %v readable in the worker, want 0 3", err)
 	}
-	for _, name := range strings.Fields(err.Error()) {
-		if fd, _ := strconv.Atoi(name); fd > 10 {
-			t.Errorf("got descriptor %d open in the worker, want only its own (%v)", fd, err)
-		}
-	}
-	t.Logf("open in a worker: %v", err)
 }

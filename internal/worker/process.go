@@ -38,7 +38,6 @@ func startProcess(config Config) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close()
 	p := &process{
 		conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), sent: make(map[digest]bool),
 		said: &excerpt{}, ended: make(chan struct{}),
@@ -51,7 +50,9 @@ func startProcess(config Config) (*process, error) {
 	p.command.WaitDelay = time.Second
 	// A group of its own: Ctrl-C at the terminal is attestd's to act on.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.command.Start(); err != nil {
+	err = p.command.Start()
+	theirs.Close() // with a copy of it here, the worker's end would not end the stream
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -198,7 +199,7 @@ func (p *process) end(patience time.Duration) {
 	}
 }
 
-// explain adds to err how the process ended and what it printed. The process must have ended.
+// explain adds to err how the process ended. It must have ended.
 func (p *process) explain(err error) error {
 	how := "still running"
 	if state := p.command.ProcessState; state != nil {
@@ -206,9 +207,6 @@ func (p *process) explain(err error) error {
 		if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGSYS {
 			how += " (it made a system call that the filter forbids)"
 		}
-	}
-	if said := p.said.String(); said != "" {
-		return fmt.Errorf("%w: %s; it said: %s", err, how, said)
 	}
 	return fmt.Errorf("%w: %s", err, how)
 }
@@ -241,8 +239,8 @@ func (e *excerpt) String() string {
 func unfit(err error) error {
 	return &attestd.CallerError{
 		Class: attestd.ClassConfig,
-		Hint: "workers need the system call seccomp (kernel 4.14 or later, amd64 or arm64; in a systemd" +
-			" unit: SystemCallFilter=@system-service seccomp); see docs/isolation.md",
+		Hint: "workers need Linux on amd64 or arm64 with the system call seccomp, and attestd built with" +
+			" CGO_ENABLED=0; in a systemd unit add SystemCallFilter=seccomp; docs/isolation.md says more",
 		Err: fmt.Errorf("cannot start an isolated worker: %w", err),
 	}
 }

@@ -1,0 +1,166 @@
+package worker_test
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/appraisal"
+	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/internal/service"
+	"github.com/attestd/attestd/internal/worker"
+	"github.com/attestd/attestd/testvectors/forge"
+)
+
+// cases are jobs on forged evidence, with the roots that make them authentic.
+type cases struct {
+	roots []*x509.Certificate
+	jobs  map[string]service.Job
+}
+
+func newCases(t testing.TB) cases {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	aws, err := forge.NewAWS(forge.AWSOptions{})
+	must(err)
+	amd, err := forge.NewAMD(forge.AMDConfig{Line: "Milan"})
+	must(err)
+	nonce := []byte(strings.Repeat("n", 32))
+	document, err := aws.Document(forge.Document{Nonce: nonce})
+	must(err)
+	debug, err := aws.Document(forge.Document{Nonce: nonce, Debug: true})
+	must(err)
+	fields := forge.NewSNPReport("Milan", 2)
+	vcek, err := amd.IssueVCEK(fields.VCEKConfig("Milan"))
+	must(err)
+	report, err := forge.SignSNP(fields.Bytes(), vcek.Key)
+	must(err)
+
+	recorded := service.DemandSpec{Mode: service.DemandRecorded}
+	fresh := service.DemandSpec{Mode: service.DemandNonce, Nonce: nonce}
+	job := func(evidence []byte, demand service.DemandSpec, policy string) service.Job {
+		p, err := appraisal.Builtin(policy)
+		must(err)
+		return service.Job{
+			Evidence: evidence, At: aws.At(), Demand: demand,
+			Policy: service.Document{Source: policy, Bytes: p.Document()},
+		}
+	}
+	tampered := append([]byte(nil), document...)
+	tampered[len(tampered)/2] ^= 1
+	snp := job(report, recorded, appraisal.Recorded)
+	snp.Endorsements.Certificates = [][]byte{vcek.DER, amd.ASK.Raw}
+	lonely := job(report, recorded, appraisal.Recorded)
+	strict := job(report, recorded, appraisal.Production)
+	strict.Endorsements = snp.Endorsements
+	late := job(document, fresh, appraisal.Production)
+	late.At = late.At.Add(48 * time.Hour)
+	return cases{
+		roots: []*x509.Certificate{aws.Root(), amd.ARK},
+		jobs: map[string]service.Job{
+			"nitro, recorded":               job(document, recorded, appraisal.Recorded),
+			"nitro, fresh":                  job(document, fresh, appraisal.Production),
+			"nitro, tampered":               job(tampered, fresh, appraisal.Production),
+			"nitro, debug":                  job(debug, fresh, appraisal.Production),
+			"nitro, expired":                late,
+			"sev-snp, recorded":             snp,
+			"sev-snp, production":           strict,
+			"sev-snp, without endorsements": lonely,
+			"no format at all":              job([]byte("hello"), recorded, appraisal.Recorded),
+		},
+	}
+}
+
+// TestAWorkerJudgesLikeTheJudge: the same jobs in process and in locked workers give the same
+// verdicts and errors, to the byte, again and again and at the same time.
+func TestAWorkerJudgesLikeTheJudge(t *testing.T) {
+	all := newCases(t)
+	inner, err := judge.New(judge.Config{InsecureRoots: all.roots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := service.NewLocal(inner)
+	pool, log := newPool(t, "real-worker", func(c *worker.Config) {
+		c.Size, c.InsecureRoots, c.Recycle = 2, all.roots, 50
+	})
+	seen := map[attestd.Verdict]int{}
+	for name, job := range all.jobs {
+		want, wantErr := local.Judge(context.Background(), job)
+		if wantErr == nil {
+			seen[want.Verdict]++
+		}
+		var group sync.WaitGroup
+		for range 4 {
+			group.Go(func() {
+				for range 5 {
+					got, err := pool.Judge(context.Background(), job)
+					compare(t, name, got, want, err, wantErr)
+				}
+			})
+		}
+		group.Wait()
+		t.Logf("%s: %s %s %v", name, want.Verdict, want.Tier, wantErr)
+	}
+	for _, verdict := range []attestd.Verdict{
+		attestd.VerdictAccepted, attestd.VerdictRejected, attestd.VerdictUndecided,
+	} {
+		if seen[verdict] == 0 {
+			t.Errorf("no case is %s: the cases prove less than they should", verdict)
+		}
+	}
+	if stats := pool.Stats(); stats.Faults != 0 {
+		t.Errorf("got %+v, want no fault\n%s", stats, log)
+	}
+}
+
+func compare(t *testing.T, name string, got, want attestd.Appraisal, err, wantErr error) {
+	t.Helper()
+	gotJSON, _ := json.Marshal(got)
+	wantJSON, _ := json.Marshal(want)
+	if string(gotJSON) != string(wantJSON) {
+		t.Errorf("%s: in a worker %s\nin process %s (%v, %v)", name, gotJSON, wantJSON, err, wantErr)
+	}
+	var caller, wantCaller *attestd.CallerError
+	switch {
+	case err == nil && wantErr == nil:
+	case !errors.As(err, &caller) || !errors.As(wantErr, &wantCaller) ||
+		caller.Class != wantCaller.Class || caller.Hint != wantCaller.Hint || err.Error() != wantErr.Error():
+		t.Errorf("%s: in a worker %v, in process %v", name, err, wantErr)
+	}
+}
+
+// TestRootsAreNotAddedByEvidence: without the roots in its set-up, a worker refuses what is signed
+// under them.
+func TestRootsAreNotAddedByEvidence(t *testing.T) {
+	pool, _ := newPool(t, "real-worker", nil)
+	got, err := pool.Judge(context.Background(), newCases(t).jobs["nitro, recorded"])
+	if err != nil || got.Verdict != attestd.VerdictRejected {
+		t.Fatalf("got %v, %v, want rejected", got.Verdict, err)
+	}
+}
+
+// TestBrokenReferenceValues are the configuration's fault: an answer that says so, and no dead worker.
+func TestBrokenReferenceValues(t *testing.T) {
+	pool, _ := newPool(t, "real-worker", nil)
+	job := newCases(t).jobs["nitro, recorded"]
+	job.References = []service.Document{{Source: "refs.yaml", Bytes: []byte("nonsense: [")}}
+	_, err := pool.Judge(context.Background(), job)
+	var caller *attestd.CallerError
+	if !errors.As(err, &caller) || caller.Hint == "" {
+		t.Fatalf("got %v, want a CallerError with a hint", err)
+	}
+	if stats := pool.Stats(); stats.Started != 1 || stats.Faults != 0 {
+		t.Errorf("got %+v, want the worker to live", stats)
+	}
+}
