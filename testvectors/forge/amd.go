@@ -83,7 +83,13 @@ func NewAMD(config AMDConfig) (*AMD, error) {
 // amdTemplate has AMD's subject text in AMD's order.
 func amdTemplate(name string, serial int64) *x509.Certificate {
 	attribute := func(arc int, value string) pkix.AttributeTypeAndValue {
-		return pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, arc}, Value: value}
+		// As UTF8String but for the country, like AMD: names are compared as bytes.
+		tag := asn1.TagUTF8String
+		if arc == 6 {
+			tag = asn1.TagPrintableString
+		}
+		return pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, arc},
+			Value: asn1.RawValue{Tag: tag, Bytes: []byte(value)}}
 	}
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(serial),

@@ -1,0 +1,266 @@
+package sevsnp_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/attestd/attestd"
+)
+
+// TestFactsOfReports changes one field of a good report at a time. Every check that a policy decides
+// has a row whose fact differs from the good report's, so that a check that looks at the wrong bit,
+// or at none, is seen.
+func TestFactsOfReports(t *testing.T) {
+	v := forgedVerifier(t)
+	for _, row := range []struct {
+		name    string
+		product string
+		version uint32
+		change  func(*scene)
+		check   string // whose fact it is
+		want    string
+	}{
+		{"debug is off", "Milan", 3, nil, "guest-policy-debug", "false"},
+		{"debug is on", "Milan", 3, policyBit(19), "guest-policy-debug", "true"}, // neg: 92
+		// neg: 93
+		{"migration is allowed", "Milan", 3, policyBit(18), "guest-policy-migrate", "true"},
+		{"migration is not allowed", "Milan", 3, nil, "guest-policy-migrate", "false"},
+		{"a migration agent although none is allowed", "Milan", 3, func(s *scene) {
+			s.report.ReportIDMA[31] = 0xfe
+		}, "migration-agent", "true"},
+		{"no migration agent", "Milan", 3, nil, "migration-agent", "false"},
+		{"SMT is allowed", "Milan", 3, policyBit(16), "guest-policy-smt", "true"},
+		{"SMT is forbidden", "Milan", 3, func(s *scene) { s.report.Policy = 1 << 17 },
+			"guest-policy-smt", "false"},
+		{"one socket", "Milan", 3, policyBit(20), "guest-policy-single-socket", "true"},
+		{"CXL", "Milan", 3, policyBit(21), "guest-policy-cxl", "true"},
+		{"AES-256-XTS", "Milan", 3, policyBit(22), "guest-policy-aes-256-xts", "true"},
+		{"RAPL off demanded", "Milan", 3, policyBit(23), "guest-policy-rapl", "true"},
+		{"ciphertext hiding demanded", "Milan", 3, policyBit(24),
+			"guest-policy-ciphertext-hiding", "true"},
+		{"page swap forbidden", "Milan", 5, policyBit(25), "guest-policy-page-swap", "true"},
+		{"page swap before version 5", "Milan", 4, nil, "guest-policy-page-swap", "not visible"},
+		{"ABI 1.31", "Milan", 3, func(s *scene) { s.report.Policy |= 0x11f }, "guest-policy-abi", "287"},
+
+		// neg: 94
+		{"VMPL 0", "Milan", 3, nil, "vmpl", "0"},
+		{"VMPL 1", "Milan", 3, vmpl(1), "vmpl", "1"},
+		{"VMPL 2", "Milan", 3, vmpl(2), "vmpl", "2"},
+		{"VMPL 3", "Milan", 3, vmpl(3), "vmpl", "3"},
+		{"the host asked", "Milan", 3, vmpl(0xffffffff), "host-requested", "true"},
+		{"the host asked, as VMPL", "Milan", 3, vmpl(0xffffffff), "vmpl", "4294967295"},
+		{"the guest asked", "Milan", 3, vmpl(3), "host-requested", "false"},
+
+		// neg: 111
+		{"alias check complete", "Milan", 3, nil, "alias-check", "true"},
+		{"alias check not complete", "Milan", 3, platform(0x05), "alias-check", "false"},
+		{"alias check in version 2", "Milan", 2, nil, "alias-check", "not visible"},
+		{"SMT off", "Milan", 3, platform(0x24), "platform-smt", "false"},
+		{"SMT on", "Milan", 3, nil, "platform-smt", "true"},
+		{"TSME on", "Milan", 3, platform(0x22), "platform-tsme", "true"},
+		{"ECC off", "Milan", 3, platform(0x21), "platform-ecc", "false"},
+		{"ECC on", "Milan", 3, nil, "platform-ecc", "true"},
+		{"RAPL off", "Milan", 3, platform(0x28), "platform-rapl", "true"},
+		{"ciphertext hiding", "Milan", 3, platform(0x30), "platform-ciphertext-hiding", "true"},
+		{"TIO on", "Milan", 5, platform(0xa0), "platform-tio", "true"},
+		{"TIO off", "Milan", 5, nil, "platform-tio", "false"},
+		{"TIO before version 5", "Milan", 4, nil, "platform-tio", "not visible"},
+		{"no unknown bits", "Milan", 5, nil, "unknown-bits", "false"},
+		{"policy bit 26", "Milan", 5, policyBit(26), "unknown-bits", "true"},
+		{"policy bit 63", "Milan", 5, policyBit(63), "unknown-bits", "true"},
+		{"policy bit 25 before version 5", "Milan", 4, policyBit(25), "unknown-bits", "true"},
+		{"platform bit 6", "Milan", 5, platform(0x65), "unknown-bits", "true"},
+		{"platform bit 7 before version 5", "Milan", 4, platform(0xa5), "unknown-bits", "true"},
+		{"platform bit 8", "Milan", 5, platform(0x125), "unknown-bits", "true"},
+		{"platform bit 5 in version 2", "Milan", 2, platform(0x25), "unknown-bits", "true"},
+		{"guest SVN", "Milan", 3, raw(0x04, 7), "guest-svn", "7"},
+
+		{"Milan", "Milan", 2, nil, "product-line", "Milan"}, // neg: 116
+		{"Genoa", "Genoa", 3, nil, "product-line", "Genoa"},
+		{"Bergamo or Siena", "Bergamo", 3, nil, "product-line", "Bergamo"},
+		{"reported TCB", "Milan", 3, func(s *scene) { s.report.Reported = [4]uint8{1, 2, 3, 4} },
+			"tcb-floor", "bootloader=1 tee=2 snp=3 microcode=4"}, // neg: 98
+		{"launch TCB", "Milan", 3, func(s *scene) { s.report.Launch = [4]uint8{1, 2, 3, 4} },
+			"launch-tcb-floor", "bootloader=1 tee=2 snp=3 microcode=4"},
+		// neg: 99
+		{"ordered", "Milan", 3, func(s *scene) { s.report.Reported[2]--; s.report.Current[3]++ },
+			"tcb-order", "true"},
+		{"reported above committed", "Milan", 3, func(s *scene) { s.report.Reported[2]++ },
+			"tcb-order", "false"},
+		{"committed above current", "Milan", 3, func(s *scene) { s.report.Current[0]-- },
+			"tcb-order", "false"},
+		{"TEE out of order", "Milan", 3, func(s *scene) { s.report.Committed[1]++ },
+			"tcb-order", "false"},
+		{"microcode out of order", "Milan", 3, func(s *scene) { s.report.Committed[3]++ },
+			"tcb-order", "false"},
+		{"committed firmware", "Milan", 3, nil, "provisional-firmware", "false"},
+		{"firmware that can be rolled back", "Milan", 3, func(s *scene) { s.report.Kept[0]-- },
+			"provisional-firmware", "true"},
+		{"mitigations at launch", "Milan", 5, func(s *scene) { s.report.LaunchMIT = 3 },
+			"launch-mit-vector", "3"},
+		{"mitigations now", "Milan", 5, func(s *scene) { s.report.Mitigate = 5 },
+			"current-mit-vector", "5"},
+		// neg: 112
+		{"mitigations at launch before version 5", "Milan", 3, nil, "launch-mit-vector", "not visible"},
+		{"mitigations now before version 5", "Milan", 3, nil, "current-mit-vector", "not visible"},
+		{"revocation is not read yet", "Milan", 3, nil, "crl", "missing"},
+
+		// neg: 97
+		{"a chip that names itself", "Milan", 3, nil, "chip-id-masked", "false"},
+		{"a masked chip", "Milan", 3, mask, "chip-id-masked", "true"},
+		{"a masked chip has no id", "Milan", 3, mask, "chip-id", "not visible"},
+		{"chip id", "Milan", 3, nil, "chip-id", "c0c1c2"},
+		// neg: 109
+		{"no ID block", "Milan", 3, nil, "id-key-digest", strings.Repeat("00", 48)},
+		{"an ID key", "Milan", 3, func(s *scene) { s.report.IDKeyDigest[0] = 0xab }, "id-key-digest", "ab00"},
+		{"an author key", "Milan", 3, func(s *scene) { s.report.AuthorKeyDigest[0] = 0xcd },
+			"author-key-digest", "cd00"},
+		{"author key enabled", "Milan", 3, func(s *scene) { s.report.KeyInfo = 1 },
+			"author-key-enabled", "true"},
+		{"author key not enabled", "Milan", 3, nil, "author-key-enabled", "false"},
+		{"family", "Milan", 3, raw(0x10, 0x11), "family-id", "1100"},
+		{"image", "Milan", 3, raw(0x20, 0x22), "image-id", "2200"},
+		{"host data", "Milan", 3, func(s *scene) { s.report.HostData[0] = 0xef }, "host-data", "ef00"}, // neg: 110
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newScene(t, row.product, row.version)
+			if row.change != nil {
+				row.change(s)
+			}
+			claims, err := s.verify(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, found := claims.Fact(factOf(t, row.check))
+			if !found {
+				t.Fatalf("no fact %s", factOf(t, row.check))
+			}
+			got := value.String()
+			if value.Kind() == attestd.KindBytes && len(got) > len(row.want) {
+				got = got[:len(row.want)]
+			}
+			if got != row.want {
+				t.Errorf("%s is %s, want %s", factOf(t, row.check), got, row.want)
+			}
+		})
+	}
+}
+
+func policyBit(bit int) func(*scene) { return func(s *scene) { s.report.Policy |= 1 << bit } }
+func vmpl(level uint32) func(*scene) { return func(s *scene) { s.report.VMPL = level } }
+func platform(info uint64) func(*scene) {
+	return func(s *scene) { s.report.PlatformInfo = info }
+}
+func raw(at int, value byte) func(*scene) {
+	return func(s *scene) { s.raw = func(b []byte) { b[at] = value } }
+}
+
+// mask makes the report of a host that hides the chip; the VCEK still names it.
+func mask(s *scene) {
+	chip := s.report.ChipID
+	s.report.ChipID = [64]byte{}
+	s.vcek = func(c *vcekConfig) { c.HWID = chip[:] }
+}
+
+func factOf(t *testing.T, check string) string {
+	t.Helper()
+	for _, spec := range newVerifier(t).Checks() {
+		if spec.ID == attestd.CheckID("sev-snp/"+check) {
+			return spec.Fact
+		}
+	}
+	t.Fatalf("no check %s", check)
+	return ""
+}
+
+// appraisedChecks is what policies are written against: name, fact, rule, class, group.
+const appraisedChecks = `guest-policy-debug debug 1 DEBUG debug
+guest-policy-migrate migrate_ma 1 PLATFORM platform
+migration-agent migration_agent 1 PLATFORM platform
+guest-policy-smt policy_smt_allowed 1 PLATFORM platform
+guest-policy-single-socket policy_single_socket 1 PLATFORM platform
+guest-policy-cxl policy_cxl_allowed 1 PLATFORM platform
+guest-policy-aes-256-xts policy_mem_aes_256_xts 1 PLATFORM platform
+guest-policy-rapl policy_rapl_disabled 1 PLATFORM platform
+guest-policy-ciphertext-hiding policy_ciphertext_hiding 1 PLATFORM platform
+guest-policy-page-swap policy_page_swap_disabled 1 PLATFORM platform
+guest-policy-abi policy_abi 3 PLATFORM platform
+vmpl vmpl 2 PLATFORM platform
+host-requested host_requested 1 PLATFORM platform
+alias-check alias_check_complete 1 PLATFORM platform
+platform-smt smt_enabled 1 PLATFORM platform
+platform-tsme tsme_enabled 1 PLATFORM platform
+platform-ecc ecc_enabled 1 PLATFORM platform
+platform-rapl rapl_disabled 1 PLATFORM platform
+platform-ciphertext-hiding ciphertext_hiding_enabled 1 PLATFORM platform
+platform-tio tio_enabled 1 PLATFORM platform
+unknown-bits unknown_bits 1 UNSUPPORTED platform
+guest-svn guest_svn 3 PLATFORM platform
+product-line product 2 TCB tcb
+tcb-floor reported_tcb 4 TCB tcb
+launch-tcb-floor launch_tcb 4 TCB tcb
+tcb-order tcb_ordered 1 TCB tcb
+provisional-firmware provisional_firmware 1 TCB tcb
+launch-mit-vector launch_mit_vector 2 TCB tcb
+current-mit-vector current_mit_vector 2 TCB tcb
+crl crl 2 COLLATERAL_UNAVAILABLE collateral
+chip-id-masked chip_id_masked 1 PLATFORM identity
+chip-id chip_id 5 PLATFORM identity
+id-key-digest id_key_digest 5 PLATFORM identity
+author-key-digest author_key_digest 5 PLATFORM identity
+author-key-enabled author_key_enabled 1 PLATFORM identity
+family-id family_id 5 PLATFORM identity
+image-id image_id 5 PLATFORM identity
+host-data host_data 5 MEASUREMENT measurement
+`
+
+func TestAppraisedChecksAreThoseThatPoliciesName(t *testing.T) {
+	var got strings.Builder
+	for _, spec := range newVerifier(t).Checks() {
+		if spec.Stage == attestd.StageAppraise {
+			name := strings.TrimPrefix(string(spec.ID), "sev-snp/")
+			fmt.Fprintln(&got, name, spec.Fact, spec.Rule, spec.Class, spec.Group)
+		}
+	}
+	if got.String() != appraisedChecks {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), appraisedChecks)
+	}
+}
+
+func TestClaimsHaveEveryDocumentedFactInOrder(t *testing.T) {
+	claims, err := newScene(t, "Milan", 5).verify(forgedVerifier(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for fact := range claims.Facts() {
+		got = append(got, fact.Name)
+	}
+	for _, spec := range newVerifier(t).Facts() {
+		want = append(want, spec.Name)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+}
+
+func TestMaskedChipHasNoHostHandle(t *testing.T) {
+	s := newScene(t, "Milan", 3)
+	mask(s)
+	claims, err := s.verify(forgedVerifier(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for handle := range claims.Handles() {
+		if handle.Kind == attestd.HandleHost {
+			t.Errorf("host handle %s of a masked chip", handle.Value)
+		}
+	}
+	for _, check := range claims.Checks() {
+		if check.ID == "sev-snp/vcek-chip-id" && check.Result != attestd.ResultNotApplicable {
+			t.Errorf("the chip of a masked report counts as %v", check.Result)
+		}
+	}
+}
