@@ -84,3 +84,19 @@ func TestAbsentVectorsAreCounted(t *testing.T) {
 		t.Error("an empty folder satisfied a run that requires every vector")
 	}
 }
+
+// FuzzManifest shows that no record makes the reader panic, and that what it reads it reads again.
+func FuzzManifest(f *testing.F) {
+	f.Add("nitro/a.vector", goodRecord)
+	f.Add("sev-snp/a.endorsement", "source: extra a\nencoding: raw\nsha256: 00\nlicence: MIT\n")
+	f.Fuzz(func(t *testing.T, file, text string) {
+		if strings.Contains(file, "..") || strings.HasPrefix(file, "/") {
+			return
+		}
+		files := fstest.MapFS{"manifest/" + file: &fstest.MapFile{Data: []byte(text)}}
+		first, second := testvectors.CheckManifest(files), testvectors.CheckManifest(files)
+		if (first == nil) != (second == nil) {
+			t.Errorf("read twice: %v, then %v", first, second)
+		}
+	})
+}

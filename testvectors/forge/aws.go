@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"io"
 	"math/big"
 	"time"
 )
@@ -32,6 +33,9 @@ type AWSOptions struct {
 	ModuleID, Region string
 	// Extra puts that many more CAs between the zone's and the instance's.
 	Extra int
+	// Seed makes keys and signatures, and so every byte, the same for the same options; empty for an
+	// authority that nobody else has. Keys made from a seed protect nothing.
+	Seed string
 	// Key makes the key of a role; nil, or a nil key, for P-384.
 	Key func(role string) (crypto.Signer, error)
 	// Alter changes a certificate before it is signed; nil to leave them as they are.
@@ -56,6 +60,7 @@ type AWS struct {
 	leafKey  crypto.Signer
 	issuer   *x509.Certificate
 	signer   crypto.Signer
+	random   io.Reader
 	root     *x509.Certificate
 }
 
@@ -71,7 +76,7 @@ func NewAWS(options AWSOptions) (*AWS, error) {
 	if options.Region == "" {
 		options.Region = "us-east-2"
 	}
-	authority := &AWS{at: options.At, moduleID: options.ModuleID}
+	authority := &AWS{at: options.At, moduleID: options.ModuleID, random: randomness(options.Seed)}
 	var parent *x509.Certificate
 	var parentKey crypto.Signer
 	for serial, link := range awsChain(options) {
@@ -87,7 +92,7 @@ func NewAWS(options AWSOptions) (*AWS, error) {
 		if issuer == nil {
 			issuer, issuerKey = link.template, key
 		}
-		der, err := x509.CreateCertificate(rand.Reader, link.template, issuer, key.Public(), issuerKey)
+		der, err := x509.CreateCertificate(authority.random, link.template, issuer, key.Public(), issuerKey)
 		if err != nil {
 			return nil, fmt.Errorf("forge %s certificate: %w", link.role, err)
 		}
@@ -129,7 +134,7 @@ func (a *AWS) Sibling(options AWSOptions) (*AWS, error) {
 	if options.Alter != nil {
 		options.Alter(AWSLeaf, template)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.issuer, key.Public(), a.signer)
+	der, err := x509.CreateCertificate(a.random, template, a.issuer, key.Public(), a.signer)
 	if err != nil {
 		return nil, fmt.Errorf("forge sibling: %w", err)
 	}
@@ -187,7 +192,21 @@ func awsKey(options AWSOptions, role string) (crypto.Signer, error) {
 			return key, err
 		}
 	}
-	return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if options.Seed == "" {
+		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	}
+	scalar := sha512.Sum384(fmt.Appendf(nil, "%s/%s", options.Seed, role))
+	scalar[0] = 0 // below the order
+	return ecdsa.ParseRawPrivateKey(elliptic.P384(), scalar[:])
+}
+
+// randomness returns what signatures are made with: nil for ones that depend on key and message alone
+// (RFC 6979).
+func randomness(seed string) io.Reader {
+	if seed != "" {
+		return nil
+	}
+	return rand.Reader
 }
 
 // Root returns the root certificate, for a verifier's InsecureRoots.
@@ -371,7 +390,7 @@ func (a *AWS) sign(message []byte) ([]byte, error) {
 	}
 	hasher := hash.New()
 	hasher.Write(message)
-	der, err := key.Sign(rand.Reader, hasher.Sum(nil), hash)
+	der, err := key.Sign(a.random, hasher.Sum(nil), hash)
 	if err != nil {
 		return nil, fmt.Errorf("forge document: %w", err)
 	}
