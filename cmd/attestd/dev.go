@@ -23,14 +23,14 @@ func newDev(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "dev",
 		Short: "Serve for development, or show what attestd does (--demo)",
-		Long: `Dev serves like attestd serve, with a state that is gone when it stops, on loopback alone, and judges
-recorded evidence too. It is for development: do not build on its verdicts.
+		Long: `Dev serves like attestd serve, with a state that is gone when it stops, on loopback alone, and
+judges recorded evidence too. It is for development: do not build on its verdicts.
 
 With --demo it starts that server, sends it evidence through the HTTP API, prints the verdicts and
-stops. The evidence was made by real hardware and published; the go command loads it from where it was
-published and digests are compared. Where that cannot be had (no go command, no network), the demo
-forges evidence under test authorities made on the spot, and says so. It ends with exit code 1 if any
-verdict is not the one it must be.`,
+stops. The evidence was made by real hardware and published; the go command loads it from where it
+was published and digests are compared. Where that cannot be had (no go command, no network), the
+demo forges evidence under test authorities made on the spot, and says so. It ends with exit code
+1 if any verdict is not the one it must be.`,
 		Example: `  attestd dev --demo
   attestd dev --port 0`,
 		Args: arguments(0, 0, ""),

@@ -11,11 +11,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,16 +34,37 @@ import (
 
 var update = flag.Bool("update", false, "write generated files anew")
 
-// TestMain makes this test binary the attestd that the scripts start: under the name attestd, or
-// with the one word with which attestd starts its workers, it is the product's main.
-func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == workerVerb {
-		os.Exit(runProcess())
+// build makes the real binary, static as it is released: workers refuse to run in any other.
+var build = sync.OnceValues(func() (folder string, err error) {
+	if folder, err = os.MkdirTemp("", "attestd-test-"); err != nil {
+		return "", err
 	}
-	testscript.Main(m, map[string]func(){"attestd": func() { os.Exit(runProcess()) }})
+	built = folder
+	command := exec.Command("go", "build", "-o", filepath.Join(folder, "attestd"), ".")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return folder, nil
+})
+
+// built is the folder that build made, to be removed.
+var built string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
+	os.Exit(code)
 }
 
 func TestScripts(t *testing.T) {
+	folder, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -49,10 +73,12 @@ func TestScripts(t *testing.T) {
 			// The scripts see a plain machine: no colours, no width, no vectors of whoever runs them.
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("ATTESTD_VECTORS", "")
+			env.Setenv("PATH", folder+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "obeys": obeys, "forge": forgeEvidence, "flip": flip, "lines": lines,
+			"until": until,
 		},
 	})
 }
@@ -78,7 +104,7 @@ func exits(ts *testscript.TestScript, negated bool, args []string) {
 		ts.Fatalf("exit code %d, want %d\n%s%s", got, want, stdout, stderr)
 	}
 	machine := slices.ContainsFunc(args, func(arg string) bool {
-		return slices.Contains([]string{"json", "--output=json", "junit", "sarif", "completion", "schema", "-h", "--help"}, arg)
+		return slices.Contains([]string{"json", "--output=json", "junit", "sarif", "completion", "schema", "measure"}, arg)
 	})
 	if !machine {
 		demandPage(ts, stdout)
@@ -136,11 +162,26 @@ func lines(ts *testscript.TestScript, negated bool, args []string) {
 	}
 }
 
+// until FILE TEXT waits until a file that a background command writes holds the text.
+func until(ts *testscript.TestScript, negated bool, args []string) {
+	if negated || len(args) != 2 {
+		ts.Fatalf("usage: until FILE TEXT")
+	}
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		if data, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(data), args[1]) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	ts.Fatalf("%q did not appear in %s", args[1], args[0])
+}
+
 // flip FILE OFFSET changes one bit; a negative offset counts from the end.
 func flip(ts *testscript.TestScript, _ bool, args []string) {
 	data := []byte(ts.ReadFile(args[0]))
-	offset, err := strconv.Atoi(args[1])
+	parsed, err := strconv.ParseInt(args[1], 0, 32)
 	ts.Check(err)
+	offset := int(parsed)
 	if offset < 0 {
 		offset += len(data)
 	}
@@ -154,6 +195,10 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 func forgeEvidence(ts *testscript.TestScript, _ bool, args []string) {
 	options, doc := forge.AWSOptions{}, forge.Document{}
 	words := args[1:]
+	if args[0] == string(attestd.FormatSEVSNP) {
+		forgeSNP(ts, slices.Contains(words, "debug"))
+		return
+	}
 	doc.NitroTPM = args[0] == string(attestd.FormatNitroTPM)
 	if slices.Contains(words, "now") {
 		options.At = time.Now().UTC()
@@ -183,6 +228,25 @@ func forgeEvidence(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("evidence.bin"), evidence, 0o600))
 	root := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.RootDER()})
 	ts.Check(os.WriteFile(ts.MkAbs("root.pem"), root, 0o600))
+}
+
+// forgeSNP writes evidence.bin, root.pem and a folder amd with the VCEK in DER and the ASK in PEM.
+func forgeSNP(ts *testscript.TestScript, debug bool) {
+	authority, err := forge.NewAMD(forge.AMDConfig{Line: "Milan"})
+	ts.Check(err)
+	doc := forge.NewSNPReport(authority.Line, 3)
+	if debug {
+		doc.Policy |= 1 << 19
+	}
+	vcek, err := authority.IssueVCEK(doc.VCEKConfig(authority.Line))
+	ts.Check(err)
+	evidence, err := forge.SignSNP(doc.Bytes(), vcek.Key)
+	ts.Check(err)
+	ts.Check(os.MkdirAll(ts.MkAbs("amd"), 0o755))
+	ts.Check(os.WriteFile(ts.MkAbs("evidence.bin"), evidence, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("root.pem"), toPEM(authority.ARK.Raw), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("amd/vcek"), vcek.DER, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("amd/ask.txt"), toPEM(authority.ASK.Raw), 0o600))
 }
 
 // newKey writes key.pem, private.pem and, for another key, other.pem; it returns the first in DER.
@@ -224,4 +288,18 @@ func newChallenge(ts *testscript.TestScript, format attestd.Format, spki []byte,
 	digest, err := reply.Challenge.Binding(spki).Digest()
 	ts.Check(err)
 	return digest
+}
+
+// startTime returns the best of ten times that a program took to print its version.
+func startTime(t *testing.T, program string) time.Duration {
+	t.Helper()
+	best := time.Hour
+	for range 10 {
+		began := time.Now()
+		if out, err := exec.Command(program, "version").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		best = min(best, time.Since(began))
+	}
+	return best
 }

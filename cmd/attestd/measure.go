@@ -50,10 +50,10 @@ func newMeasure(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "measure EVIDENCE --name NAME",
 		Short: "Write a file of reference values from evidence",
-		Long: `Measure verifies EVIDENCE as an archived document and writes its measurements to standard output as a
-file of reference values. Evidence that is not authentic is refused: its measurements are anybody's.
-The value is "proposed" unless --state says otherwise, and a proposed value matches nothing: what runs
-in the evidence becomes known-good by somebody's decision, not by having run.`,
+		Long: `Measure verifies EVIDENCE as an archived document and writes its measurements to standard output
+as a file of reference values. Evidence that is not authentic is refused: its measurements are
+anybody's. The value is "proposed" unless --state says otherwise, and a proposed value matches
+nothing: what runs in the evidence becomes known-good by somebody's decision, not by having run.`,
 		Example: `  attestd measure report.bin --name web-guest --state active > web-guest.yaml`,
 		Args:    arguments(1, 1, "one EVIDENCE, or - for standard input"),
 		RunE: func(_ *cobra.Command, args []string) error {

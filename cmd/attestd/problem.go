@@ -109,6 +109,9 @@ func (a *app) tell(args []string, err error) int {
 	if problem.Class == "" {
 		problem.Class = attestd.ClassInternal
 	}
+	if problem.Error == "" {
+		problem.Error = "something went wrong and did not say what"
+	}
 	if problem.Hint == "" {
 		problem.Hint = "attestd explain " + string(problem.Class)
 	}

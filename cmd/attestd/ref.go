@@ -159,9 +159,9 @@ func newRefTest(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "test FILE... EVIDENCE",
 		Short: "Compare evidence with reference values",
-		Long: `Test verifies EVIDENCE as an archived document (freshness is not shown) and says whether it measured
-to a reference value of the FILEs. Exit code 0 is a match, 3 none; evidence that is not authentic is
-compared with nothing.`,
+		Long: `Test verifies EVIDENCE as an archived document (freshness is not shown) and says whether it
+measured to a reference value of the FILEs. Exit code 0 is a match, 3 none; evidence that is not
+authentic is compared with nothing.`,
 		Example: `  attestd ref test web-guest.yaml report.bin --collateral ./amd`,
 		Args:    arguments(2, -1, "one FILE or more, and the EVIDENCE"),
 		RunE: func(_ *cobra.Command, args []string) error {

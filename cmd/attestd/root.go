@@ -39,9 +39,10 @@ func newRoot(a *app) *cobra.Command {
 		Long: `Attestd verifies evidence that hardware signed (AWS Nitro Enclaves, AWS NitroTPM, AMD SEV-SNP),
 judges it under a policy, and explains its verdict check by check.
 
-Exit codes: 0 accepted or done, 3 rejected, 4 could not be decided, 2 the command cannot be carried
-out as given, 1 a bug. Standard output is the answer, standard error everything else; an error is
-two lines, "error:" and "hint:", or with -o json one line of JSON (schema attestd.error.v1).`,
+Exit codes: 0 accepted or done, 3 rejected, 4 could not be decided, 2 the command cannot be
+carried out as given, 1 a bug. Standard output is the answer, standard error everything else; an
+error is two lines, "error:" and "hint:", or with -o json one line of JSON (schema
+attestd.error.v1).`,
 		Example: `  attestd verify report.bin --recorded --at 2025-06-01T00:00:00Z
   attestd explain sev-snp/guest-policy-debug
   attestd dev --demo`,
@@ -59,6 +60,9 @@ two lines, "error:" and "hint:", or with -o json one line of JSON (schema attest
 	flags.BoolVar(&a.flags.noColor, "no-color", false, "no colours, as with NO_COLOR or CI set")
 	flags.BoolVar(&a.flags.quiet, "quiet", false, "the first line of the answer only, no warnings")
 	complete(root, "output", formText, formJSON)
+	// Help is text like any other: no line beyond the page.
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ",
+		".FlagUsagesWrapped "+strconv.Itoa(a.page().Columns())+" "))
 	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
 		return usagef(command.CommandPath()+" --help lists the flags", "%w", err)
 	})

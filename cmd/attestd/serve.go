@@ -21,9 +21,10 @@ func newServe(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the HTTP API",
-		Long: `Serve answers the HTTP API (docs/api.md) until it is stopped: by default on a unix socket in its state
-folder and on 127.0.0.1:8421. Evidence is judged in worker processes without keys, files or network.
-Standard error is a log of JSON lines. Without --config every key has its default (docs/config.md).`,
+		Long: `Serve answers the HTTP API (docs/api.md) until it is stopped: by default on a unix socket in its
+state folder and on 127.0.0.1:8421. Evidence is judged in worker processes without keys, files or
+network. Standard error is a log of JSON lines. Without --config every key has its default
+(docs/config.md).`,
 		Example: `  attestd serve --config /etc/attestd/attestd.yaml`,
 		Args:    arguments(0, 0, ""),
 		RunE: func(command *cobra.Command, _ []string) error {

@@ -14,17 +14,17 @@ func newVerify(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "verify [flags] FILE|-",
 		Short: "Judge evidence and explain the verdict",
-		Long: `Verify judges one piece of evidence: is it authentic, is it fresh, is it bound to what was demanded,
-and is it good enough under the policy?
+		Long: `Verify judges one piece of evidence: is it authentic, is it fresh, is it bound to what was
+demanded, and is it good enough under the policy?
 
 Freshness is demanded with --nonce (the freshness field must equal it; 32 bytes or more) or with
---challenge (it must hold the digest that binds the challenge, and the key of --key). Both are judged
-now: a time of the caller's choice would let old evidence pass for fresh. --recorded judges an
-archived document instead, as of --at; it never shows freshness, and says so. A --nonce given beside
-it may have any length.
+--challenge (it must hold the digest that binds the challenge, and the key of --key). Both are
+judged now: a time of the caller's choice would let old evidence pass for fresh. --recorded judges
+an archived document instead, as of --at; it never shows freshness, and says so. A --nonce given
+beside it may have any length.
 
-Evidence is taken raw. Hex, base64 and PEM are not decoded, because which bytes were signed must not
-depend on a guess.`,
+Evidence is taken raw. Hex, base64 and PEM are not decoded, because which bytes were signed must
+not depend on a guess.`,
 		Example: `  attestd verify nitro.cbor --nonce @nonce.bin
   attestd verify report.bin --challenge challenge.json --key service.pem --collateral ./amd
   attestd verify report.bin --recorded --at 2025-06-01T00:00:00Z -o json`,

@@ -95,13 +95,13 @@ func fieldValue(field attestd.InspectedField) string {
 func (s *sheet) unverified(column int, name, value string) {
 	head := unverifiedMark + name
 	if len(name) > column {
-		for _, part := range wrap(name, s.page.width()-len(unverifiedMark)) {
+		for _, part := range wrap(name, s.page.Columns()-len(unverifiedMark)) {
 			s.put(unverifiedMark + part)
 		}
 		head = unverifiedMark
 	}
 	room := len(unverifiedMark) + column + 2
-	for _, part := range wrap(value, s.page.width()-room) {
+	for _, part := range wrap(value, s.page.Columns()-room) {
 		s.put(fmt.Sprintf("%-*s%s", room, head, part))
 		head = unverifiedMark
 	}

@@ -29,7 +29,8 @@ type Page struct {
 	Quiet bool
 }
 
-func (p Page) width() int {
+// Columns returns the width that text on the page has at most.
+func (p Page) Columns() int {
 	if p.Width == 0 {
 		return MaxWidth
 	}
@@ -76,13 +77,13 @@ func (s *sheet) mark(style, line string) {
 func (s *sheet) row(indent, column int, label, value string) {
 	head := strings.Repeat(" ", indent) + label
 	if column > 0 && len(head) >= column {
-		for _, part := range wrap(label, s.page.width()-indent) {
+		for _, part := range wrap(label, s.page.Columns()-indent) {
 			s.put(strings.Repeat(" ", indent) + part)
 		}
 		head = ""
 	}
 	head += strings.Repeat(" ", max(0, column-len(head)))
-	for _, part := range wrap(value, s.page.width()-len(head)) {
+	for _, part := range wrap(value, s.page.Columns()-len(head)) {
 		s.put(head + part)
 		head = strings.Repeat(" ", len(head))
 	}
@@ -97,12 +98,12 @@ func (s *sheet) field(label, value string) {
 
 // sides writes left and right on one line where both fit, on two where they do not.
 func (s *sheet) sides(style, left, right string) {
-	gap := s.page.width() - len(left) - len(right)
+	gap := s.page.Columns() - len(left) - len(right)
 	if gap >= 2 || right == "" && gap >= 0 {
 		s.mark(style, left+strings.Repeat(" ", max(0, gap))+right)
 		return
 	}
-	for index, part := range wrap(left, s.page.width()) {
+	for index, part := range wrap(left, s.page.Columns()) {
 		if index == 0 {
 			s.mark(style, part)
 			continue
@@ -112,7 +113,7 @@ func (s *sheet) sides(style, left, right string) {
 	if right == "" {
 		return
 	}
-	for _, part := range wrap(right, s.page.width()-valueIndent) {
+	for _, part := range wrap(right, s.page.Columns()-valueIndent) {
 		s.put(strings.Repeat(" ", valueIndent) + part)
 	}
 }
@@ -133,7 +134,7 @@ func (s *sheet) segments(style string, indent int, parts ...string) {
 		line, first = "", false
 	}
 	for _, part := range parts {
-		room := s.page.width()
+		room := s.page.Columns()
 		if !first {
 			room -= indent
 		}
@@ -142,7 +143,7 @@ func (s *sheet) segments(style string, indent int, parts ...string) {
 			continue
 		}
 		flush()
-		for _, piece := range wrap(part, s.page.width()-indent) {
+		for _, piece := range wrap(part, s.page.Columns()-indent) {
 			flush()
 			line = piece
 		}

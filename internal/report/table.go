@@ -64,7 +64,7 @@ func (t Table) rows(s *sheet) {
 	}
 	// A column never takes more than a third of the page from those right of it.
 	for i := range widths[:len(widths)-1] {
-		widths[i] = min(widths[i], s.page.width()/3)
+		widths[i] = min(widths[i], s.page.Columns()/3)
 	}
 	for _, row := range append([][]string{t.Heads}, t.Rows...) {
 		t.row(s, widths, row)
@@ -77,7 +77,7 @@ func (t Table) row(s *sheet, widths []int, row []string) {
 	for i, cell := range row {
 		width := widths[i]
 		if i == len(row)-1 {
-			width = s.page.width() - used
+			width = s.page.Columns() - used
 		}
 		cells[i] = wrap(Clean(cell, longestValue), width)
 		tallest = max(tallest, len(cells[i]))
