@@ -83,10 +83,10 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request, limit int) (body [
 		return nil, nil, tooLarge(limit)
 	}
 	reserved := int64(0)
-	done = func() { b.held.Add(-reserved) }
+	release := func() { b.held.Add(-reserved) }
 	defer func() {
 		if err != nil {
-			done()
+			release()
 		}
 	}()
 	source := http.MaxBytesReader(w, r.Body, int64(limit))
@@ -108,7 +108,7 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request, limit int) (body [
 			if len(body) == 0 {
 				return nil, nil, malformed("the request has no body", "send evidence in the body")
 			}
-			return body, done, nil
+			return body, release, nil
 		case errors.As(readError, &over):
 			return nil, nil, tooLarge(limit)
 		case readError != nil:

@@ -129,6 +129,9 @@ func (p problem) write(w http.ResponseWriter) {
 	if p.allow != "" {
 		header.Set("Allow", p.allow)
 	}
+	if p.Status == http.StatusRequestEntityTooLarge {
+		header.Set("Connection", "close") // the rest of the body is not read
+	}
 	document, err := json.Marshal(p)
 	if err != nil { // an appraisal that cannot be written; the rest is text
 		p.Appraisal = nil

@@ -37,6 +37,7 @@ func TestEvidenceThatAnswersAChallengeIsAccepted(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
 			issued := w.challenge(attestd.FormatNitro, row.wish).Challenge
 			request := object{
 				"challenge_id": issued.ID, "format": "nitro", "evidence": row.answer(issued),
@@ -110,6 +111,7 @@ func TestEvidenceForAnotherChallengeTenantPurposeFormatOrNoneIsRejected(t *testi
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
 			issued := w.challenge(attestd.FormatNitro, nil).Challenge
 			request := object{"challenge_id": issued.ID, "format": "nitro", "evidence": w.bound(issued)}
 			row.change(request, issued)
@@ -200,6 +202,7 @@ func TestTheSameEvidenceGetsTheSameVerdictInEveryEncoding(t *testing.T) {
 		"tampered": append(bytes.Clone(good[:len(good)-1]), good[len(good)-1]^1),
 	} {
 		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
 			query := url.Values{"format": {"nitro"}, "at": {at}, "nonce": {hex.EncodeToString(nonce)}}
 			path := "/v1/verify-recorded?" + query.Encode()
 			want := w.do(http.MethodPost, path, "application/octet-stream", evidence)

@@ -116,6 +116,13 @@ func (w *world) handler(o options, judging *judge.Judge) http.Handler {
 	return handler
 }
 
+// in is the same world for a test inside this one.
+func (w *world) in(t testing.TB) *world {
+	inner := *w
+	inner.TB = t
+	return &inner
+}
+
 func (w *world) must(err error) {
 	w.Helper()
 	if err != nil {
