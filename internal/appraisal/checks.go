@@ -61,7 +61,7 @@ func fixedChecks() []attestd.CheckSpec {
 			Proves: "the certificate chain ends in a vendor's root that is compiled in",
 			Why:    "whoever made a root that was loaded by hand can make any evidence",
 			Spec:   "RFC 9334, section 7.4 (trust in the endorser); attestd: docs/policy.md",
-			Hint:   "judge without --insecure-root; its risk is never below 60",
+			Hint:   "judge without --insecure-roots; its risk is never below 60",
 		},
 	}
 }
