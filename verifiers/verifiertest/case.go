@@ -103,11 +103,22 @@ func Vectors(
 			},
 			Nonce: vector.Nonce, KeySPKI: vector.KeySPKI, OtherTimes: OutsideValidity(),
 		}
+		if lifetime := leafLifetimes[format]; lifetime != 0 {
+			c.OtherTimes = append(c.OtherTimes, vector.At.Add(-lifetime), vector.At.Add(lifetime))
+		}
 		if adjust != nil {
 			adjust(vector, &c)
 		}
 		t.Run(vector.Name, func(t *testing.T) { Conformance(t, c) })
 	}
+}
+
+// leafLifetimes are times longer than the certificate of a signing key is valid: three hours for AWS,
+// seven years for a VCEK. Published evidence is judged within that time.
+var leafLifetimes = map[attestd.Format]time.Duration{
+	attestd.FormatNitro:    3*time.Hour + time.Minute,
+	attestd.FormatNitroTPM: 3*time.Hour + time.Minute,
+	attestd.FormatSEVSNP:   7*366*24*time.Hour + time.Minute,
 }
 
 // clone copies an input so that a write to the copy cannot be seen in the original.
