@@ -68,6 +68,15 @@ func formatNames() []string {
 	return names
 }
 
+// Principal names the register that says most about what runs, to show where nothing is known;
+// empty for a format without reference values.
+func Principal(format attestd.Format) string {
+	if of, ok := shapes[format]; ok {
+		return of.required[0]
+	}
+	return ""
+}
+
 // problem says what is wrong with a digest in a register, or nothing.
 func (s shape) problem(register string, digest []byte) string {
 	switch {

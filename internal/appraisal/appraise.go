@@ -183,7 +183,7 @@ func (w *appraiser) apply(r *rule, vector *vector) {
 		if !r.any {
 			match = w.input.References.Match(w.input.Format, claims.Registers())
 		}
-		found = r.compareReference(match)
+		found = r.compareReference(match, measured(claims))
 	case r.spec.ID == CheckOwnership:
 		found = r.compare(attestd.Text(ownershipNone), true, "")
 	default:

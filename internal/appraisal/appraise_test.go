@@ -347,7 +347,7 @@ func TestReferenceValues(t *testing.T) {
 		got        string
 	}{
 		{"no index at all leaves production undecided", undecided, nil, attestd.VerdictUndecided,
-			"no active reference value"},
+			"PCR0 "},
 		{"a proposed value is none", undecided, known(t, input, measurements.StateProposed),
 			attestd.VerdictUndecided, "proposed only: web"},
 		{"an active value is met", nothing, known(t, input, measurements.StateActive),
@@ -355,7 +355,7 @@ func TestReferenceValues(t *testing.T) {
 		{"a retiring value is met, and it is said", nothing,
 			known(t, input, measurements.StateRetiring), attestd.VerdictAccepted, "(retiring)"},
 		{"another value is a rejection that names the closest", rejects,
-			known(t, other, measurements.StateActive), attestd.VerdictRejected, "differs in 1 of 3"},
+			known(t, other, measurements.StateActive), attestd.VerdictRejected, "closest web / measured (1 of 3 differ)"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			input := input

@@ -2,6 +2,7 @@ package appraisal
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
@@ -113,34 +114,46 @@ func named(components []attestd.Component, name string) (uint64, bool) {
 	return 0, false
 }
 
-// compareReference says whether the registers are known, and what comes close.
-func (r *rule) compareReference(match measurements.Match) finding {
-	found := finding{result: attestd.ResultFail, want: r.want, outcome: r.otherwise}
+// compareReference says whether the registers are known, and what comes close. Measured is the
+// register that says most, as people compare it.
+func (r *rule) compareReference(match measurements.Match, measured string) finding {
+	found := finding{result: attestd.ResultFail, got: measured, want: r.want, outcome: r.otherwise}
 	label := shorten(match.Label + " / " + match.Value)
 	switch {
 	case r.any:
-		found.result, found.got = attestd.ResultNotApplicable, "not compared"
+		found.result = attestd.ResultNotApplicable
 	case match.Found:
 		found.result, found.got = attestd.ResultPass, label
 		if match.State == measurements.StateRetiring {
 			found.got += " (retiring)"
 		}
 	case match.Loaded == 0:
-		found.got = "no active reference value is loaded for this format"
 		found.outcome = r.noneLoaded
+		found.want = "a reference value, of which none is active for this format"
 		found.remedy = "give reference values, as `attestd measure` writes them, with --reference"
 		if match.Label != "" {
 			found.got = "proposed only: " + label
 		}
 	case match.Label == "":
-		found.got = fmt.Sprintf("none of %d reference values comes close", match.Loaded)
 	case match.Differs == 0:
 		found.got = "proposed only: " + label
 	default:
-		found.got = fmt.Sprintf("closest is %s (differs in %d of %d)",
-			label, match.Differs, match.Registers)
+		found.got = fmt.Sprintf("%s; closest %s (%d of %d differ)",
+			measured, label, match.Differs, match.Registers)
 	}
+	found.got = shorten(found.got)
 	return found
+}
+
+// measured shows the principal register of the claims.
+func measured(claims *attestd.Claims) string {
+	principal := measurements.Principal(claims.Format())
+	for register := range claims.Registers() {
+		if register.Name == principal {
+			return principal + " " + shortHex(hex.EncodeToString(register.Digest))
+		}
+	}
+	return "no measurement"
 }
 
 // show writes a value within maxShown characters.

@@ -27,6 +27,10 @@ import (
 // that are read here nest six levels.
 const maxDepth = 16
 
+// maxKeys bounds how many keys one map has. The parser's time grows with their square: a document of
+// 256 KB in one map took it 24 seconds.
+const maxKeys = 1000
+
 type kind uint8
 
 const (
@@ -69,6 +73,8 @@ func Parse(source string, doc []byte, limit int) (*Node, *Problems) {
 		problems.add(0, "", "is not UTF-8")
 	case tooDeep(doc):
 		problems.add(0, "", "nests deeper than %d levels", maxDepth)
+	case tooWide(doc):
+		problems.add(0, "", "has a map of more than %d keys", maxKeys)
 	default:
 		return build(problems, doc), problems
 	}
@@ -104,8 +110,11 @@ func build(problems *Problems, doc []byte) (root *Node) {
 // it never lets one through that nests deeper than about twice the limit.
 func tooDeep(doc []byte) bool {
 	open, start := 0, 0
-	leading := true
+	leading, comment := true, false
 	for i, c := range doc {
+		if comment = c != '\n' && (comment || startsComment(doc, i)); comment {
+			continue
+		}
 		switch c {
 		case '[', '{':
 			open++
@@ -120,6 +129,53 @@ func tooDeep(doc []byte) bool {
 		if open > maxDepth || leading && i-start > 4*maxDepth {
 			return true
 		}
+	}
+	return false
+}
+
+// startsComment reports whether a comment starts at i, as far as can be seen without reading quotes.
+func startsComment(doc []byte, i int) bool {
+	return doc[i] == '#' && (i == 0 || doc[i-1] == ' ' || doc[i-1] == '\n' || doc[i-1] == '\t')
+}
+
+// tooWide counts the lines that begin at one column, and the colons within brackets. A list's dash
+// begins new maps to its right.
+func tooWide(doc []byte) bool {
+	var keys [4*maxDepth + 2]int
+	open, colons := 0, 0
+	column, leading := 0, true
+	comment := false
+	for i, c := range doc {
+		comment = c != '\n' && (comment || startsComment(doc, i))
+		switch {
+		case comment:
+			continue
+		case c == '\n':
+			column, leading = 0, true
+			continue
+		case c == '[', c == '{':
+			if open++; open == 1 {
+				colons = 0
+			}
+		case c == ']', c == '}':
+			open = max(0, open-1)
+		case c == ':' && open > 0:
+			colons++
+		}
+		if leading && c != ' ' && column < len(keys) {
+			leading = false
+			clear(keys[column+1:])
+			if c != '-' {
+				keys[column]++
+			}
+			if keys[column] > maxKeys {
+				return true
+			}
+		}
+		if colons > maxKeys {
+			return true
+		}
+		column++
 	}
 	return false
 }

@@ -10,7 +10,7 @@ import (
 
 // read reads a document the way its owners do: a map of known keys, of every kind.
 func read(doc string) error {
-	root, problems := yamldoc.Parse("doc.yaml", []byte(doc), 4096)
+	root, problems := yamldoc.Parse("doc.yaml", []byte(doc), 8192)
 	if root == nil {
 		return problems.Err()
 	}
@@ -39,8 +39,13 @@ func read(doc string) error {
 const good = "text: word\nlist: [a, \"b\"]\nnumber: 12\nflag: true\nmap: {k: {x: 1}}\n"
 
 func TestReadsThePlainPart(t *testing.T) {
-	if err := read(good); err != nil {
-		t.Fatal(err)
+	for _, doc := range []string{
+		good, "# comment: [{[{[{ " + strings.Repeat("[", 100) + "\n" + good + "# " + strings.Repeat(": {", 2000),
+		strings.ReplaceAll(good, "\n", "  # why: [\n"), strings.ReplaceAll(good, "\n", "\r\n"),
+	} {
+		if err := read(doc); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -75,10 +80,15 @@ func TestRefusesWhatCouldReadInTwoWays(t *testing.T) {
 		{"a comment alone", "# nothing\n", "documents"},
 		{"broken syntax", "text: [a\n", "doc.yaml: "},
 		{"broken text", "text: \xff\n", "is not UTF-8"},
-		{"a document that is too long", good + strings.Repeat("# x\n", 4096), "bytes, want at most 4096"},
+		{"a document that is too long", good + strings.Repeat("# x\n", 4096), "bytes, want at most 8192"},
 		{"nesting in brackets", "text: " + strings.Repeat("[", 2000), "nests deeper"},
 		{"nesting in dashes", strings.Repeat("- ", 500) + "a", "nests deeper"},
 		{"nesting in question marks", strings.Repeat("? ", 500) + "a", "nests deeper"},
+		{"a map of very many keys", strings.Repeat("a: 1\n", 1001), "more than 1000 keys"},
+		{"a map of very many keys further in", "a:\n" + strings.Repeat(" a: 1\n", 1001),
+			"more than 1000 keys"},
+		{"a map of very many keys in brackets", "a: {" + strings.Repeat("b: 1, ", 1001) + "}",
+			"more than 1000 keys"},
 		{"a block of text", "text: |\n  word\nlist: [a]\n", "text: got a block of text"},
 		{"a bad item deep in a list", "text: a\nlist: [a, null, 0x1]\n", "list[2]: got"},
 	} {
