@@ -81,7 +81,7 @@ func (a *app) demo(ctx context.Context, form string, synthetic bool) error {
 	}
 	doc := demoDoc{Schema: demoSchema, Source: shown.source, Good: true}
 	var address string
-	err = a.withServer(ctx, settings, func(ctx context.Context, url string) error {
+	err = a.withDevServer(ctx, settings, func(ctx context.Context, url string) error {
 		address = url
 		defer a.progress("judging evidence")()
 		for _, one := range shown.cases {
@@ -106,11 +106,34 @@ func (a *app) demo(ctx context.Context, form string, synthetic bool) error {
 	return doc.text(a, shown.notes, address)
 }
 
+// withDevServer is withServer for a machine that cannot isolate: it then judges in this process, and
+// says so. A daemon that is not for development never does that.
+func (a *app) withDevServer(
+	ctx context.Context, settings config.Config, use func(context.Context, string) error,
+) error {
+	started := false
+	err := a.withServer(ctx, settings, func(ctx context.Context, url string) error {
+		started = true
+		return use(ctx, url)
+	})
+	if err == nil || started || ctx.Err() != nil {
+		return err
+	}
+	a.warnUnisolated(err)
+	settings.Verify.Isolation = config.IsolateNone
+	return a.withServer(ctx, settings, use)
+}
+
+func (a *app) warnUnisolated(err error) {
+	a.warn("evidence is judged in this process and not isolated, for development alone: %s",
+		attestd.Excerpt(err.Error(), 300))
+}
+
 // withServer runs a server while use runs, and stops it.
 func (a *app) withServer(
 	ctx context.Context, settings config.Config, use func(context.Context, string) error,
 ) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := untilStopped(ctx)
 	defer cancel()
 	ready, stopped := make(chan string, 1), make(chan error, 1)
 	go func() {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -64,7 +66,9 @@ func (a *app) dev(ctx context.Context, port int) error {
 		return err
 	}
 	defer remove()
-	return a.serve(ctx, settings, func(bound daemon.Bound) {
+	started := false
+	ready := func(bound daemon.Bound) {
+		started = true
 		a.banner(report.Table{
 			Lead: append(serving("DEVELOPMENT", bound), "state "+settings.StateDir),
 			Notes: []string{
@@ -74,7 +78,22 @@ func (a *app) dev(ctx context.Context, port int) error {
 			Next: "curl --data-binary @FILE -H 'Content-Type: application/octet-stream' " +
 				bound.URL + "/v1/verify-recorded",
 		})
-	})
+	}
+	err = a.serve(ctx, settings, ready)
+	if err == nil || started || settingsProblem(err) {
+		return err
+	}
+	a.warnUnisolated(err)
+	settings.Verify.Isolation = config.IsolateNone
+	return a.serve(ctx, settings, ready)
+}
+
+// settingsProblem reports whether a start failed for a reason that judging in this process would not
+// mend, such as a port that is taken.
+func settingsProblem(err error) bool {
+	var onNetwork *net.OpError
+	var onDisk *os.PathError
+	return errors.As(err, &onNetwork) || errors.As(err, &onDisk)
 }
 
 // devSettings returns a configuration with a state folder of its own, and what removes that folder.

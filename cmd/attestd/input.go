@@ -118,7 +118,13 @@ func (a *app) parseNonce(text string) ([]byte, error) {
 			return nil, usagef("put the nonce into a file of its own",
 				"the nonce cannot come from standard input")
 		}
-		return a.read("nonce", path, maxNonceFile)
+		nonce, err := a.read("nonce", path, maxNonceFile)
+		if trimmed := bytes.TrimSpace(nonce); err == nil && len(trimmed) >= attestd.MinNonce &&
+			onlyOf(trimmed, "0123456789abcdefABCDEF") {
+			a.warn("nonce file %q holds hex digits, which are compared as they stand; for the bytes they "+
+				"spell give --nonce HEX", path)
+		}
+		return nonce, err
 	}
 	nonce, err := hex.DecodeString(text)
 	if err != nil || len(nonce) == 0 {

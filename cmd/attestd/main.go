@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -21,9 +19,7 @@ func runProcess() int {
 	if len(os.Args) == 2 && os.Args[1] == workerVerb {
 		return worker.Main() // first of all: it locks the process before it reads a byte of evidence
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	return run(ctx, streams{
+	return run(context.Background(), streams{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, now: time.Now,
 		terminal: func() (columns int, is bool) {
 			if !term.IsTerminal(int(os.Stdout.Fd())) {

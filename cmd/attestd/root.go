@@ -60,6 +60,7 @@ attestd.error.v1).`,
 	flags.BoolVar(&a.flags.noColor, "no-color", false, "no colours, as with NO_COLOR or CI set")
 	flags.BoolVar(&a.flags.quiet, "quiet", false, "the first line of the answer only, no warnings")
 	complete(root, "output", formText, formJSON)
+	root.SetHelpCommand(newHelp())
 	// Help is text like any other: no line beyond the page.
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ",
 		".FlagUsagesWrapped "+strconv.Itoa(a.page().Columns())+" "))
@@ -71,6 +72,32 @@ attestd.error.v1).`,
 		newMeasure(a), newSchema(a), newCompletion(a), newMan(a), newWorker(a),
 	)
 	return root
+}
+
+// newHelp is "attestd help COMMAND", which refuses what is no command.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about a command",
+		RunE: func(command *cobra.Command, args []string) error {
+			found, rest, err := command.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(command.Root(), args)
+			}
+			return found.Help()
+		},
+		ValidArgsFunction: func(
+			command *cobra.Command, args []string, _ string,
+		) (names []string, _ cobra.ShellCompDirective) {
+			if found, rest, err := command.Root().Find(args); err == nil && len(rest) == 0 {
+				for _, child := range found.Commands() {
+					if child.IsAvailableCommand() {
+						names = append(names, cobra.CompletionWithDesc(child.Name(), child.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
 }
 
 // unknownCommand refuses words that are no command and suggests those that look like them.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -50,8 +51,18 @@ network. Standard error is a log of JSON lines. Without --config every key has i
 	return command
 }
 
-// serve runs the daemon until the context ends.
+// untilStopped returns a context that ends at the first interrupt; the second one ends the process.
+// Only servers ask for it: a command that waits for its input must die at the first.
+func untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// serve runs the daemon until the process is told to stop.
 func (a *app) serve(ctx context.Context, settings config.Config, ready func(daemon.Bound)) error {
+	ctx, stop := untilStopped(ctx)
+	defer stop()
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(settings.LogLevel)); err != nil {
 		level = slog.LevelInfo // Run reports the key

@@ -57,7 +57,8 @@ func ProblemText(w io.Writer, page Page, p Problem) error {
 	s := &sheet{page: page}
 	label := "error:"
 	for line := range strings.SplitSeq(p.Error, "\n") { // a document's problems come a line each
-		s.row(0, 7, label, Clean(line, 2*longestValue))
+		text := strings.TrimLeft(line, " ")
+		s.row(0, 7+min(8, len(line)-len(text)), label, Clean(text, 2*longestValue))
 		label = ""
 	}
 	s.row(0, 7, "hint:", Clean(p.Hint, longestValue))
