@@ -7,7 +7,6 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -117,10 +116,12 @@ func (e *Engine) checkBundle(d *Document) *problem {
 		return wrong(strconv.Itoa(total)+" certificates from root to leaf",
 			"at most "+strconv.Itoa(limits.certificates))
 	}
-	for _, certificate := range append(d.Bundle[:d.BundleSize:d.BundleSize], d.Certificate) {
-		if len(certificate) == 0 || len(certificate) > limits.certificate {
-			return wrong("a certificate of "+size(len(certificate)), "1 to 1024 bytes each")
-		}
+	longest, shortest := len(d.Certificate), len(d.Certificate)
+	for _, certificate := range d.Bundle[:d.BundleSize] {
+		longest, shortest = max(longest, len(certificate)), min(shortest, len(certificate))
+	}
+	if shortest == 0 || longest > limits.certificate {
+		return wrong("certificates of "+strconv.Itoa(shortest)+" to "+size(longest), "1 to 1024 bytes each")
 	}
 	return nil
 }
@@ -137,7 +138,8 @@ func (e *Engine) anchorOf(der []byte) *root {
 
 // findRoot returns the anchor of a bundle and the certificates below it, leaf last.
 func (e *Engine) findRoot(d *Document) (*root, [][]byte, *problem) {
-	certificates := append(slices.Clone(d.Bundle[:d.BundleSize]), d.Certificate)
+	certificates := append(make([][]byte, 0, limits.certificates), d.Bundle[:d.BundleSize]...)
+	certificates = append(certificates, d.Certificate)
 	if anchor := e.anchorOf(certificates[0]); anchor != nil {
 		return anchor, certificates[1:], nil
 	}

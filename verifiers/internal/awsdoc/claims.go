@@ -33,7 +33,12 @@ func (d *Document) Zero(index int) bool {
 
 // ModuleID returns module_id without characters that a terminal would act on.
 func (v *Verified) ModuleID() string {
-	return attestd.Excerpt(string(v.Document.ModuleID), limits.moduleID)
+	for _, b := range v.Document.ModuleID {
+		if b < 'a' && b != '-' && (b < '0' || b > '9') || b > 'z' {
+			return attestd.Excerpt(string(v.Document.ModuleID), limits.moduleID)
+		}
+	}
+	return string(v.Document.ModuleID) // as every published one: digits, small letters, hyphens
 }
 
 // Values returns what the document says, as copies. leading are facts that the format puts first.

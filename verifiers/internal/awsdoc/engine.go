@@ -261,9 +261,6 @@ func (e *Engine) verifySignature(steps *trail.Trail, path chain, sealed envelope
 			check: checkSignature, got: size(len(sealed.signature)), want: want,
 		})
 	}
-	if !inRange(sealed.signature) {
-		return e.reject(steps, &problem{check: checkSignature, got: "r or s out of range", want: want})
-	}
 	if !e.signatures.verifyDigest(path.leaf.key, sealed.digest(), sealed.signature) {
 		return e.reject(steps, &problem{
 			check: checkSignature, got: "a signature that does not fit", want: want,
@@ -308,41 +305,38 @@ func (e *Engine) verifyTimestamp(
 	return signed, nil
 }
 
-// verifyBinding compares nonce and key. The values stay out of messages: a nonce in a log is a nonce
-// that somebody else can use.
+// verifyBinding compares nonce and key with what was demanded.
 func (e *Engine) verifyBinding(
 	steps *trail.Trail, document *Document, demand attestd.Demand,
 ) error {
-	for _, field := range [...]struct {
-		check, name string
-		value       []byte
-		demanded    func() ([]byte, bool)
-	}{
-		{checkNonce, "nonce", document.Nonce, demand.Freshness},
-		{checkKeyBinding, "public_key", document.PublicKey, demand.Key},
-	} {
-		id := e.profile.id(field.check)
-		want, demanded := field.demanded()
-		switch {
-		case !demanded:
-			steps.NotApplicable(id, "no "+field.name+" demanded")
-		case field.value == nil:
-			return e.reject(steps, &problem{
-				check: field.check, got: "no " + field.name, want: "the one demanded",
-			})
-		case len(field.value) != len(want):
-			return e.reject(steps, &problem{
-				check: field.check, got: "a " + field.name + " of " + size(len(field.value)),
-				want: "the one demanded, " + size(len(want)),
-			})
-		case subtle.ConstantTimeCompare(field.value, want) != 1:
-			return e.reject(steps, &problem{
-				check: field.check, got: "another " + field.name, want: "the one demanded",
-			})
-		default:
-			steps.Pass(id, "the one demanded", "")
-		}
+	want, demanded := demand.Freshness()
+	if err := e.compare(steps, checkNonce, "nonce", document.Nonce, want, demanded); err != nil {
+		return err
 	}
+	want, demanded = demand.Key()
+	return e.compare(steps, checkKeyBinding, "public_key", document.PublicKey, want, demanded)
+}
+
+// compare demands the whole value, in time that does not depend on where it differs. The values stay
+// out of messages: a nonce in a log is a nonce that somebody else can use.
+func (e *Engine) compare(
+	steps *trail.Trail, check, name string, got, want []byte, demanded bool,
+) error {
+	switch {
+	case !demanded:
+		steps.NotApplicable(e.profile.id(check), "none demanded")
+		return nil
+	case got == nil:
+		return e.reject(steps, &problem{check: check, got: "no " + name, want: "the one demanded"})
+	case len(got) != len(want):
+		return e.reject(steps, &problem{
+			check: check, got: "a " + name + " of " + size(len(got)),
+			want: "the one demanded, " + size(len(want)),
+		})
+	case subtle.ConstantTimeCompare(got, want) != 1:
+		return e.reject(steps, &problem{check: check, got: "another " + name, want: "the one demanded"})
+	}
+	steps.Pass(e.profile.id(check), "the one demanded", "")
 	return nil
 }
 
@@ -357,16 +351,16 @@ func InstanceOf(moduleID string) (string, bool) {
 			return "", false
 		}
 	}
-	return "i-" + instance, true
+	return moduleID[:len("i-")+len(instance)], true
 }
 
 // RegionOf returns the AWS region in the leaf's common name, "<module id>.<region>.aws".
 func RegionOf(leafName, moduleID string) (string, bool) {
-	rest, ok := strings.CutPrefix(leafName, moduleID+".")
-	if !ok {
+	rest, ok := strings.CutPrefix(leafName, moduleID)
+	if !ok || !strings.HasPrefix(rest, ".") {
 		return "", false
 	}
-	region, partition, ok := strings.Cut(rest, ".")
+	region, partition, ok := strings.Cut(rest[1:], ".")
 	if !ok || region == "" || partition != "aws" {
 		return "", false
 	}

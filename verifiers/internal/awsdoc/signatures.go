@@ -37,22 +37,15 @@ func (s *signatures) verifyMessage(key p384.Key, message, signature []byte) bool
 	return s.verifyDigest(key, sha512.Sum384(message), pair[:])
 }
 
-// verifyDigest reports whether signature, as r || s, is by key over digest. One with r or s outside of
-// 1..n-1 costs no public-key operation.
+// verifyDigest reports whether signature, as r || s with 0 < r, s < n, is by key over digest.
 func (s *signatures) verifyDigest(
 	key p384.Key, digest [sha512.Size384]byte, signature []byte,
 ) bool {
-	if !inRange(signature) {
+	if len(signature) != signatureSize {
 		return false
 	}
 	s.made.Add(1)
 	return key.Verify(digest[:], signature[:p384.Size], signature[p384.Size:])
-}
-
-// inRange reports whether signature is r || s in full length with 0 < r, s < n.
-func inRange(signature []byte) bool {
-	return len(signature) == signatureSize &&
-		p384.InRange(signature[:p384.Size]) && p384.InRange(signature[p384.Size:])
 }
 
 // readDER reads SEQUENCE { INTEGER r, INTEGER s } with positive numbers in their shortest form (X.690
