@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -51,6 +53,9 @@ func Main() int { return run(buildJudge) }
 func run(build builder) int {
 	// The zone would be read from a file by the first formatting of a local time.
 	time.Local = time.UTC
+	// A service manager signals every process at once. attestd decides when workers end, behind the
+	// last answer, by closing the stream.
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	// A worker answers one question at a time. Setting the number also ends the runtime's regular
 	// reading of CPU limits from files.
 	runtime.GOMAXPROCS(1)

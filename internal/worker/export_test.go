@@ -46,6 +46,16 @@ func MainForbidden() int {
 }
 
 // Filter, as data for tests and the documentation's table.
+func FilterProgram(pid uint32) []unix.SockFilter { return filterProgram(pid) }
+func (s Syscall) Number() uint32                 { return s.number }
+func (s Syscall) Conditional() bool              { return s.block != nil }
+
+// The architecture of the filter, and the flags of a thread.
+const (
+	AuditArch   = auditArch
+	CloneThread = cloneThread
+)
+
 func Allowed() []Syscall { return allowed }
 func Fatal() []Syscall   { return fatal }
 func Missing() []Syscall { return missing }

@@ -43,6 +43,8 @@ func TestMain(m *testing.M) {
 			os.Exit(worker.MainWith(obey))
 		case "forbidden-worker":
 			os.Exit(worker.MainForbidden())
+		case "orphan-maker":
+			makeOrphan()
 		case "unlocked-worker":
 			os.Exit(worker.MainUnlocked())
 		}
@@ -64,6 +66,28 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// makeOrphan prints the process id of a worker that is busy for ever, and waits to be killed.
+func makeOrphan() {
+	log := &lockedBuffer{}
+	pool, err := worker.NewPool(worker.Config{
+		Command: []string{"/proc/self/exe", "test-worker"}, Size: 1, Timeout: 300 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		panic(err)
+	}
+	policy, err := appraisal.Builtin(appraisal.Production)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(pidInLog.FindStringSubmatch(log.String())[1])
+	_, _ = pool.Judge(context.Background(), service.Job{
+		Evidence: []byte("spin"), At: at, Demand: service.DemandSpec{Mode: service.DemandRecorded},
+		Policy: service.Document{Source: "production", Bytes: policy.Document()},
+	})
+	select {}
 }
 
 // builtWithCgo: calls on all threads exist only without cgo.

@@ -176,12 +176,14 @@ func (p *Pool) supervise(first chan<- error) {
 	for turn := 0; ; turn++ {
 		process, err := startProcess(p.config)
 		p.stats.started.Add(1)
+		if err == nil {
+			p.stats.live.Add(1)
+			p.logStart(process)
+		}
 		if turn == 0 {
 			first <- err
 		}
 		if err == nil {
-			p.logStart(process)
-			p.stats.live.Add(1)
 			err = p.serve(process, &failures)
 			p.stats.live.Add(-1)
 			process.end(lastWords)

@@ -1,9 +1,11 @@
 package worker_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -159,6 +161,47 @@ func TestKillNine(t *testing.T) {
 	mustServe(t, pool)
 }
 
+// TestSignalsOfAServiceManager: a worker outlives the signal to stop that a service manager sends to
+// every process, so that attestd can finish what it has begun.
+func TestSignalsOfAServiceManager(t *testing.T) {
+	pool, log := newPool(t, "test-worker", nil)
+	for _, signal := range []syscall.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
+		if err := unix.Kill(pids(t, log)[0], signal); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond)
+		mustServe(t, pool)
+	}
+	if stats := pool.Stats(); stats.Started != 1 {
+		t.Errorf("got %+v, want the first worker to live", stats)
+	}
+}
+
+// TestAnOrphanEnds: a worker whose attestd was killed in the middle of a request does not compute
+// for ever.
+func TestAnOrphanEnds(t *testing.T) {
+	parent := exec.Command(workerBinary, "orphan-maker")
+	out, err := parent.StdoutPipe()
+	if err == nil {
+		err = parent.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	_ = parent.Process.Kill()
+	_ = parent.Wait()
+	folder := "/proc/" + strings.TrimSpace(line)
+	waitUntil(t, "the orphan ends", func() bool {
+		status, err := os.ReadFile(folder + "/status")
+		return err != nil || strings.Contains(string(status), "State:\tZ") // perhaps nobody waits for it
+	})
+}
+
 func waitUntil(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
@@ -271,7 +314,7 @@ func TestAPoolWithoutALockDoesNotStart(t *testing.T) {
 			_, err := worker.NewPool(config)
 			var caller *attestd.CallerError
 			if !errors.As(err, &caller) || caller.Class != attestd.ClassConfig ||
-				!strings.Contains(caller.Hint, "seccomp") || !strings.Contains(err.Error(), row.want) {
+				!strings.Contains(caller.Hint, "docs/isolation.md") || !strings.Contains(err.Error(), row.want) {
 				t.Fatalf("got %v, want a CONFIG error with a hint that says %q", err, row.want)
 			}
 		})
