@@ -15,13 +15,12 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/challenge"
-	"github.com/attestd/attestd/internal/registry"
 )
 
 // memory is a store that keeps nothing but the last challenge and answers as a test says.
 type memory struct {
 	last    attestd.Challenge
-	outcome registry.Outcome
+	outcome challenge.Outcome
 	err     error
 }
 
@@ -34,7 +33,7 @@ func (m *memory) InsertChallenge(_ context.Context, made attestd.Challenge, _ st
 	return m.err
 }
 
-func (m *memory) Consume(context.Context, registry.Use) (attestd.Challenge, registry.Outcome, error) {
+func (m *memory) Consume(context.Context, challenge.Use) (attestd.Challenge, challenge.Outcome, error) {
 	return m.last, m.outcome, m.err
 }
 
@@ -140,32 +139,32 @@ func TestLimitsOfAnIssuerCannotBeConfiguredAway(t *testing.T) {
 
 func TestEveryOutcomeButOneRefuses(t *testing.T) {
 	for name, row := range map[string]struct {
-		outcome registry.Outcome
+		outcome challenge.Outcome
 		check   attestd.CheckID
 		class   attestd.Class
 	}{
-		"unknown": {registry.Unknown, challenge.CheckKnown, attestd.ClassStale},
-		"used":    {registry.UsedBefore, challenge.CheckKnown, attestd.ClassReplay},
-		"expired": {registry.Expired, challenge.CheckExpired, attestd.ClassStale},
-		"foreign": {registry.Foreign, challenge.CheckKnown, attestd.ClassBinding},
+		"unknown": {challenge.Unknown, challenge.CheckKnown, attestd.ClassStale},
+		"used":    {challenge.UsedBefore, challenge.CheckKnown, attestd.ClassReplay},
+		"expired": {challenge.Expired, challenge.CheckExpired, attestd.ClassStale},
+		"foreign": {challenge.Foreign, challenge.CheckKnown, attestd.ClassBinding},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &memory{outcome: row.outcome}
 			issuer, _ := newIssuer(t, store)
 			issue(t, issuer, 0)
-			got, refusal, err := issuer.Consume(t.Context(), registry.Use{})
+			got, refusal, err := issuer.Consume(t.Context(), challenge.Use{})
 			if err != nil || refusal == nil || refusal.Check != row.check || refusal.Class != row.class || got.Nonce != nil {
 				t.Errorf("got %+v, %+v, %v", got, refusal, err)
 			}
 		})
 	}
-	store := &memory{outcome: registry.Consumed + 1}
+	store := &memory{outcome: challenge.Consumed + 1}
 	issuer, _ := newIssuer(t, store)
-	if _, refusal, err := issuer.Consume(t.Context(), registry.Use{}); err == nil && refusal == nil {
+	if _, refusal, err := issuer.Consume(t.Context(), challenge.Use{}); err == nil && refusal == nil {
 		t.Error("an outcome that nobody knows passes")
 	}
-	store.outcome = registry.Consumed
-	if _, refusal, err := issuer.Consume(t.Context(), registry.Use{}); err != nil || refusal != nil {
+	store.outcome = challenge.Consumed
+	if _, refusal, err := issuer.Consume(t.Context(), challenge.Use{}); err != nil || refusal != nil {
 		t.Errorf("consumed: got %v, %v", refusal, err)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/attestd/attestd"
-	"github.com/attestd/attestd/internal/registry"
 )
 
 // Schema names the document that challenges are handed out in.
@@ -34,11 +33,11 @@ type Reply struct {
 	Signature string `json:"signature"`
 }
 
-// Store keeps challenges. [registry.Store] is the one there is.
+// Store keeps challenges. Package registry has the one there is.
 type Store interface {
 	Now() time.Time
 	InsertChallenge(ctx context.Context, challenge attestd.Challenge, source string) error
-	Consume(ctx context.Context, use registry.Use) (attestd.Challenge, registry.Outcome, error)
+	Consume(ctx context.Context, use Use) (attestd.Challenge, Outcome, error)
 }
 
 // Config says how challenges are issued. Every field is required.
@@ -140,12 +139,12 @@ type Refusal struct {
 // Consume takes a challenge back: from now on it is used. A Refusal says that it cannot be.
 //
 // Errors: the store's; nothing is known then, which is never a pass.
-func (i *Issuer) Consume(ctx context.Context, use registry.Use) (attestd.Challenge, *Refusal, error) {
+func (i *Issuer) Consume(ctx context.Context, use Use) (attestd.Challenge, *Refusal, error) {
 	challenge, outcome, err := i.config.Store.Consume(ctx, use)
 	if err != nil {
 		return attestd.Challenge{}, nil, err
 	}
-	if outcome == registry.Consumed {
+	if outcome == Consumed {
 		return challenge, nil, nil
 	}
 	refusal := refusals[outcome]
@@ -158,19 +157,19 @@ func (i *Issuer) Consume(ctx context.Context, use registry.Use) (attestd.Challen
 const wantUnused = "a challenge of this verifier, alive and never used, for the tenant, purpose and format " +
 	"of the request"
 
-var refusals = map[registry.Outcome]Refusal{
-	registry.Unknown: {
+var refusals = map[Outcome]Refusal{
+	Unknown: {
 		Check: CheckKnown, Class: attestd.ClassStale, Want: wantUnused,
 		Got: "a challenge that is not known here, or expired long ago",
 	},
-	registry.Expired: {
+	Expired: {
 		Check: CheckExpired, Class: attestd.ClassStale, Got: "a challenge that has expired",
 		Want: "a challenge that is alive by the clock of the store",
 	},
-	registry.UsedBefore: {
+	UsedBefore: {
 		Check: CheckKnown, Class: attestd.ClassReplay, Want: wantUnused, Got: "a challenge that was used before",
 	},
-	registry.Foreign: {
+	Foreign: {
 		Check: CheckKnown, Class: attestd.ClassBinding, Want: wantUnused,
 		Got: "a challenge for another tenant, purpose or format",
 	},

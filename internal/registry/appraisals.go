@@ -5,20 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-)
 
-// AppraisalRow is an appraisal as stored: the verdict document that the caller was given, byte for
-// byte.
-type AppraisalRow struct {
-	ID, ChallengeID, Tenant string
-	Document                []byte
-}
+	"github.com/attestd/attestd/internal/challenge"
+)
 
 const insertAppraisal = `INSERT INTO appraisals (id, challenge_id, tenant, created_at, document)
 	VALUES (?, ?, ?, ?, ?)`
 
 // InsertAppraisal stores an appraisal. A second one for the same challenge is an error.
-func (s *Store) InsertAppraisal(ctx context.Context, row AppraisalRow) error {
+func (s *Store) InsertAppraisal(ctx context.Context, row challenge.Answered) error {
 	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
 		_, err := w.keep.ExecContext(ctx, row.ID, row.ChallengeID, row.Tenant,
 			w.clock.Now().UnixNano(), row.Document)

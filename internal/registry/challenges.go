@@ -8,31 +8,8 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/challenge"
 )
-
-// Outcome of handing in a challenge. The zero Outcome denies.
-type Outcome uint8
-
-// Outcomes of Consume.
-const (
-	// Unknown: no such challenge, or one that expired so long ago that its row is gone.
-	Unknown Outcome = iota
-	// UsedBefore: the challenge was consumed by an earlier call.
-	UsedBefore
-	// Expired: the challenge was never used and its time is over.
-	Expired
-	// Foreign: the challenge was issued for another tenant, purpose or format. It is left alone, so
-	// that one tenant cannot burn the challenges of another.
-	Foreign
-	// Consumed: the challenge is this caller's, and nobody's after it.
-	Consumed
-)
-
-// Use names the challenge that a caller hands in, and what for.
-type Use struct {
-	ID, Tenant, Purpose string
-	Format              attestd.Format
-}
 
 const insertChallenge = `INSERT INTO challenges
 	(id, nonce, trust_domain, verifier_key_id, tenant, purpose, format, source, issued_at, expires_at)
@@ -41,16 +18,16 @@ const insertChallenge = `INSERT INTO challenges
 // InsertChallenge stores a challenge that was issued to source.
 //
 // Errors: a [*attestd.CallerError] of class RATE_LIMITED where too many wait already.
-func (s *Store) InsertChallenge(ctx context.Context, challenge attestd.Challenge, source string) error {
+func (s *Store) InsertChallenge(ctx context.Context, issued attestd.Challenge, source string) error {
 	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
-		if err := w.outstanding.room(w.limits, challenge.Tenant, source); err != nil {
+		if err := w.outstanding.room(w.limits, issued.Tenant, source); err != nil {
 			return refusal{err}
 		}
-		_, err := w.insert.ExecContext(ctx, challenge.ID, challenge.Nonce, challenge.TrustDomain,
-			challenge.VerifierKeyID, challenge.Tenant, challenge.Purpose, string(challenge.Format),
-			source, challenge.IssuedAt.UnixNano(), challenge.ExpiresAt.UnixNano())
+		_, err := w.insert.ExecContext(ctx, issued.ID, issued.Nonce, issued.TrustDomain,
+			issued.VerifierKeyID, issued.Tenant, issued.Purpose, string(issued.Format),
+			source, issued.IssuedAt.UnixNano(), issued.ExpiresAt.UnixNano())
 		if err == nil {
-			w.outstanding.add(challenge.Tenant, source, 1)
+			w.outstanding.add(issued.Tenant, source, 1)
 		}
 		return err
 	})
@@ -68,9 +45,9 @@ const (
 // of one UPDATE decides; whoever reads first and writes later lets two through.
 //
 // Errors: where the store cannot be written; the challenge is then neither used nor refused.
-func (s *Store) Consume(ctx context.Context, use Use) (attestd.Challenge, Outcome, error) {
-	var challenge attestd.Challenge
-	var outcome Outcome
+func (s *Store) Consume(ctx context.Context, use challenge.Use) (attestd.Challenge, challenge.Outcome, error) {
+	var consumed attestd.Challenge
+	var outcome challenge.Outcome
 	err := s.writer.do(ctx, func(ctx context.Context, w *writer) error {
 		now := w.clock.Now().UnixNano()
 		result, err := w.use.ExecContext(ctx, now, use.ID, use.Tenant, use.Purpose, string(use.Format))
@@ -86,7 +63,7 @@ func (s *Store) Consume(ctx context.Context, use Use) (attestd.Challenge, Outcom
 			return err
 		}
 		if changed == 1 {
-			challenge, outcome = row.Challenge, Consumed
+			consumed, outcome = row.Challenge, challenge.Consumed
 			w.outstanding.add(row.Tenant, row.source, -1)
 			return nil
 		}
@@ -95,9 +72,9 @@ func (s *Store) Consume(ctx context.Context, use Use) (attestd.Challenge, Outcom
 	})
 	// Nothing is handed out before its commit: on an error the closure may still be running.
 	if err != nil {
-		return attestd.Challenge{}, Unknown, err
+		return attestd.Challenge{}, challenge.Unknown, err
 	}
-	return challenge, outcome, nil
+	return consumed, outcome, nil
 }
 
 // challengeRow is a challenge as stored; found is false for the row that is not there.
@@ -108,16 +85,16 @@ type challengeRow struct {
 	found  bool
 }
 
-func (r challengeRow) refusedFor(use Use) Outcome {
+func (r challengeRow) refusedFor(use challenge.Use) challenge.Outcome {
 	switch {
 	case !r.found:
-		return Unknown
+		return challenge.Unknown
 	case r.Tenant != use.Tenant, r.Purpose != use.Purpose, r.Format != use.Format:
-		return Foreign
+		return challenge.Foreign
 	case r.used:
-		return UsedBefore
+		return challenge.UsedBefore
 	default:
-		return Expired
+		return challenge.Expired
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/registry"
 )
 
@@ -83,13 +84,13 @@ func insert(t *testing.T, store *registry.Store) attestd.Challenge {
 	return made
 }
 
-func useOf(challenge attestd.Challenge) registry.Use {
-	return registry.Use{
-		ID: challenge.ID, Tenant: challenge.Tenant, Purpose: challenge.Purpose, Format: challenge.Format,
+func useOf(c attestd.Challenge) challenge.Use {
+	return challenge.Use{
+		ID: c.ID, Tenant: c.Tenant, Purpose: c.Purpose, Format: c.Format,
 	}
 }
 
-func consume(t *testing.T, store *registry.Store, use registry.Use, want registry.Outcome) attestd.Challenge {
+func consume(t *testing.T, store *registry.Store, use challenge.Use, want challenge.Outcome) attestd.Challenge {
 	t.Helper()
 	got, outcome, err := store.Consume(t.Context(), use)
 	if err != nil {
@@ -104,11 +105,11 @@ func consume(t *testing.T, store *registry.Store, use registry.Use, want registr
 func TestAChallengeComesBackOnceAsItWasStored(t *testing.T) {
 	store := fresh(t, newFakeTime().clock(), roomy)
 	want := insert(t, store)
-	got := consume(t, store, useOf(want), registry.Consumed)
+	got := consume(t, store, useOf(want), challenge.Consumed)
 	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if again := consume(t, store, useOf(want), registry.UsedBefore); again.Nonce != nil {
+	if again := consume(t, store, useOf(want), challenge.UsedBefore); again.Nonce != nil {
 		t.Error("a used challenge came back with its nonce")
 	}
 }
@@ -122,7 +123,7 @@ func TestOfManyWhoHandInOneChallengeExactlyOneGetsIt(t *testing.T) {
 		var group sync.WaitGroup
 		for range 64 {
 			group.Go(func() {
-				if _, outcome, err := store.Consume(context.Background(), use); err == nil && outcome == registry.Consumed {
+				if _, outcome, err := store.Consume(context.Background(), use); err == nil && outcome == challenge.Consumed {
 					won.Add(1)
 				}
 			})
@@ -138,41 +139,41 @@ func TestOfManyWhoHandInOneChallengeExactlyOneGetsIt(t *testing.T) {
 func TestAChallengeOfAnotherTenantPurposeOrFormatIsRefusedAndLeftAlone(t *testing.T) {
 	store := fresh(t, newFakeTime().clock(), roomy)
 	issued := insert(t, store)
-	for name, change := range map[string]func(*registry.Use){
-		"another tenant":  func(u *registry.Use) { u.Tenant = "other" },
-		"another purpose": func(u *registry.Use) { u.Purpose = "node-attestation" },
-		"another format":  func(u *registry.Use) { u.Format = attestd.FormatSEVSNP },
+	for name, change := range map[string]func(*challenge.Use){
+		"another tenant":  func(u *challenge.Use) { u.Tenant = "other" },
+		"another purpose": func(u *challenge.Use) { u.Purpose = "node-attestation" },
+		"another format":  func(u *challenge.Use) { u.Format = attestd.FormatSEVSNP },
 	} {
 		t.Run(name, func(t *testing.T) {
 			use := useOf(issued)
 			change(&use)
-			consume(t, store, use, registry.Foreign)
+			consume(t, store, use, challenge.Foreign)
 		})
 	}
-	consume(t, store, useOf(issued), registry.Consumed)
+	consume(t, store, useOf(issued), challenge.Consumed)
 }
 
 // neg: 155
 func TestAChallengeDiesOnTimeWhateverTheWallClockDoes(t *testing.T) {
 	for name, row := range map[string]struct {
 		move func(*fakeTime)
-		want registry.Outcome
+		want challenge.Outcome
 	}{
 		"alive 1 ms before its end": {
-			func(f *fakeTime) { f.pass(time.Minute - time.Millisecond) }, registry.Consumed,
+			func(f *fakeTime) { f.pass(time.Minute - time.Millisecond) }, challenge.Consumed,
 		},
-		"dead at its end": {func(f *fakeTime) { f.pass(time.Minute) }, registry.Expired},
+		"dead at its end": {func(f *fakeTime) { f.pass(time.Minute) }, challenge.Expired},
 		"dead 1 ms after its end": {
-			func(f *fakeTime) { f.pass(time.Minute + time.Millisecond) }, registry.Expired,
+			func(f *fakeTime) { f.pass(time.Minute + time.Millisecond) }, challenge.Expired,
 		},
 		"dead although the wall clock went back an hour": {
-			func(f *fakeTime) { f.step(-time.Hour); f.pass(time.Minute + time.Millisecond) }, registry.Expired,
+			func(f *fakeTime) { f.step(-time.Hour); f.pass(time.Minute + time.Millisecond) }, challenge.Expired,
 		},
 		"dead although the wall clock stands still": {
-			func(f *fakeTime) { f.pass(time.Minute); f.step(-time.Minute) }, registry.Expired,
+			func(f *fakeTime) { f.pass(time.Minute); f.step(-time.Minute) }, challenge.Expired,
 		},
 		"dead early where the wall clock jumps ahead": {
-			func(f *fakeTime) { f.step(time.Hour) }, registry.Expired,
+			func(f *fakeTime) { f.step(time.Hour) }, challenge.Expired,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,14 +192,14 @@ func TestARestartForgetsNoChallengeAndNoUse(t *testing.T) {
 	moving := newFakeTime()
 	store := open(t, path, moving.clock(), roomy)
 	waiting, used := insert(t, store), insert(t, store)
-	consume(t, store, useOf(used), registry.Consumed)
+	consume(t, store, useOf(used), challenge.Consumed)
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	store = open(t, path, moving.clock(), roomy)
-	consume(t, store, useOf(used), registry.UsedBefore)
-	consume(t, store, useOf(waiting), registry.Consumed)
-	consume(t, store, registry.Use{ID: "lost", Tenant: "default", Purpose: "verify", Format: "nitro"}, registry.Unknown)
+	consume(t, store, useOf(used), challenge.UsedBefore)
+	consume(t, store, useOf(waiting), challenge.Consumed)
+	consume(t, store, challenge.Use{ID: "lost", Tenant: "default", Purpose: "verify", Format: "nitro"}, challenge.Unknown)
 }
 
 // neg: 159
@@ -215,7 +216,7 @@ func TestAStoreFromTheFutureIsNotOpened(t *testing.T) {
 		t.Fatalf("got %v, want a CONFIG error with a hint", err)
 	}
 	moving.step(48 * time.Hour) // ahead is no harm: everything has expired
-	consume(t, open(t, path, moving.clock(), roomy), registry.Use{ID: "any", Tenant: "t"}, registry.Unknown)
+	consume(t, open(t, path, moving.clock(), roomy), challenge.Use{ID: "any", Tenant: "t"}, challenge.Unknown)
 }
 
 // neg: 158
@@ -261,7 +262,7 @@ func TestAConsumedChallengeMakesRoom(t *testing.T) {
 	limits.PerSource = 1
 	store := fresh(t, newFakeTime().clock(), limits)
 	for range 3 {
-		consume(t, store, useOf(insert(t, store)), registry.Consumed)
+		consume(t, store, useOf(insert(t, store)), challenge.Consumed)
 	}
 }
 
@@ -273,7 +274,7 @@ func TestPurgeRemovesWhatIsLongExpiredAndWhatIsTooMuch(t *testing.T) {
 	store := open(t, path, moving.clock(), limits)
 	issued := insert(t, store)
 	for i := range 5 {
-		err := store.InsertAppraisal(t.Context(), registry.AppraisalRow{
+		err := store.InsertAppraisal(t.Context(), challenge.Answered{
 			ID: fmt.Sprint(i), ChallengeID: fmt.Sprint(i), Tenant: "default", Document: []byte("{}"),
 		})
 		if err != nil {
@@ -292,12 +293,12 @@ func TestPurgeRemovesWhatIsLongExpiredAndWhatIsTooMuch(t *testing.T) {
 	}
 	for _, row := range []struct {
 		pass    time.Duration
-		outcome registry.Outcome
+		outcome challenge.Outcome
 		left    string
 	}{
-		{time.Minute, registry.Expired, "234"},
-		{time.Minute + time.Millisecond, registry.Unknown, "234"},
-		{time.Hour, registry.Unknown, ""},
+		{time.Minute, challenge.Expired, "234"},
+		{time.Minute + time.Millisecond, challenge.Unknown, "234"},
+		{time.Hour, challenge.Unknown, ""},
 	} {
 		moving.pass(row.pass)
 		if err := store.Purge(t.Context()); err != nil {
@@ -312,7 +313,7 @@ func TestPurgeRemovesWhatIsLongExpiredAndWhatIsTooMuch(t *testing.T) {
 
 func TestOfOneChallengeThereIsOneAppraisal(t *testing.T) {
 	store := fresh(t, newFakeTime().clock(), roomy)
-	row := registry.AppraisalRow{ID: "1", ChallengeID: "c", Tenant: "default", Document: []byte("{}")}
+	row := challenge.Answered{ID: "1", ChallengeID: "c", Tenant: "default", Document: []byte("{}")}
 	if err := store.InsertAppraisal(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +322,7 @@ func TestOfOneChallengeThereIsOneAppraisal(t *testing.T) {
 		t.Error("a second appraisal of one challenge was stored")
 	}
 	// The failed commit harms nothing that comes after it.
-	consume(t, store, useOf(insert(t, store)), registry.Consumed)
+	consume(t, store, useOf(insert(t, store)), challenge.Consumed)
 }
 
 func TestACancelledCallerGetsNoChallenge(t *testing.T) {
@@ -329,7 +330,7 @@ func TestACancelledCallerGetsNoChallenge(t *testing.T) {
 	issued := insert(t, store)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got, outcome, err := store.Consume(gone, useOf(issued)); err == nil || outcome == registry.Consumed || got.ID != "" {
+	if got, outcome, err := store.Consume(gone, useOf(issued)); err == nil || outcome == challenge.Consumed || got.ID != "" {
 		t.Errorf("got %+v, %d, %v; want an error", got, outcome, err)
 	}
 }
@@ -338,8 +339,8 @@ func TestConsumeAndStoreCostTwoCommits(t *testing.T) {
 	store := fresh(t, newFakeTime().clock(), roomy)
 	issued := insert(t, store)
 	before := store.Commits()
-	consume(t, store, useOf(issued), registry.Consumed)
-	err := store.InsertAppraisal(t.Context(), registry.AppraisalRow{ID: "1", ChallengeID: issued.ID, Document: []byte("{}")})
+	consume(t, store, useOf(issued), challenge.Consumed)
+	err := store.InsertAppraisal(t.Context(), challenge.Answered{ID: "1", ChallengeID: issued.ID, Document: []byte("{}")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +352,7 @@ func TestConsumeAndStoreCostTwoCommits(t *testing.T) {
 func TestAClosedStoreRefuses(t *testing.T) {
 	store := fresh(t, newFakeTime().clock(), roomy)
 	_ = store.Close()
-	if _, outcome, err := store.Consume(t.Context(), registry.Use{ID: "x"}); err == nil || outcome != registry.Unknown {
+	if _, outcome, err := store.Consume(t.Context(), challenge.Use{ID: "x"}); err == nil || outcome != challenge.Unknown {
 		t.Errorf("got %d, %v; want an error", outcome, err)
 	}
 }
@@ -388,10 +389,10 @@ func BenchmarkConsumeAndStore(b *testing.B) {
 		if err := store.InsertChallenge(context.Background(), issued, "x"); err != nil {
 			b.Error(err)
 		}
-		if _, outcome, err := store.Consume(context.Background(), useOf(issued)); outcome != registry.Consumed {
+		if _, outcome, err := store.Consume(context.Background(), useOf(issued)); outcome != challenge.Consumed {
 			b.Error(outcome, err)
 		}
-		err := store.InsertAppraisal(context.Background(), registry.AppraisalRow{ID: issued.ID, ChallengeID: issued.ID, Document: document})
+		err := store.InsertAppraisal(context.Background(), challenge.Answered{ID: issued.ID, ChallengeID: issued.ID, Document: document})
 		if err != nil {
 			b.Error(err)
 		}

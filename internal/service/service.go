@@ -13,13 +13,12 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/challenge"
-	"github.com/attestd/attestd/internal/registry"
 )
 
-// Store is what the service keeps things in. [registry.Store] is the one there is.
+// Store is what the service keeps things in. Package registry has the one there is.
 type Store interface {
 	challenge.Store
-	InsertAppraisal(ctx context.Context, row registry.AppraisalRow) error
+	InsertAppraisal(ctx context.Context, row challenge.Answered) error
 	Appraisal(ctx context.Context, id string) (document []byte, found bool, err error)
 	Pulse(ctx context.Context) error
 	ClockBehind() time.Duration
@@ -161,7 +160,7 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 		return attestd.Appraisal{}, err
 	}
 	defer release()
-	answered, refusal, err := s.config.Issuer.Consume(ctx, registry.Use{
+	answered, refusal, err := s.config.Issuer.Consume(ctx, challenge.Use{
 		ID: submission.ChallengeID, Tenant: submission.Tenant, Purpose: submission.Purpose,
 		Format: submission.Format,
 	})
@@ -258,7 +257,7 @@ func (s *Service) keep(
 	if err != nil {
 		return attestd.Appraisal{}, fmt.Errorf("appraisal: %w", err)
 	}
-	err = s.config.Store.InsertAppraisal(ctx, registry.AppraisalRow{
+	err = s.config.Store.InsertAppraisal(ctx, challenge.Answered{
 		ID: given.ID, ChallengeID: answered.ID, Tenant: answered.Tenant, Document: document,
 	})
 	if err != nil {
