@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
+	"strconv"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/claims"
@@ -42,7 +42,7 @@ func (r report) summary() string {
 	if name == "" {
 		name = "unknown product"
 	}
-	return fmt.Sprintf("%s, report v%d", name, r.version)
+	return name + ", report v" + strconv.FormatUint(uint64(r.version), 10)
 }
 
 func freshness(demand attestd.Demand) attestd.Freshness {
@@ -175,5 +175,9 @@ func ownerFacts(rep report, add adder) {
 
 // firmware returns a version in the order in which people say it; the report has it backwards.
 func (r report) firmware(offset int) string {
-	return fmt.Sprintf("%d.%d.%d", r.raw[offset+2], r.raw[offset+1], r.raw[offset])
+	out := make([]byte, 0, len("255.255.255."))
+	for _, part := range []byte{r.raw[offset+2], r.raw[offset+1], r.raw[offset]} {
+		out = append(strconv.AppendUint(out, uint64(part), 10), '.')
+	}
+	return string(out[:len(out)-1])
 }

@@ -72,12 +72,16 @@ type scene struct {
 }
 
 func newScene(t testing.TB, product string, version uint32) *scene {
-	line := product
-	if product == "Bergamo" {
-		line = "Genoa"
+	// The names that AMD's KDS puts into VCEKs of these products.
+	line, named := product, product
+	switch product {
+	case "Milan":
+		named = "Milan-B0"
+	case "Bergamo":
+		line, named = "Genoa", "Genoa"
 	}
 	return &scene{
-		t: t, report: forge.NewSNPReport(product, version), product: line, issuer: line,
+		t: t, report: forge.NewSNPReport(product, version), product: named, issuer: line,
 		raw: func([]byte) {}, sent: func(b []byte) []byte { return b },
 		vcek:  func(*forge.VCEKConfig) {},
 		given: func(vcek forge.VCEK, ask []byte) [][]byte { return [][]byte{ask, vcek.DER} },

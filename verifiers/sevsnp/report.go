@@ -79,41 +79,49 @@ func (r report) provisional() bool {
 	return r.u32(offCurrentVersion) != r.u32(offCommittedVer)
 }
 
-// reserved lists the byte ranges that must be zero in reports of the version. Turin's TCB_VERSION
-// differs, so this is asked only after the product is known to be an older one.
-func (r report) reserved() [][2]int {
-	ranges := [][2]int{{0x4c, 0x50}, {0x1eb, 0x1ec}, {0x1ef, 0x1f0}}
-	for _, at := range []int{offCurrentTCB, offReportedTCB, offCommittedTCB, offLaunchTCB} {
-		ranges = append(ranges, [2]int{at + 2, at + 6})
+// Byte ranges that must be zero. Turin's TCB_VERSION differs, so they are asked for only after the
+// product is known to be an older one.
+var (
+	reservedAlways = [][2]int{
+		{0x4c, 0x50}, {0x18b, offChipID}, {0x1eb, 0x1ec}, {0x1ef, 0x1f0}, {offAfterMIT, signedSize},
+		{offCurrentTCB + 2, offCurrentTCB + 6}, {offReportedTCB + 2, offReportedTCB + 6},
+		{offCommittedTCB + 2, offCommittedTCB + 6}, {offLaunchTCB + 2, offLaunchTCB + 6},
 	}
-	if r.hasCPUID() {
-		ranges = append(ranges, [2]int{0x18b, offChipID})
-	} else {
-		ranges = append(ranges, [2]int{offCPUID, offChipID})
-	}
+	reservedBeforeCPUID = [][2]int{{offCPUID, 0x18b}}
 	// Before version 5 the mitigation vectors do not exist: bytes there are refused, never read as
 	// vectors, or an old report could claim mitigations that its firmware knows nothing of.
-	if r.hasMIT() {
-		return append(ranges, [2]int{offAfterMIT, signedSize})
-	}
-	return append(ranges, [2]int{offLaunchMIT, signedSize})
-}
+	reservedBeforeMIT = [][2]int{{offLaunchMIT, offAfterMIT}}
+)
 
 // layout returns what is wrong with the fixed bits and reserved bytes, or nil.
 func (r report) layout() *fault {
-	for _, span := range r.reserved() {
-		for at := span[0]; at < span[1]; at++ {
-			if r.raw[at] != 0 {
-				return refuse(checkLayout, fmt.Sprintf("byte 0x%03x is 0x%02x", at, r.raw[at]),
-					"reserved bytes are zero")
-			}
-		}
+	bad := r.zero(reservedAlways)
+	if bad == nil && !r.hasCPUID() {
+		bad = r.zero(reservedBeforeCPUID)
+	}
+	if bad == nil && !r.hasMIT() {
+		bad = r.zero(reservedBeforeMIT)
+	}
+	if bad != nil {
+		return bad
 	}
 	if info := r.u32(offKeyInfo); info>>5 != 0 {
 		return refuse(checkLayout, fmt.Sprintf("key information 0x%08x", info), "bits 31:5 are zero")
 	}
 	if r.policy()&policyReservedOne == 0 {
 		return refuse(checkLayout, fmt.Sprintf("guest policy 0x%x", r.policy()), "bit 17 is one")
+	}
+	return nil
+}
+
+func (r report) zero(ranges [][2]int) *fault {
+	for _, span := range ranges {
+		for at := span[0]; at < span[1]; at++ {
+			if r.raw[at] != 0 {
+				return refuse(checkLayout, fmt.Sprintf("byte 0x%03x is 0x%02x", at, r.raw[at]),
+					"reserved bytes are zero")
+			}
+		}
 	}
 	return nil
 }

@@ -192,7 +192,7 @@ func (v *Verifier) findVCEK(
 	t.Pass(checkEndorsements, "within the limits", "within the limits")
 	if len(candidates) == 0 {
 		return nil, &fault{check: checkVCEKPresent, undecided: true, got: "no VCEK certificate",
-			want: "the VCEK of chip " + shortChip(rep) + " at " + rep.tcb(offReportedTCB).String()}
+			want: "the VCEK of chip " + shortChip(rep.chipID()) + " at " + rep.tcb(offReportedTCB).String()}
 	}
 	t.Pass(checkVCEKPresent, "a VCEK certificate", "a VCEK certificate")
 
@@ -263,8 +263,12 @@ func checkChip(rep report, key *vcek) *fault {
 	if rep.chipIDMasked() || string(key.hwid[:]) == string(rep.chipID()) {
 		return nil
 	}
-	return refuse(checkVCEKChip, "VCEK of chip "+hex.EncodeToString(key.hwid[:4])+"..",
-		"chip "+shortChip(rep))
+	at := 0
+	for key.hwid[at] == rep.chipID()[at] {
+		at++
+	}
+	return refuse(checkVCEKChip, fmt.Sprintf("VCEK of chip %s (byte %d differs)",
+		shortChip(key.hwid[:]), at), "chip "+shortChip(rep.chipID()))
 }
 
 // checkTCBAgrees demands that the VCEK was derived for the TCB that the report states, component by
@@ -336,9 +340,9 @@ func checkFreshness(t *trail.Trail, rep report, demand attestd.Demand) *fault {
 }
 
 // shortChip names a chip in a message; the whole CHIP_ID is a fact.
-func shortChip(rep report) string {
-	if rep.chipIDMasked() {
+func shortChip(id []byte) string {
+	if allBytes(id, 0) {
 		return "(masked)"
 	}
-	return hex.EncodeToString(rep.chipID()[:4]) + ".."
+	return hex.EncodeToString(id[:4]) + ".." + hex.EncodeToString(id[len(id)-4:])
 }
