@@ -234,7 +234,7 @@ func (d demoDoc) text(a *app, notes []string, address string) error {
 	table := report.Table{
 		Good: d.Good, Bad: !d.Good, Notes: notes,
 		Heads: []string{"evidence", "what it is", "verdict", "risk", "time", "deciding check"},
-		Next:  "attestd verify FILE --recorded    (judges a file you have; attestd dev serves the API)",
+		Next:  "attestd verify FILE --recorded   # judges a file you have; attestd dev serves the API",
 	}
 	for _, row := range d.Rows {
 		verdict := row.Verdict.String()

@@ -133,18 +133,33 @@ func obeys(ts *testscript.TestScript, negated bool, args []string) {
 	if negated || len(args) != 2 {
 		ts.Fatalf("usage: obeys SCHEMA FILE")
 	}
-	doc, err := schema.Document(args[0])
-	ts.Check(err)
+	ts.Check(obeysSchema(args[0], []byte(ts.ReadFile(args[1]))))
+}
+
+// obeysSchema returns why a document does not obey a published schema.
+func obeysSchema(name string, document []byte) error {
+	doc, err := schema.Document(name)
+	if err != nil {
+		return err
+	}
 	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
-	ts.Check(compiler.AddResource("it.json", parsed))
+	if err := compiler.AddResource("it.json", parsed); err != nil {
+		return err
+	}
 	compiled, err := compiler.Compile("it.json")
-	ts.Check(err)
-	value, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile(args[1])))
-	ts.Check(err)
-	ts.Check(compiled.Validate(value))
+	if err != nil {
+		return err
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(document))
+	if err != nil {
+		return err
+	}
+	return compiled.Validate(value)
 }
 
 // lines FILE first|last TEXT demands what the first or the last line begins with.

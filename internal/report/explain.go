@@ -51,7 +51,7 @@ func ExplainText(w io.Writer, page Page, entry explain.Entry) error {
 		}
 	}
 	s.blank()
-	s.row(0, column, "next", nextExplanation(entry))
+	s.next(nextExplanation(entry))
 	return s.writeTo(w)
 }
 
@@ -59,7 +59,7 @@ func nextExplanation(entry explain.Entry) string {
 	if entry.Class != "" && entry.ID != string(entry.Class) {
 		return "attestd explain " + string(entry.Class)
 	}
-	return "attestd explain    (lists every id)"
+	return "attestd explain   # lists every id"
 }
 
 // ExplainList writes ids and titles for people, a block for each prefix.
@@ -84,6 +84,6 @@ func ExplainList(w io.Writer, page Page, entries []explain.Entry) error {
 		s.row(0, column, entry.ID, Clean(entry.Title, longestValue))
 	}
 	s.blank()
-	s.row(0, 9, "next", "attestd explain ID")
+	s.next("attestd explain ID")
 	return s.writeTo(w)
 }

@@ -76,7 +76,7 @@ func InspectionText(w io.Writer, page Page, seen Inspected, next string) error {
 		s.unverified(column, Clean(field.Name, 60), fieldValue(field))
 	}
 	s.blank()
-	s.row(0, 9, "next", next)
+	s.next(next)
 	return s.writeTo(w)
 }
 

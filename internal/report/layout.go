@@ -89,6 +89,24 @@ func (s *sheet) row(indent, column int, label, value string) {
 	}
 }
 
+// next writes the next command, the last thing of an answer. Where it does not fit on a line it is
+// continued as a shell wants it, so that it can be pasted.
+func (s *sheet) next(command string) {
+	const label = "next     "
+	parts := wrap(command, s.page.Columns()-len(label)-len(" \\"))
+	for index, part := range parts {
+		if index < len(parts)-1 {
+			part += " \\"
+		}
+		if index == 0 {
+			part = label + part
+		} else {
+			part = strings.Repeat(" ", len(label)) + part
+		}
+		s.put(part)
+	}
+}
+
 // field writes one labelled value of a check.
 func (s *sheet) field(label, value string) {
 	if value != "" {
@@ -198,8 +216,12 @@ func wrap(text string, width int) []string {
 			lines = append(lines, line)
 		}
 		for len(word) > width {
-			lines = append(lines, word[:width])
-			word = word[width:]
+			cut := width
+			if comma := strings.LastIndexByte(word[:width], ','); comma > width/2 {
+				cut = comma + 1 // names in certificates read better whole
+			}
+			lines = append(lines, word[:cut])
+			word = word[cut:]
 		}
 		line = word
 	}

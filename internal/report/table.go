@@ -50,7 +50,7 @@ func (t Table) Text(w io.Writer, page Page) error {
 	}
 	if t.Next != "" {
 		s.blank()
-		s.row(0, 9, "next", t.Next)
+		s.next(t.Next)
 	}
 	return s.writeTo(w)
 }

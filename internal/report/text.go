@@ -41,7 +41,7 @@ func Text(w io.Writer, page Page, a attestd.Appraisal, about Verdict) error {
 		s.blank()
 	}
 	s.summary(a, findings, about)
-	s.row(0, 9, "next", nextCommand(a, bad, about.Source))
+	s.next(nextCommand(a, bad, about.Source))
 	return s.writeTo(w)
 }
 
@@ -148,7 +148,7 @@ func nextCommand(a attestd.Appraisal, bad []finding, source string) string {
 	case len(bad) > 0:
 		return "attestd explain " + Clean(string(bad[0].check.ID), 80)
 	case a.Verdict == attestd.VerdictAccepted && source != "-":
-		return "attestd measure " + source + " --name NAME    (makes a reference file from it)"
+		return "attestd measure " + source + " --name NAME   # makes a reference file of it"
 	default:
 		return "attestd explain"
 	}
