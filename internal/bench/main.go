@@ -1,0 +1,143 @@
+// Command bench measures attestd against its peers and its own bars, in one run on one machine, and
+// writes what it measured as JSON. Only ratios of things measured side by side mean anything on a
+// shared machine, so peers alternate with attestd call by call and medians are compared.
+//
+// With -gate it exits 1 where a figure is worse than its gate. Counts are gated exactly. Times are
+// gated at five times their bar, so that a busy machine does not fail a build and a mistake does.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// Figure is one measured value.
+type Figure struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+	// Target is the bar; AtLeast says on which side of it a figure is good.
+	Target  float64 `json:"target"`
+	AtLeast bool    `json:"at_least"`
+	Met     bool    `json:"met"`
+	// Gate is the value beyond which a build fails.
+	Gate float64 `json:"gate"`
+}
+
+func (f Figure) within(bar float64) bool {
+	if f.AtLeast {
+		return f.Value >= bar
+	}
+	return f.Value <= bar
+}
+
+// atMost is a figure that is good below its target; slack multiplies the target into the gate, 1 for
+// counts, 5 for times.
+func atMost(name string, value float64, unit string, target, slack float64) Figure {
+	return Figure{Name: name, Value: value, Unit: unit, Target: target, Gate: target * slack}
+}
+
+// atLeast is a figure that is good above its target.
+func atLeast(name string, value float64, unit string, target, slack float64) Figure {
+	return Figure{
+		Name: name, Value: value, Unit: unit, Target: target, AtLeast: true, Gate: target / slack,
+	}
+}
+
+type options struct {
+	binary string
+	rounds int
+}
+
+func main() {
+	var opts options
+	flag.StringVar(&opts.binary, "binary", "bin/attestd", "the attestd binary to start")
+	flag.IntVar(&opts.rounds, "rounds", 120, "calls of each side in a comparison")
+	out := flag.String("out", "", "file to write the figures to, as JSON")
+	gate := flag.Bool("gate", false, "exit 1 where a figure is beyond its gate")
+	flag.Parse()
+	if err := run(opts, *out, *gate); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(opts options, out string, gate bool) error {
+	var figures []Figure
+	for _, section := range []struct {
+		name    string
+		measure func(options) ([]Figure, error)
+	}{
+		{"AWS Nitro", nitroFigures},
+		{"AMD SEV-SNP", snpFigures},
+		{"process", processFigures},
+	} {
+		start := time.Now()
+		got, err := section.measure(opts)
+		if err != nil {
+			return fmt.Errorf("%s: %w", section.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "bench: %s took %.1f s\n", section.name, time.Since(start).Seconds())
+		figures = append(figures, got...)
+	}
+	table := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	failed := 0
+	for i := range figures {
+		figures[i].Met = figures[i].within(figures[i].Target)
+		state, side := "met", "<="
+		if figures[i].AtLeast {
+			side = ">="
+		}
+		if !figures[i].Met {
+			state = "missed"
+		}
+		if !figures[i].within(figures[i].Gate) {
+			state = "BEYOND ITS GATE"
+			failed++
+		}
+		fmt.Fprintf(table, "%s\t%.4g %s\t%s %.4g\t%s\n", figures[i].Name, figures[i].Value,
+			figures[i].Unit, side, figures[i].Target, state)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if out != "" {
+		data, err := json.MarshalIndent(figures, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(out, append(data, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	if gate && failed > 0 {
+		return fmt.Errorf("%d figures are beyond their gate", failed)
+	}
+	return nil
+}
+
+// alternate calls each side once a round and returns each side's median duration in microseconds.
+// Sides alternate inside a round, so that what disturbs the machine disturbs all of them.
+func alternate(rounds int, sides ...func(round int) error) ([]float64, error) {
+	times := make([][]float64, len(sides))
+	for round := range rounds {
+		for side, call := range sides {
+			start := time.Now()
+			if err := call(round); err != nil {
+				return nil, err
+			}
+			times[side] = append(times[side], float64(time.Since(start).Nanoseconds())/1000)
+		}
+	}
+	medians := make([]float64, len(sides))
+	for side := range times {
+		slices.Sort(times[side])
+		medians[side] = times[side][len(times[side])/2]
+	}
+	return medians, nil
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/testvectors/forge"
+	"github.com/attestd/attestd/verifiers/nitro"
+)
+
+// processFigures measures the binary as its users meet it: how long it takes to start, what it holds
+// when idle, and what a request costs end to end.
+func processFigures(opts options) ([]Figure, error) {
+	starts, err := alternate(15, func(int) error {
+		return exec.Command(opts.binary, "version").Run() //nolint:gosec // the binary under test
+	})
+	if err != nil {
+		return nil, err
+	}
+	server, err := startDev(opts.binary)
+	if err != nil {
+		return nil, err
+	}
+	defer server.stop()
+	time.Sleep(time.Second) // what is done at start is over; what is held from then on counts
+	idle, err := residentMiB(server.command.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	ratio, micros, err := overHTTP(opts, server.url)
+	if err != nil {
+		return nil, err
+	}
+	return []Figure{
+		atMost("attestd version, start to exit", starts[0]/1000, "ms", 100, 5),
+		atMost("daemon and its workers, idle", idle, "MiB", 60, 5),
+		atMost("HTTP verify-recorded through a worker, nitro", micros, "us", 5000, 5),
+		atMost("the same over the verifier alone", ratio, "x its time", 1.5, 5),
+	}, nil
+}
+
+type devServer struct {
+	command *exec.Cmd
+	url     string
+}
+
+// startDev starts `attestd dev` on a free port of loopback and waits for it to say where it listens.
+func startDev(binary string) (*devServer, error) {
+	command := exec.Command(binary, "dev", "--port", "0") //nolint:gosec // the binary under test
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	pipe, err := command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	server := &devServer{command: command}
+	found := make(chan string, 1)
+	go func() {
+		pattern := regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`)
+		lines := bufio.NewScanner(pipe)
+		for lines.Scan() {
+			if url := pattern.FindString(lines.Text()); url != "" {
+				found <- url
+				break
+			}
+		}
+		_, _ = io.Copy(io.Discard, pipe)
+	}()
+	select {
+	case server.url = <-found:
+		return server, nil
+	case <-time.After(30 * time.Second):
+		server.stop()
+		return nil, errors.New("attestd dev did not say where it listens within 30 s")
+	}
+}
+
+func (s *devServer) stop() {
+	_ = s.command.Process.Signal(syscall.SIGTERM)
+	_ = s.command.Wait()
+}
+
+// residentMiB adds up the resident memory of a process and its children. Pages that they share are
+// counted once for each, so the figure is an upper bound.
+func residentMiB(pid int) (float64, error) {
+	kib := 0
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			if kib, err = strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB"))); err != nil {
+				return 0, err
+			}
+		}
+	}
+	total := float64(kib) / 1024
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, task := range tasks {
+		children, err := os.ReadFile(task) //nolint:gosec // below /proc
+		if err != nil {
+			continue // the thread is gone
+		}
+		for _, child := range strings.Fields(string(children)) {
+			number, err := strconv.Atoi(child)
+			if err != nil {
+				return 0, err
+			}
+			more, err := residentMiB(number)
+			if err != nil {
+				return 0, err
+			}
+			total += more
+		}
+	}
+	return total, nil
+}
+
+// overHTTP alternates a request with the same document verified in this process.
+func overHTTP(opts options, url string) (ratio, micros float64, err error) {
+	authority, err := forge.NewAWS(forge.AWSOptions{})
+	if err != nil {
+		return 0, 0, err
+	}
+	document, err := authority.Document(forge.Document{})
+	if err != nil {
+		return 0, 0, err
+	}
+	// The daemon does not know the test authority, so the document is rejected at its root. What a
+	// request costs beyond the verification is the same for every verdict; it is added to the time
+	// of a verification that is accepted.
+	verifier, err := nitro.New(nitro.Config{})
+	if err != nil {
+		return 0, 0, err
+	}
+	target := url + "/v1/verify-recorded?at=" + authority.At().Format(time.RFC3339)
+	honest, err := honestMicros(opts, authority, document)
+	if err != nil {
+		return 0, 0, err
+	}
+	client := &http.Client{Timeout: 10 * time.Second}
+	medians, err := alternate(opts.rounds,
+		func(int) error {
+			_, err := verifier.Verify(attestd.Input{
+				Evidence: document, At: authority.At(), Demand: attestd.Recorded(),
+			})
+			var rejected *attestd.EvidenceError
+			if !errors.As(err, &rejected) {
+				return fmt.Errorf("verify: %v, want a rejection", err)
+			}
+			return nil
+		},
+		func(int) error {
+			reply, err := client.Post(target, "application/cbor", bytes.NewReader(document))
+			if err != nil {
+				return err
+			}
+			defer reply.Body.Close()
+			body, err := io.ReadAll(reply.Body)
+			if err == nil && reply.StatusCode != http.StatusOK {
+				err = fmt.Errorf("HTTP %d: %.200s", reply.StatusCode, body)
+			}
+			return err
+		})
+	if err != nil {
+		return 0, 0, err
+	}
+	edge := medians[1] - medians[0]
+	return (honest + edge) / honest, honest + edge, nil
+}
