@@ -22,6 +22,7 @@ import (
 	"github.com/attestd/attestd/internal/registry"
 	"github.com/attestd/attestd/internal/service"
 	"github.com/attestd/attestd/internal/worker"
+	"github.com/attestd/attestd/measurements"
 )
 
 // Options says how a daemon runs. Config and Logger are required.
@@ -263,6 +264,9 @@ func readDocuments(verify config.Verify) (documents, error) {
 	}
 	for _, path := range verify.References {
 		document, err := readFile(path)
+		if err == nil {
+			_, err = measurements.Parse(path, document.Bytes)
+		}
 		errs = append(errs, err)
 		read.references = append(read.references, document)
 	}

@@ -293,7 +293,7 @@ func (s *Service) Ready(ctx context.Context) error {
 	}
 	given, err := s.judge(ctx, Job{
 		Format: attestd.FormatNitro, Evidence: []byte("attestd self-test"), At: s.config.Store.Now(),
-		Demand: DemandSpec{Mode: DemandRecorded}, Policy: s.config.RecordedPolicy,
+		Demand: DemandSpec{Mode: DemandRecorded}, Policy: s.config.Policy, References: s.config.References,
 	})
 	if err != nil {
 		return fmt.Errorf("judge: %w", err)

@@ -1,0 +1,4 @@
+package daemon
+
+// DemandSoundClock is for tests: no test can set the machine's clock.
+var DemandSoundClock = demandSoundClock
