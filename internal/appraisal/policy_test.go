@@ -242,6 +242,34 @@ func TestAnUnknownBuiltinIsTheCallersFault(t *testing.T) {
 	}
 }
 
+func TestTheDocumentationSpeaksOfThisCode(t *testing.T) {
+	text, err := os.ReadFile("../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	_, block, found := strings.Cut(page, "```yaml\n")
+	doc, _, _ := strings.Cut(block, "```")
+	if _, err := appraisal.ParsePolicy("docs/policy.md", []byte(doc)); !found || err != nil {
+		t.Errorf("the example: %v", err)
+	}
+	broken := strings.NewReplacer("want: false", "want: no", "region: any", "regoin: any",
+		"measurement/known: ", "region: any\n    measurement/known: ").Replace(nitroPolicy)
+	_, err = appraisal.ParsePolicy("mine.yaml", []byte(broken))
+	if err == nil || !strings.Contains(page, err.Error()) {
+		t.Errorf("the page does not show what is said of a broken policy: %v", err)
+	}
+	most := map[attestd.Format]string{}
+	for _, format := range builtin(t, appraisal.Recorded).Formats() {
+		risk, _ := appraisal.Score(appraisal.WorstScored(builtin(t, appraisal.Recorded), format))
+		most[format] = risk.String()
+	}
+	row := "| all of it at once | " + most[attestd.FormatSEVSNP] + " | " + most[attestd.FormatNitro] + " |"
+	if !strings.Contains(page, row) || most[attestd.FormatNitro] != most[attestd.FormatNitroTPM] {
+		t.Errorf("the page has no row %q", row)
+	}
+}
+
 func FuzzPolicy(f *testing.F) {
 	f.Add([]byte(nitroPolicy))
 	for _, name := range appraisal.BuiltinNames() {
