@@ -116,9 +116,7 @@ func TestVectorsThroughTheCommandLine(t *testing.T) {
 	vectors := append(corpus(t).Vectors, selfMade(t)...)
 	for _, vector := range vectors {
 		t.Run(vector.Name, func(t *testing.T) {
-			verdict := through.ask(t, vector, vector.At)
-			compare(t, vector, verdict)
-			sameAnswer(t, verdict, reference.ask(t, vector, vector.At))
+			agrees(t, through, vector, reference.ask(t, vector, vector.At))
 		})
 	}
 	t.Logf("%d vectors", len(vectors))

@@ -157,9 +157,7 @@ func TestVectorsThroughHTTP(t *testing.T) {
 		for _, raw := range []bool{false, true} {
 			through.raw = raw
 			t.Run(fmt.Sprintf("%s, raw %t", vector.Name, raw), func(t *testing.T) {
-				verdict := through.ask(t, vector, vector.At)
-				compare(t, vector, verdict)
-				sameAnswer(t, verdict, want)
+				agrees(t, through, vector, want)
 			})
 		}
 	}

@@ -105,6 +105,14 @@ func goldenFacts(t *testing.T, vector testvectors.Vector, verdict attestd.Apprai
 	}
 }
 
+// agrees asks an entry about a vector and wants the verdict of its record and the library's answer.
+func agrees(t *testing.T, through entry, vector testvectors.Vector, want attestd.Appraisal) {
+	t.Helper()
+	verdict := through.ask(t, vector, vector.At)
+	compare(t, vector, verdict)
+	sameAnswer(t, verdict, want)
+}
+
 // sameAnswer wants two entries to answer alike in everything but the name under which one stored it.
 func sameAnswer(t *testing.T, got, want attestd.Appraisal) {
 	t.Helper()
