@@ -123,8 +123,15 @@ func keysUnder(value reflect.Value, path string) []Key {
 			continue
 		}
 		shown := fmt.Sprint(value.Field(i).Interface())
-		if field.Type.Kind() == reflect.Slice {
+		switch {
+		case field.Type.Kind() == reflect.Slice:
 			shown = strings.Trim(shown, "[]")
+		case field.Type == durationType: // "1m0s" is how nobody writes it
+			for _, tail := range []string{"m0s", "h0m"} {
+				if strings.HasSuffix(shown, tail) {
+					shown = shown[:len(shown)-len(tail)+1]
+				}
+			}
 		}
 		if shown == "" {
 			shown = "none"
