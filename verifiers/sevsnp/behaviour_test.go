@@ -125,6 +125,22 @@ func TestTheRightVCEKIsFoundAmongMany(t *testing.T) {
 	}
 }
 
+// TestAFloodEndsInARefusalThatSaysSo uses up the verifications of one call before the good VCEK.
+func TestAFloodEndsInARefusalThatSaysSo(t *testing.T) {
+	s := newScene(t, "Milan", 3)
+	s.given = func(v forge.VCEK, ask []byte) [][]byte {
+		return [][]byte{authority(t, "old ASK").ASK.Raw, ask, spoilt(v.DER, 1), spoilt(v.DER, 2), v.DER}
+	}
+	input, _ := s.build()
+	v := forgedVerifier(t)
+	var claims *attestd.Claims
+	var err error
+	if got := cost(v, func() { claims, err = v.Verify(input) }); got > 8 {
+		t.Errorf("%d signatures, want at most 8", got)
+	}
+	wantFailure(t, claims, err, "sev-snp/chain", attestd.ClassTooLarge)
+}
+
 func TestMaskedReportFindsItsVCEKBySignature(t *testing.T) {
 	s := newScene(t, "Milan", 3)
 	mask(s)

@@ -46,8 +46,8 @@ type search struct {
 	asked bool
 }
 
-// admit returns the VCEK in der if it chains to a root. The fault names the first check that failed;
-// what is returned besides a fault of validity is not to be used.
+// admit returns the VCEK in der if it chains to a root, from the cache where its bytes were seen
+// before. Times are not part of it.
 func (s *search) admit(der []byte) (*vcek, *fault) {
 	digest := digestOf(der)
 	if known, ok := s.v.cache.Get(digest); ok && s.stillGiven(known.issuer) {

@@ -239,6 +239,9 @@ func wantFailure(
 	switch {
 	case errors.As(err, &rejected):
 		got, gotClass, checks = rejected.Check, rejected.Class, rejected.Checks
+		if gotClass.Undecided() {
+			t.Errorf("rejected with class %s, which is no rejection", gotClass)
+		}
 	case errors.As(err, &undecided):
 		got, gotClass, checks = undecided.Check, undecided.Class, undecided.Checks
 		if !gotClass.Undecided() {

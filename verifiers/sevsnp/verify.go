@@ -205,8 +205,8 @@ func (v *Verifier) findVCEK(
 			passUntil(t, "", rep, key.issuer.insecure)
 			return key, nil
 		}
-		if first == nil {
-			first = bad
+		if first == nil || errors.Is(bad.err, errBudget) {
+			first = bad // what was not looked at must not be called bad
 		}
 	}
 	passUntil(t, first.check, rep, false)
