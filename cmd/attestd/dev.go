@@ -51,7 +51,7 @@ demo forges evidence under test authorities made on the spot, and says so. It en
 		},
 	}
 	flags := command.Flags()
-	flags.IntVar(&port, "port", 8421, "port on 127.0.0.1; 0 takes a free one")
+	flags.IntVar(&port, "port", 8421, "`PORT` on 127.0.0.1; 0 takes a free one")
 	flags.BoolVar(&demo, "demo", false, "send evidence through the API, print the verdicts, stop")
 	flags.BoolVar(&synthetic, "synthetic", false, "as --demo, with forged evidence (no network, no go command)")
 	return command

@@ -112,7 +112,7 @@ func flagRow(flag *pflag.Flag) string {
 	if flag.DefValue == "" || flag.DefValue == "[]" || flag.DefValue == "false" {
 		shown = ""
 	}
-	return fmt.Sprintf("| %s | %s | %s |\n", name, shown, strings.ReplaceAll(flag.Usage, "|", "\\|"))
+	return fmt.Sprintf("| %s | %s | %s |\n", name, shown, strings.NewReplacer("|", "\\|", "`", "").Replace(flag.Usage))
 }
 
 // answers is the part of the reference that holds for every command.

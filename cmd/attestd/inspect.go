@@ -29,7 +29,7 @@ Nothing is checked: no signature, chain, time or nonce. Every line and every JSO
 			return a.inspect(format, args[0], form)
 		},
 	}
-	command.Flags().StringVar(&format, "format", "", "format of the evidence (default: recognised)")
+	command.Flags().StringVar(&format, "format", "", "`FORMAT` of the evidence (default: recognised)")
 	complete(command, "format", formatNames()...)
 	return command
 }

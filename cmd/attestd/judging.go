@@ -34,18 +34,18 @@ type question struct {
 // addFlags defines the flags on command.
 func (q *question) addFlags(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVar(&q.format, "format", "", "format of the evidence (default: recognised by its envelope)")
-	flags.StringVar(&q.at, "at", "", "judge as of this RFC 3339 time; only with --recorded (default now)")
-	flags.StringVar(&q.nonce, "nonce", "", "freshness field must equal this: hex, or @FILE with raw bytes")
-	flags.StringVar(&q.challenge, "challenge", "", "freshness field must bind this reply of POST /v1/challenges")
-	flags.StringVar(&q.key, "key", "", "evidence must be bound to this public key (SPKI in PEM or DER)")
+	flags.StringVar(&q.format, "format", "", "`FORMAT` of the evidence (default: recognised by its envelope)")
+	flags.StringVar(&q.at, "at", "", "judge as of this RFC 3339 `TIME`; only with --recorded (default now)")
+	flags.StringVar(&q.nonce, "nonce", "", "freshness field must equal this: `HEX`, or @FILE with raw bytes")
+	flags.StringVar(&q.challenge, "challenge", "", "freshness field must bind the challenge in `FILE`, a reply of POST /v1/challenges")
+	flags.StringVar(&q.key, "key", "", "evidence must be bound to the public key in `FILE` (SPKI in PEM or DER)")
 	flags.StringVar(&q.policy, "policy", "",
-		"policy by name or file (default production; recorded with --recorded)")
-	flags.StringArrayVar(&q.references, "reference", nil, "file with reference values; may be repeated")
-	flags.StringVar(&q.collateral, "collateral", "", "folder with the vendor's certificates and CRLs")
+		"policy by `NAME` or file (default production; recorded with --recorded)")
+	flags.StringArrayVar(&q.references, "reference", nil, "`FILE` with reference values; may be repeated")
+	flags.StringVar(&q.collateral, "collateral", "", "`FOLDER` with the vendor's certificates and CRLs")
 	flags.BoolVar(&q.recorded, "recorded", false, "judge authenticity only: freshness is NOT shown")
 	flags.StringVar(&q.insecureRoots, "insecure-roots", "",
-		"also trust the roots in this PEM file, for tests; the risk is then never below 60")
+		"also trust the roots in this PEM `FILE`, for tests; the risk is then never below 60")
 	complete(command, "format", formatNames()...)
 	completeWith(command, "policy", cobra.ShellCompDirectiveDefault, appraisal.BuiltinNames)
 }

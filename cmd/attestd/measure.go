@@ -15,10 +15,10 @@ type recordedQuestion struct {
 
 func (q *recordedQuestion) addFlags(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVar(&q.format, "format", "", "format of the evidence (default: recognised by its envelope)")
-	flags.StringVar(&q.at, "at", "", "verify as of this RFC 3339 time (default now)")
-	flags.StringVar(&q.collateral, "collateral", "", "folder with the vendor's certificates and CRLs")
-	flags.StringVar(&q.insecureRoots, "insecure-roots", "", "also trust the roots in this PEM file, for tests")
+	flags.StringVar(&q.format, "format", "", "`FORMAT` of the evidence (default: recognised by its envelope)")
+	flags.StringVar(&q.at, "at", "", "verify as of this RFC 3339 `TIME` (default now)")
+	flags.StringVar(&q.collateral, "collateral", "", "`FOLDER` with the vendor's certificates and CRLs")
+	flags.StringVar(&q.insecureRoots, "insecure-roots", "", "also trust the roots in this PEM `FILE`, for tests")
 	complete(command, "format", formatNames()...)
 }
 
@@ -75,9 +75,9 @@ nothing: what runs in the evidence becomes known-good by somebody's decision, no
 	}
 	q.addFlags(command)
 	flags := command.Flags()
-	flags.StringVar(&name, "name", "", "name of what was measured")
-	flags.StringVar(&version, "version", "", "version of what was measured")
-	flags.StringVar(&state, "state", "proposed", "state of the value: proposed or active")
+	flags.StringVar(&name, "name", "", "`NAME` of what was measured")
+	flags.StringVar(&version, "version", "", "`VERSION` of what was measured")
+	flags.StringVar(&state, "state", "proposed", "`STATE` of the value: proposed or active")
 	complete(command, "state", "proposed", "active")
 	return command
 }

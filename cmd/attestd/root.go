@@ -56,7 +56,7 @@ attestd.error.v1).`,
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	flags := root.PersistentFlags()
-	flags.StringVarP(&a.flags.output, "output", "o", formText, "form of the answer: text or json")
+	flags.StringVarP(&a.flags.output, "output", "o", formText, "`FORM` of the answer: text or json")
 	flags.BoolVar(&a.flags.noColor, "no-color", false, "no colours, as with NO_COLOR or CI set")
 	flags.BoolVar(&a.flags.quiet, "quiet", false, "the first line of the answer only, no warnings")
 	complete(root, "output", formText, formJSON)
@@ -182,6 +182,6 @@ func completeWith(
 // outputFlag defines -o anew for a command with more forms than text and JSON.
 func (a *app) outputFlag(command *cobra.Command, forms ...string) {
 	command.Flags().StringVarP(&a.flags.output, "output", "o", formText,
-		"form of the answer: "+strings.Join(forms, ", "))
+		"`FORM` of the answer: "+strings.Join(forms, ", "))
 	complete(command, "output", forms...)
 }

@@ -47,7 +47,7 @@ network. Standard error is a log of JSON lines. Without --config every key has i
 			})
 		},
 	}
-	command.Flags().StringVar(&path, "config", "", "configuration file (default: every default)")
+	command.Flags().StringVar(&path, "config", "", "configuration `FILE` (default: every default)")
 	return command
 }
 

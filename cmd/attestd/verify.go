@@ -41,7 +41,7 @@ not depend on a guess.`,
 		},
 	}
 	q.addFlags(command)
-	command.Flags().StringVar(&checks, "checks", "failed", "checks to list in text: failed or all")
+	command.Flags().StringVar(&checks, "checks", "failed", "`WHICH` checks to list in text: failed or all")
 	complete(command, "checks", "failed", "all")
 	a.outputFlag(command, formText, formJSON, formJUnit, formSARIF)
 	return command

@@ -63,6 +63,7 @@ func accepted() attestd.Appraisal {
 	a := rejected()
 	a.Verdict, a.Tier, a.Risk = attestd.VerdictAccepted, attestd.TierLow, attestd.Risk(30)
 	a.Freshness = attestd.FreshnessNonce
+	a.Claims = json.RawMessage(`{"signed_at":"2025-05-31T23:59:56Z"}`)
 	a.Reasons = a.Reasons[1:]
 	a.Checks[1].Result = attestd.ResultPass
 	return a

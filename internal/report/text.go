@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -65,14 +66,28 @@ func (s *sheet) verdictLine(a attestd.Appraisal, about Verdict) {
 func freshness(a attestd.Appraisal, about Verdict) string {
 	switch {
 	case a.Freshness == attestd.FreshnessNonce:
-		return "fresh: nonce matched"
+		return "fresh: nonce matched" + age(a)
 	case a.Freshness == attestd.FreshnessBinding:
-		return "fresh: bound to our challenge"
+		return "fresh: bound to our challenge" + age(a)
 	case about.Recorded:
 		return "freshness: NOT SHOWN (--recorded)"
 	default:
 		return "freshness: NOT SHOWN"
 	}
+}
+
+// age says how long before the judgement evidence was signed, where its format tells.
+func age(a attestd.Appraisal) string {
+	var claims struct {
+		SignedAt time.Time `json:"signed_at"`
+	}
+	if err := json.Unmarshal(a.Claims, &claims); err != nil || claims.SignedAt.IsZero() {
+		return "" // claims without that fact, or none: nothing is said
+	}
+	if seconds := int(a.At.Sub(claims.SignedAt).Seconds()); seconds > 0 {
+		return fmt.Sprintf(", signed %d s ago", seconds)
+	}
+	return ", signed just now"
 }
 
 // trouble writes one check that did not pass.
