@@ -182,7 +182,7 @@ func (w *child) judge(q question) error {
 		reply := complaint{class: attestd.ClassInternal, message: err.Error()}
 		return w.send(kindBug, reply.append(newFrame(512)))
 	}
-	frame := appendAppraisal(newFrame(8<<10), appraisal)
+	frame := appendAppraisal(newFrame(32<<10), appraisal)
 	if len(frame)-headerSize > maxReply {
 		reply := complaint{class: attestd.ClassInternal, message: "verdict is too large for a frame"}
 		return w.send(kindBug, reply.append(newFrame(64)))

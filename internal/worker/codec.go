@@ -163,8 +163,9 @@ func appendTime(out []byte, t time.Time) []byte {
 // fields reads what the functions above wrote. After the first fault everything reads as zero, and
 // end says what it was.
 type fields struct {
-	rest []byte
-	err  error
+	rest  []byte
+	whole string // the payload, where many texts are read from it; empty otherwise
+	err   error
 }
 
 func (r *fields) take(size int) []byte {
@@ -204,7 +205,15 @@ func (r *fields) bytes() []byte {
 	return r.take(size)
 }
 
-func (r *fields) text() string { return string(r.bytes()) }
+// text reads text. Where there is much of it, it is cut out of one copy of the payload.
+func (r *fields) text() string {
+	value := r.bytes()
+	if r.whole == "" {
+		return string(value)
+	}
+	end := len(r.whole) - len(r.rest)
+	return r.whole[end-len(value) : end]
+}
 
 func (r *fields) list() [][]byte {
 	var list [][]byte

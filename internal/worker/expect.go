@@ -100,26 +100,27 @@ func checkGrounds(a attestd.Appraisal) error {
 // checkText: what a worker says goes to terminals and logs, so it may hold nothing that Excerpt
 // would have to replace.
 func checkText(a attestd.Appraisal) error {
-	texts := []string{a.Summary, string(a.Claims)}
+	fine := printable(a.Summary) && printable(a.Claims)
 	for _, reason := range a.Reasons {
-		texts = append(texts, string(reason.Check), string(reason.Group), reason.Detail, reason.Remedy)
+		fine = fine && printable(reason.Check) && printable(reason.Group) && printable(reason.Detail) &&
+			printable(reason.Remedy)
 	}
 	for _, check := range a.Checks {
-		texts = append(texts, string(check.ID), check.Got, check.Want, check.Spec, check.Hint)
+		fine = fine && printable(check.ID) && printable(check.Got) && printable(check.Want) &&
+			printable(check.Spec) && printable(check.Hint)
 	}
-	for _, text := range texts {
-		if !plain(text) && attestd.Excerpt(text, len(text)) != text {
-			return errors.New("verdict holds characters that could steer a terminal")
-		}
+	if !fine {
+		return errors.New("verdict holds characters that could steer a terminal")
 	}
 	return nil
 }
 
-// plain reports whether s is printable ASCII, as nearly all text here is; it is the fast answer.
-func plain(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
+// printable reports whether Excerpt would leave text as it is. Nearly all text here is printable
+// ASCII, which a loop over its bytes can tell.
+func printable[Text ~string | ~[]byte](text Text) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return attestd.Excerpt(string(text), len(text)) == string(text)
 		}
 	}
 	return true

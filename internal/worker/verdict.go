@@ -40,7 +40,7 @@ func appendAppraisal(out []byte, a attestd.Appraisal) []byte {
 // been taken over: every name must be one of its kind and every number within its range, and nothing
 // may be left over.
 func readAppraisal(payload []byte) (attestd.Appraisal, error) {
-	r := fields{rest: payload}
+	r := fields{rest: payload, whole: string(payload)}
 	a := attestd.Appraisal{Schema: r.text(), ID: r.text()}
 	r.name(&a.Verdict)
 	a.Format = attestd.Format(r.text())
