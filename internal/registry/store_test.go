@@ -349,6 +349,18 @@ func TestConsumeAndStoreCostTwoCommits(t *testing.T) {
 	}
 }
 
+func TestAClosedStoreIsOneFile(t *testing.T) {
+	folder := t.TempDir()
+	store := open(t, filepath.Join(folder, "attestd.db"), newFakeTime().clock(), roomy)
+	insert(t, store)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(folder, "*")); len(left) != 1 {
+		t.Errorf("left behind: %v, want the database alone", left)
+	}
+}
+
 func TestAClosedStoreRefuses(t *testing.T) {
 	store := fresh(t, newFakeTime().clock(), roomy)
 	_ = store.Close()

@@ -118,7 +118,7 @@ func (w *writer) close() {
 
 func (w *writer) loop(ctx context.Context) {
 	defer close(w.ended)
-	defer func() { _ = w.conn.Close() }()
+	defer w.release()
 	for {
 		select {
 		case <-w.closing:
@@ -131,6 +131,15 @@ func (w *writer) loop(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// release closes statements before their connection: SQLite folds the log into the database only
+// when nothing holds it open any more.
+func (w *writer) release() {
+	for _, statement := range []*sql.Stmt{w.insert, w.use, w.look, w.keep, w.pulse} {
+		_ = statement.Close()
+	}
+	_ = w.conn.Close()
 }
 
 // gather takes what arrived during the last commit; it never waits.
