@@ -78,8 +78,11 @@ type Corpus struct {
 //
 // Errors: a manifest that breaks its rules; a module with another hash, or a file with another
 // digest, than its record pins; with RequireAll, a vector that is not available.
-func Load(options Options) (*Corpus, error) {
-	records, err := readManifest(manifest)
+func Load(options Options) (*Corpus, error) { return LoadFrom(manifest, options) }
+
+// LoadFrom is Load for the records below manifest/ of files.
+func LoadFrom(files fs.FS, options Options) (*Corpus, error) {
+	records, err := readManifest(files)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package testvectors_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -82,6 +84,51 @@ func TestAbsentVectorsAreCounted(t *testing.T) {
 	}
 	if _, err := testvectors.Load(testvectors.Options{ExtraDir: t.TempDir(), RequireAll: true}); err == nil {
 		t.Error("an empty folder satisfied a run that requires every vector")
+	}
+}
+
+// TestSourcesAreHeldToTheirDigests loads records whose pins are not those of what is published: a
+// module or a file that was changed after it was looked at must not become a test vector.
+func TestSourcesAreHeldToTheirDigests(t *testing.T) {
+	const h1, digest = "h1:WXLYUZB2C2YaILH1sz2OnASXebVJNIloJ9pqaQaFRTY=",
+		"234f1201a137f93d38d50c7ceaa560b4f73ecaf8e9d7849ab9a32f3b67a86f04"
+	fromModule := strings.Join([]string{
+		"format: nitro", "source: module github.com/anjuna-security/go-nitro-attestation@" +
+			"v0.0.0-20250527214750-dc507eadb414 " + h1 + " attestdoc/testdata/sample_prod_doc.bin",
+		"encoding: raw", "sha256: " + digest, "at: 2021-03-17T22:01:55Z", "expect: accept",
+		"licence: Apache-2.0", "",
+	}, "\n")
+	folder := t.TempDir()
+	if err := os.Mkdir(filepath.Join(folder, "nitro"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(folder, "nitro", "rust-sgx__request_proper.bin"), []byte("something else"))
+	for _, row := range []struct{ name, text, want, missing string }{
+		{"a module with the pinned hash", fromModule, "", ""},
+		{"a module with another hash", strings.Replace(fromModule, h1, "h1:AAAA", 1), "has hash", ""},
+		{"a file with another digest", strings.Replace(fromModule, digest, strings.Repeat("00", 32), 1), "SHA-256 is", ""},
+		{"a file that the module lacks", strings.Replace(fromModule, "sample_prod", "sample_none", 1), "no such file", ""},
+		{"a module that is nowhere", strings.Replace(fromModule, "anjuna-security", "none.example", 1), "", "module not available"},
+		{"an extra file that was changed", goodRecord, "SHA-256 is", ""},
+		{"an extra file that no list names", strings.Replace(goodRecord, "proper", "other", 1), "extra-sources.tsv", ""},
+		{"a file of too few bytes for a step", strings.Replace(fromModule, "raw", "raw | slice 9 9999", 1), "slice", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			files := fstest.MapFS{"manifest/nitro/a.vector": &fstest.MapFile{Data: []byte(row.text)}}
+			loaded, err := testvectors.LoadFrom(files, testvectors.Options{
+				ExtraDir: folder, Offline: row.missing != "",
+			})
+			switch {
+			case row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)):
+				t.Errorf("got %v, want an error with %q", err, row.want)
+			case row.want == "" && err != nil:
+				t.Errorf("got %v", err)
+			case row.missing != "" && (len(loaded.Missing) != 1 || !strings.Contains(loaded.Missing[0].Why, row.missing)):
+				t.Errorf("got %+v, want one missing with %q", loaded.Missing, row.missing)
+			case row.want == "" && row.missing == "" && len(loaded.Vectors) != 1:
+				t.Errorf("got %s", loaded.Report())
+			}
+		})
 	}
 }
 
