@@ -2,7 +2,6 @@ package verifiertest
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -11,16 +10,11 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/testvectors/sweep"
 	"github.com/attestd/attestd/verifiers"
 )
 
 const (
-	// flipsVariable, set to "all", takes every one-bit change whatever the size (make soak).
-	flipsVariable = "ATTESTD_FLIPS"
-	// allFlipsUpTo is the size up to which every change is made in every run.
-	allFlipsUpTo = 8 << 10
-	// rotation is into how many slices larger evidence is cut: one per day, all within eight days.
-	rotation = 8
 	// shortStride is how many changes a run with -short passes over for each that it makes: such runs
 	// look for races, at a tenth of the speed.
 	shortStride = 61
@@ -30,10 +24,10 @@ const (
 	maxFaults = 10
 )
 
-// sweep asks about count variants of the input on all cores and returns how many of them were not
+// sweepOver asks about count variants of the input on all cores and returns how many of them were not
 // answered as they must be. vary changes a private copy of the input for variant n and returns how to
 // change it back; nil leaves the variant out.
-func sweep(
+func sweepOver(
 	t *testing.T, c Case, what string, count int, undecidedToo bool,
 	vary func(input *attestd.Input, n int) (undo func()), expect func(n int) bool,
 ) {
@@ -41,7 +35,7 @@ func sweep(
 	v := c.New()
 	good(t, v, c.Input) // a warm chain: what is measured is the refusal
 	specs := v.Checks()
-	started, signatures, allocated := time.Now(), v.SignaturesVerified(), totalAllocated()
+	elapsed, signatures, allocated := sweep.Stopwatch(), v.SignaturesVerified(), totalAllocated()
 	var next, asked, faults atomic.Int64
 	var group sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -75,9 +69,9 @@ func sweep(
 	if each := (totalAllocated() - allocated) / max(1, uint64(asked.Load())); each > maxAllocation { //nolint:gosec // counts from 0
 		t.Errorf("%s: %d bytes allocated per answer, want at most %d", what, each, maxAllocation)
 	}
-	elapsed := time.Since(started)
+	took := elapsed()
 	t.Logf("%s: %d asked, %d faults, %.1f s, %.0f/s, %d signatures", what, asked.Load(),
-		faults.Load(), elapsed.Seconds(), float64(asked.Load())/elapsed.Seconds(), cost)
+		faults.Load(), took.Seconds(), float64(asked.Load())/took.Seconds(), cost)
 }
 
 // oneVariant wants a refusal, or, for bytes listed as unauthenticated, an acceptance.
@@ -99,19 +93,19 @@ func oneVariant(
 
 func refusesFlips(t *testing.T, c Case) {
 	size := len(c.Input.Evidence)
-	all := size <= allFlipsUpTo || os.Getenv(flipsVariable) == "all"
-	today := int(time.Now().Unix() / int64((24 * time.Hour).Seconds()) % rotation)
+	all := sweep.Whole(size)
+	today := sweep.Today()
 	if !all {
-		t.Logf("evidence of %d bytes: slice %d of %d today", size, today+1, rotation)
+		t.Logf("evidence of %d bytes: slice %d of %d today", size, today+1, sweep.Slices)
 	}
 	flip := func(input *attestd.Input, n int) func() {
-		if !all && n/8*rotation/size != today || testing.Short() && n%shortStride != 0 {
+		if !all && n/8*sweep.Slices/size != today || testing.Short() && n%shortStride != 0 {
 			return nil
 		}
 		input.Evidence[n/8] ^= 1 << (n % 8)
 		return func() { input.Evidence[n/8] ^= 1 << (n % 8) }
 	}
-	sweep(t, c, "one-bit change", size*8, false, flip, func(n int) bool {
+	sweepOver(t, c, "one-bit change", size*8, false, flip, func(n int) bool {
 		return !c.unauthenticated(n / 8)
 	})
 }
@@ -152,7 +146,7 @@ func refusesTruncations(t *testing.T, c Case) {
 		input.Evidence = whole[:n:n]
 		return func() { input.Evidence = whole }
 	}
-	sweep(t, c, "truncation to length", len(c.Input.Evidence), true, cut, c.refuseAll)
+	sweepOver(t, c, "truncation to length", len(c.Input.Evidence), true, cut, c.refuseAll)
 }
 
 func refusesTrailingBytes(t *testing.T, c Case) {
@@ -169,7 +163,7 @@ func refusesTrailingBytes(t *testing.T, c Case) {
 		input.Evidence = longer
 		return func() { input.Evidence = whole }
 	}
-	sweep(t, c, "trailing bytes", 2*longest, false, extend, c.refuseAll)
+	sweepOver(t, c, "trailing bytes", 2*longest, false, extend, c.refuseAll)
 }
 
 // refusesEndorsementFlips also drops each endorsement. A changed certificate may make the evidence
@@ -193,7 +187,7 @@ func refusesEndorsementFlips(t *testing.T, c Case) {
 			return func() { der[n/8] ^= 1 << (n % 8) }
 		}
 		what := fmt.Sprintf("endorsement %d, one-bit change", index)
-		sweep(t, c, what, len(certificate)*8+1, true, flip, c.refuseAll)
+		sweepOver(t, c, what, len(certificate)*8+1, true, flip, c.refuseAll)
 	}
 }
 
