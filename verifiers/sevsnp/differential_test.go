@@ -53,35 +53,49 @@ func askReference(
 
 // divergences are the rows on which go-sev-guest and we differ, and why we mean to. A row that stops
 // differing fails the test, so that the list stays true.
-var divergences = map[string]string{
-	"a_report_of_Bergamo_or_Siena_is_accepted_under_Genoa's_root": "it calls CPUID aa0f02 unknown; AMD certifies these chips under Genoa's root",
-	"good_Bergamo_5":                                 "it calls CPUID aa0f02 unknown",
-	"a_report_and_65_KiB":                            "it reads a report and ignores what follows",
-	"version_3_with_CPUID_all_zero":                  "it falls back to the product that it was given",
-	"reserved_bytes_of_CURRENT_TCB":                  "it does not look at the reserved bytes of a TCB_VERSION",
-	"reserved_bytes_of_REPORTED_TCB":                 "it does not look at the reserved bytes of a TCB_VERSION",
-	"reserved_bytes_of_COMMITTED_TCB":                "it does not look at the reserved bytes of a TCB_VERSION",
-	"reserved_bytes_of_LAUNCH_TCB":                   "it does not look at the reserved bytes of a TCB_VERSION",
-	"a_mitigation_vector_in_version_2":               "it reads mitigation vectors in every version",
-	"a_mitigation_vector_in_version_4":               "it reads mitigation vectors in every version",
-	"Turin's_structure_version":                      "it does not look at the structure version",
-	"a_reserved_level_in_use":                        "it does not compare reserved levels",
-	"a_VCEK_for_Turin":                               "it does not compare product name and CPUID from version 3 on",
-	"a_product_name_with_something_behind_it":        "it does not compare product name and CPUID from version 3 on",
-	"a_VCEK_for_Genoa_issued_for_Milan":              "it does not compare product name and issuer",
-	"a_VCEK_of_another_chip_with_the_same_TCB":       "it compares HWID and CHIP_ID in validate, not in verify",
-	"a_lower_boot_loader_in_the_VCEK":                "it compares levels with REPORTED_TCB in validate, not in verify",
-	"a_higher_TEE_in_the_VCEK":                       "it compares levels with REPORTED_TCB in validate, not in verify",
-	"a_lower_SNP_in_the_VCEK":                        "it compares levels with REPORTED_TCB in validate, not in verify",
-	"other_microcode_in_the_VCEK":                    "it compares levels with REPORTED_TCB in validate, not in verify",
-	"a_VCEK_for_CURRENT_TCB_instead_of_REPORTED_TCB": "it compares levels with REPORTED_TCB in validate, not in verify",
+var divergences = []struct {
+	why  string
+	rows []string
+}{
+	{"it calls CPUID aa0f02 unknown; AMD certifies these chips under Genoa's root", []string{
+		"a report of Bergamo or Siena is accepted under Genoa's root", "good Bergamo 5",
+	}},
+	{"it reads a report and ignores what follows", []string{"a report and 65 KiB"}},
+	{"it falls back to the product that it was given", []string{"version 3 with CPUID all zero"}},
+	{"it does not look at the reserved bytes of a TCB_VERSION", []string{
+		"reserved bytes of CURRENT_TCB", "reserved bytes of REPORTED_TCB",
+		"reserved bytes of COMMITTED_TCB", "reserved bytes of LAUNCH_TCB",
+	}},
+	{"it reads mitigation vectors in every version", []string{
+		"a mitigation vector in version 2", "a mitigation vector in version 4",
+	}},
+	{"it looks at neither the structure version nor reserved levels", []string{
+		"Turin's structure version", "a reserved level in use",
+	}},
+	{"it does not compare product name, issuer and CPUID from version 3 on", []string{
+		"a VCEK for Turin", "a product name with something behind it",
+		"a VCEK for Genoa issued for Milan",
+	}},
+	{"it compares HWID and levels with the report in validate, not in verify", []string{
+		"a VCEK of another chip with the same TCB", "a lower boot loader in the VCEK",
+		"a higher TEE in the VCEK", "a lower SNP in the VCEK", "other microcode in the VCEK",
+		"a VCEK for CURRENT_TCB instead of REPORTED_TCB",
+	}},
+}
+
+func diverges(row string) bool {
+	for _, divergence := range divergences {
+		if slices.Contains(divergence.rows, row) {
+			return true
+		}
+	}
+	return false
 }
 
 func TestAgainstGoSevGuest(t *testing.T) {
-	compare := func(t *testing.T, ours, theirs error) {
+	compare := func(t *testing.T, row string, ours, theirs error) {
 		t.Helper()
-		name := t.Name()[len("TestAgainstGoSevGuest/"):]
-		_, known := divergences[name]
+		known := diverges(row)
 		switch differ := (ours == nil) != (theirs == nil); {
 		case differ && !known:
 			t.Errorf("ours: %v\ntheirs: %v", ours, theirs)
@@ -102,7 +116,7 @@ func TestAgainstGoSevGuest(t *testing.T) {
 			}
 			_, ours := genuine.Verify(attestd.Input{Evidence: evidence, Endorsements: endorsed(vcek),
 				At: at(t, row.at), Demand: attestd.Recorded()})
-			compare(t, ours, askReference(evidence, vcek, line, at(t, row.at), nil))
+			compare(t, row.name, ours, askReference(evidence, vcek, line, at(t, row.at), nil))
 		})
 	}
 	chain := map[string]*forge.AMD{"Milan": authority(t, "Milan"), "Genoa": authority(t, "Genoa")}
@@ -136,7 +150,7 @@ func TestAgainstGoSevGuest(t *testing.T) {
 			if s.issuer == "Genoa" {
 				line = "Genoa"
 			}
-			compare(t, ours, askReference(input.Evidence, der, line, s.at, chain))
+			compare(t, row.name, ours, askReference(input.Evidence, der, line, s.at, chain))
 		})
 	}
 }
