@@ -2,6 +2,7 @@ package sevsnp_test
 
 import (
 	"crypto/x509"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -187,6 +188,9 @@ func TestForgedEvidenceIsRefusedWithoutItsRoot(t *testing.T) {
 	before := v.SignaturesVerified()
 	claims, err := v.Verify(input)
 	wantFailure(t, claims, err, "sev-snp/chain", attestd.ClassChain) // neg: 108
+	if !strings.Contains(err.Error(), "SEV-Milan did not sign") {
+		t.Errorf("the reason is not told: %v", err)
+	}
 	if v.SignaturesVerified() == before {
 		t.Error("the names did not fit AMD's, so that no signature was asked: the row shows nothing")
 	}
