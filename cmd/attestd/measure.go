@@ -4,7 +4,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestd/attestd"
-	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/measurements"
 )
 
@@ -31,15 +30,11 @@ func (a *app) recordedClaims(q recordedQuestion, path string) (*attestd.Claims, 
 	if err != nil {
 		return nil, err
 	}
-	claims, err := verified(asked.judge, asked.request)
+	claims, err := asked.judge.Verify(asked.request)
 	if err != nil {
 		return nil, undetected(err, asked.request.Evidence, path)
 	}
 	return claims, nil
-}
-
-func verified(verifiers *judge.Judge, request judge.Request) (*attestd.Claims, error) {
-	return verifiers.Verify(request)
 }
 
 func newMeasure(a *app) *cobra.Command {

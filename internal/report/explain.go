@@ -39,7 +39,7 @@ func ExplainListJSON(w io.Writer, entries []explain.Entry) error {
 // ExplainText writes one entry for people.
 func ExplainText(w io.Writer, page Page, entry explain.Entry) error {
 	s := &sheet{page: page}
-	s.segments("", 3, entry.ID, string(entry.Kind))
+	s.lead("", entry.ID, string(entry.Kind))
 	s.blank()
 	const column = 9
 	for _, part := range []struct{ label, text string }{
@@ -65,7 +65,7 @@ func nextExplanation(entry explain.Entry) string {
 // ExplainList writes ids and titles for people, a block for each prefix.
 func ExplainList(w io.Writer, page Page, entries []explain.Entry) error {
 	s := &sheet{page: page}
-	s.segments("", 3, "EXPLAINS", plural(len(entries), "id", "ids"))
+	s.lead("", "EXPLAINS", plural(len(entries), "id", "ids"))
 	column := 0
 	for _, entry := range entries {
 		column = max(column, len(entry.ID))

@@ -63,7 +63,7 @@ func InspectionText(w io.Writer, page Page, seen Inspected, next string) error {
 	if seen.Inspection.Summary != "" {
 		what += " (" + Clean(seen.Inspection.Summary, 60) + ")"
 	}
-	s.segments(styleWarn, 3, "UNVERIFIED", what, fmt.Sprintf("%d bytes", seen.Bytes),
+	s.lead(styleWarn, "UNVERIFIED", what, fmt.Sprintf("%d bytes", seen.Bytes),
 		"sha256:"+hex.EncodeToString(seen.Digest[:4]),
 		"nothing below was checked: no signature, chain, time or nonce")
 	s.blank()

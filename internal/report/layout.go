@@ -25,7 +25,7 @@ type Page struct {
 	Width int
 	// Color marks verdicts and failures with terminal colours. Nothing is said by colour alone.
 	Color bool
-	// Quiet leaves the first line only.
+	// Quiet leaves the first line only, with its continuations where it does not fit the page.
 	Quiet bool
 }
 
@@ -50,6 +50,8 @@ const (
 type sheet struct {
 	page Page
 	out  bytes.Buffer
+	// led is the length of the text up to the end of its first line, continuations included.
+	led int
 }
 
 func (s *sheet) blank() { s.out.WriteByte('\n') }
@@ -136,6 +138,12 @@ func (s *sheet) sides(style, left, right string) {
 	}
 }
 
+// lead writes the first line of an answer, which is what --quiet leaves.
+func (s *sheet) lead(style string, parts ...string) {
+	s.segments(style, 3, parts...)
+	s.led = s.out.Len()
+}
+
 // segments writes parts three spaces apart, on as many lines as they need.
 func (s *sheet) segments(style string, indent int, parts ...string) {
 	const gap = "   "
@@ -172,9 +180,7 @@ func (s *sheet) segments(style string, indent int, parts ...string) {
 func (s *sheet) writeTo(w io.Writer) error {
 	text := s.out.Bytes()
 	if s.page.Quiet {
-		if end := bytes.IndexByte(text, '\n'); end >= 0 {
-			text = text[:end+1]
-		}
+		text = text[:s.led]
 	}
 	if _, err := w.Write(text); err != nil {
 		return fmt.Errorf("write the answer: %w", err)

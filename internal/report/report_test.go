@@ -167,7 +167,7 @@ func TestEveryReasonIsToldAndMissingResultsAreFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"WARN  roots/pinned", "+60 risk", "a root that was loaded by hand", "FAIL  nitro/forgotten",
+		"roots: NOT PINNED", "WARN  roots/pinned", "+60 risk", "a root that was loaded by hand", "FAIL  nitro/forgotten",
 		"the check did not run", "2 pass   1 fail   2 warnings   1 not applicable",
 	} {
 		if !strings.Contains(out.String(), want) {

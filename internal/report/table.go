@@ -37,7 +37,7 @@ func (t Table) Text(w io.Writer, page Page) error {
 	case t.Good:
 		style = styleGood
 	}
-	s.segments(style, 3, t.Lead...)
+	s.lead(style, t.Lead...)
 	if len(t.Rows) > 0 {
 		s.blank()
 		t.rows(s)

@@ -60,8 +60,19 @@ func (s *sheet) verdictLine(a attestd.Appraisal, about Verdict) {
 	if about.Key != "" && a.Verdict == attestd.VerdictAccepted {
 		parts = append(parts, "key: bound ("+Clean(about.Key, 40)+")")
 	}
-	s.segments(style, 3, parts...)
+	for _, reason := range a.Reasons {
+		if reason.Check == rootsPinned {
+			// On the first line, which is all that --quiet leaves: whoever can have a root loaded can have
+			// anything accepted.
+			parts = append(parts, "roots: NOT PINNED")
+			break
+		}
+	}
+	s.lead(style, parts...)
 }
+
+// rootsPinned is the check that a chain ends in a root that is compiled in.
+const rootsPinned attestd.CheckID = "roots/pinned"
 
 func freshness(a attestd.Appraisal, about Verdict) string {
 	switch {
