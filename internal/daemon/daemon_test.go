@@ -54,14 +54,14 @@ func shortDir(t testing.TB) string {
 	return folder
 }
 
-func start(t testing.TB, settings config.Config) *running {
+func start(t testing.TB, settings config.Config, workerCommand ...string) *running {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{TB: t, settings: settings, log: &lockedBuffer{}, stop: stop, ended: make(chan error, 1)}
 	ready := make(chan daemon.Bound, 1)
 	go func() {
 		r.ended <- daemon.Run(ctx, daemon.Options{
-			Config: settings, Ready: func(bound daemon.Bound) { ready <- bound },
+			Config: settings, Ready: func(bound daemon.Bound) { ready <- bound }, WorkerCommand: workerCommand,
 			Logger: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		})
 	}()
