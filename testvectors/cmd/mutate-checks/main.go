@@ -1,12 +1,14 @@
 // Command mutate-checks shows that the tests notice when a check is taken out (make mutate).
 //
-// For every place below the given folders where code refuses evidence, it builds the tests with that
-// one refusal switched off, by an overlay of the source file and never by a switch in the product,
-// and runs them. A refusal that can be switched off while every test still passes protects nobody:
-// it is printed as "survived", and the command ends with 1.
+// For every check that code in the given folders refuses evidence by, it builds the tests with all
+// refusals of that check switched off, by an overlay of the source files and never by a switch in
+// the product, and runs them. A check that can be switched off while every test still passes
+// protects nobody: it is printed as "survived", and the command ends with 1. With -each the
+// refusals are switched off one by one; some of these survive because another one refuses in their
+// place with another text.
 //
-// A refusal is an if or a case whose body returns and names a check (an identifier check…) or calls
-// one of the functions that make refusals.
+// A refusal is an if or a case whose body returns and names a check (an identifier check…) through
+// one of the functions that make refusals; one that names no check is taken by itself.
 package main
 
 import (
@@ -22,25 +24,32 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
 var refusal = regexp.MustCompile(`^(refuse|refuseAs|reject|rejectAs|Reject|RejectAs|Undecided|undecided|malformed|problem)$`)
 
-// mutant is one condition to be switched off.
+// site is one condition that guards a refusal.
+type site struct {
+	file     string
+	line     int
+	from, to int // offsets of the condition
+	check    string
+}
+
+// mutant is what is switched off together, named for people.
 type mutant struct {
-	file       string
-	line       int
-	from, to   int // offsets of the condition
-	check      string
-	overlaying []byte
+	name  string
+	sites []site
 }
 
 func main() {
 	tests := flag.String("tests", "", "packages whose tests must notice, in this order; default: the folders")
 	skip := flag.String("skip", "Conformance|Vectors", "tests to leave out (the slow sweeps)")
-	only := flag.String("only", "", "mutate only places whose file or check contains this")
+	only := flag.String("only", "", "mutate only what has this in its name")
+	each := flag.Bool("each", false, "one refusal at a time instead of all of a check")
 	flag.Usage = func() {
 		_, _ = fmt.Fprintln(os.Stderr, "usage: mutate-checks [flags] FOLDER...")
 		flag.PrintDefaults()
@@ -52,7 +61,7 @@ func main() {
 	if *tests != "" {
 		packages = strings.Split(*tests, ",")
 	}
-	survived, err := run(ctx, flag.Args(), packages, *skip, *only)
+	survived, err := run(ctx, flag.Args(), packages, *skip, *only, *each)
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "mutate-checks:", err)
 		os.Exit(2)
@@ -62,14 +71,16 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, folders, packages []string, skip, only string) (survived int, err error) {
+func run(
+	ctx context.Context, folders, packages []string, skip, only string, each bool,
+) (survived int, err error) {
 	var mutants []mutant
 	for _, folder := range folders {
-		found, err := findMutants(folder)
+		sites, err := findSites(folder)
 		if err != nil {
 			return 0, err
 		}
-		mutants = append(mutants, found...)
+		mutants = append(mutants, grouped(folder, sites, each)...)
 	}
 	scratch, err := os.MkdirTemp("", "mutate-checks")
 	if err != nil {
@@ -78,7 +89,7 @@ func run(ctx context.Context, folders, packages []string, skip, only string) (su
 	defer func() { _ = os.RemoveAll(scratch) }()
 	killed, broken := 0, 0
 	for _, one := range mutants {
-		if only != "" && !strings.Contains(one.file+" "+one.check, only) {
+		if !strings.Contains(one.name, only) {
 			continue
 		}
 		started := time.Now()
@@ -94,20 +105,42 @@ func run(ctx context.Context, folders, packages []string, skip, only string) (su
 		default:
 			broken++
 		}
-		fmt.Printf("%-8s  %s:%d  %s  %.1f s\n", verdict, one.file, one.line, one.check,
+		fmt.Printf("%-8s  %s, %d refusals, %.1f s\n", verdict, one.name, len(one.sites),
 			time.Since(started).Seconds())
 	}
 	fmt.Printf("mutants: %d killed, %d survived, %d did not build\n", killed, survived, broken)
 	return survived, nil
 }
 
-// findMutants parses the folder's files that are not tests.
-func findMutants(folder string) ([]mutant, error) {
+// grouped joins the sites of a check.
+func grouped(folder string, sites []site, each bool) []mutant {
+	var mutants []mutant
+	place := map[string]int{}
+	for _, one := range sites {
+		_, check, named := strings.Cut(one.check, " ")
+		if each || !named {
+			name := fmt.Sprintf("%s:%d %s", one.file, one.line, one.check)
+			mutants = append(mutants, mutant{name: name, sites: []site{one}})
+			continue
+		}
+		index, known := place[check]
+		if !known {
+			index = len(mutants)
+			place[check] = index
+			mutants = append(mutants, mutant{name: folder + " " + check})
+		}
+		mutants[index].sites = append(mutants[index].sites, one)
+	}
+	return mutants
+}
+
+// findSites parses the folder's files that are not tests.
+func findSites(folder string) ([]site, error) {
 	names, err := filepath.Glob(filepath.Join(strings.TrimPrefix(folder, "./"), "*.go"))
 	if err != nil {
 		return nil, err
 	}
-	var found []mutant
+	var found []site
 	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
@@ -122,13 +155,10 @@ func findMutants(folder string) ([]mutant, error) {
 			return nil, err
 		}
 		ast.Inspect(tree, func(node ast.Node) bool {
-			for _, condition := range conditions(node) {
-				from, to := files.Position(condition.Pos()), files.Position(condition.End())
-				changed := string(source[:from.Offset]) + "false && (" +
-					string(source[from.Offset:to.Offset]) + ")" + string(source[to.Offset:])
-				found = append(found, mutant{
-					file: name, line: from.Line, from: from.Offset, to: to.Offset,
-					check: named(node), overlaying: []byte(changed),
+			for _, one := range guards(node) {
+				from, to := files.Position(one.condition.Pos()), files.Position(one.condition.End())
+				found = append(found, site{
+					file: name, line: from.Line, from: from.Offset, to: to.Offset, check: one.refusal,
 				})
 			}
 			return true
@@ -137,39 +167,47 @@ func findMutants(folder string) ([]mutant, error) {
 	return found, nil
 }
 
-// conditions returns the conditions of a node that guard a refusal.
-func conditions(node ast.Node) []ast.Expr {
+// guard is a condition and the refusal behind it.
+type guard struct {
+	condition ast.Expr
+	refusal   string
+}
+
+// guards returns the conditions of a node that guard a refusal.
+func guards(node ast.Node) []guard {
+	var found []guard
+	add := func(body []ast.Stmt, conditions ...ast.Expr) {
+		if name := refusalIn(body); name != "" {
+			for _, condition := range conditions {
+				found = append(found, guard{condition, name})
+			}
+		}
+	}
 	switch node := node.(type) {
 	case *ast.IfStmt:
-		if refuses(node.Body.List) {
-			return []ast.Expr{node.Cond}
-		}
+		add(node.Body.List, node.Cond)
 	case *ast.SwitchStmt:
 		if node.Tag != nil {
 			return nil
 		}
-		var found []ast.Expr
 		for _, statement := range node.Body.List {
-			clause, ok := statement.(*ast.CaseClause)
-			if ok && refuses(clause.Body) {
-				found = append(found, clause.List...)
+			if clause, ok := statement.(*ast.CaseClause); ok {
+				add(clause.Body, clause.List...)
 			}
 		}
-		return found
 	}
-	return nil
+	return found
 }
 
-// refuses reports whether the statements, without those nested in further conditions, return and
-// name a check or make a refusal.
-func refuses(body []ast.Stmt) bool {
+// refusalIn names the refusal that the statements return, those nested in further conditions left
+// aside; empty where they return none.
+func refusalIn(body []ast.Stmt) string {
 	for _, statement := range body {
-		result, ok := statement.(*ast.ReturnStmt)
-		if ok && named(result) != "" {
-			return true
+		if result, ok := statement.(*ast.ReturnStmt); ok {
+			return named(result)
 		}
 	}
-	return false
+	return ""
 }
 
 // named returns the first check that a node names, or the function that makes a refusal.
@@ -197,15 +235,11 @@ func named(node ast.Node) string {
 func try(
 	ctx context.Context, scratch string, one mutant, packages []string, skip string,
 ) (string, error) {
-	changed := filepath.Join(scratch, "mutant.go")
-	if err := os.WriteFile(changed, one.overlaying, 0o600); err != nil {
-		return "", err
-	}
-	original, err := filepath.Abs(one.file)
+	replaced, err := switchOff(scratch, one)
 	if err != nil {
 		return "", err
 	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": replaced})
 	if err != nil {
 		return "", err
 	}
@@ -225,6 +259,37 @@ func try(
 		}
 	}
 	return "survived", nil
+}
+
+// switchOff writes the mutant's files and returns which file of the repository each stands for.
+func switchOff(scratch string, one mutant) (map[string]string, error) {
+	replaced := map[string]string{}
+	byFile := map[string][]site{}
+	for _, place := range one.sites {
+		byFile[place.file] = append(byFile[place.file], place)
+	}
+	for file, sites := range byFile {
+		source, err := os.ReadFile(file) //nolint:gosec // a file of the repository
+		if err != nil {
+			return nil, err
+		}
+		// From the end to the start, so that earlier offsets stay right.
+		slices.SortFunc(sites, func(a, b site) int { return b.from - a.from })
+		for _, place := range sites {
+			source = slices.Concat(source[:place.from], []byte("false && ("),
+				source[place.from:place.to], []byte(")"), source[place.to:])
+		}
+		original, err := filepath.Abs(file)
+		if err != nil {
+			return nil, err
+		}
+		changed := filepath.Join(scratch, filepath.Base(file))
+		if err := os.WriteFile(changed, source, 0o600); err != nil {
+			return nil, err
+		}
+		replaced[original] = changed
+	}
+	return replaced, nil
 }
 
 func outcome(ctx context.Context, args []string) (string, error) {
