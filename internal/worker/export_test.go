@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"io"
 	"os"
 	"runtime"
@@ -43,6 +44,30 @@ func MainForbidden() int {
 		return exitUnfit
 	}
 	return Main()
+}
+
+// OpenBehindLandlock puts up Landlock alone and tries to open a file on several threads. It returns
+// 0 where each was refused, 1 where one was not, 2 where the kernel has no Landlock.
+func OpenBehindLandlock(path string) int {
+	abi, err := landlockAll()
+	if err != nil || abi == 0 {
+		return 2
+	}
+	opened := make(chan bool)
+	for range 8 {
+		go func() {
+			runtime.LockOSThread()
+			_, err := os.Open(path)
+			opened <- !errors.Is(err, unix.EACCES)
+		}()
+	}
+	code := 0
+	for range 8 {
+		if <-opened {
+			code = 1
+		}
+	}
+	return code
 }
 
 // Filter, as data for tests and the documentation's table.

@@ -136,9 +136,38 @@ func TestEveryThreadIsLocked(t *testing.T) {
 			}
 		}
 	}
+	limits, err := os.ReadFile("/proc/" + pidText(t, log) + "/limits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Join(strings.Fields(string(limits)), " ")
+	for _, want := range []string{
+		"Max core file size 0 0 ", "Max open files 16 16 ", "Max file size 0 0 ",
+		"Max data size 1073741824 1073741824 ",
+	} {
+		if !strings.Contains(words, want) {
+			t.Errorf("limits have no %q:\n%s", want, limits)
+		}
+	}
+	// A process that is not dumpable belongs to root in /proc, whoever runs it.
 	environ, err := os.ReadFile("/proc/" + pidText(t, log) + "/environ")
-	if err == nil && len(environ) != 0 {
+	if os.Getuid() != 0 && !errors.Is(err, os.ErrPermission) {
+		t.Errorf("reading the environment of a worker: %v, want permission denied", err)
+	}
+	if len(environ) != 0 {
 		t.Errorf("a worker has an environment: %q", environ)
+	}
+}
+
+// TestLandlockAlone: the layer holds by itself, on threads from before and after it.
+func TestLandlockAlone(t *testing.T) {
+	err := exec.Command(workerBinary, "landlocked").Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.ExitCode() == 2:
+		t.Log("this kernel has no Landlock")
+	case err != nil:
+		t.Errorf("a file was opened behind Landlock: %v", err)
 	}
 }
 
@@ -171,7 +200,8 @@ func TestAsAnUnprivilegedUser(t *testing.T) {
 		}
 	}
 	run := exec.Command(binary, "-test.run",
-		"^(TestBehindTheLock|TestTheRuntimeLivesBehindTheFilter|TestAWorkerJudgesLikeTheJudge|TestAFault.*)$")
+		"^(TestBehindTheLock|TestTheRuntimeLivesBehindTheFilter|TestAWorkerJudgesLikeTheJudge|"+
+			"TestAFault.*|TestEveryThreadIsLocked|TestLandlockAlone)$")
 	run.Dir = "/"
 	run.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if out, err := run.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "PASS") {

@@ -43,6 +43,8 @@ func TestMain(m *testing.M) {
 			os.Exit(worker.MainWith(obey))
 		case "forbidden-worker":
 			os.Exit(worker.MainForbidden())
+		case "landlocked":
+			os.Exit(worker.OpenBehindLandlock("/etc/passwd"))
 		case "orphan-maker":
 			makeOrphan()
 		case "unlocked-worker":
@@ -249,8 +251,7 @@ func listFiles() error {
 
 // obey is the judge of a test worker: it does what the evidence says, then answers as if accepted.
 func obey(job service.Job) (attestd.Appraisal, error) {
-	order := string(job.Evidence)
-	if do, known := orders[order]; known {
+	if do, known := orders[string(job.Evidence)]; known {
 		if err := do(); err != nil {
 			var errno syscall.Errno
 			if errors.As(err, &errno) {
@@ -260,7 +261,7 @@ func obey(job service.Job) (attestd.Appraisal, error) {
 		}
 	}
 	verdict := accepted(job)
-	if change, known := lies[order]; known {
+	if change, known := lies[string(job.Evidence)]; known {
 		change(&verdict)
 	}
 	return verdict, nil
