@@ -140,6 +140,8 @@ func answersAlikeColdAndWarm(t *testing.T, c Case) {
 	}
 }
 
+// refusesTruncations allows "could not decide": evidence that is cut exactly behind its signed part
+// has lost the certificates it brought, and nothing else is wrong with it.
 func refusesTruncations(t *testing.T, c Case) {
 	cut := func(input *attestd.Input, n int) func() {
 		whole := input.Evidence
