@@ -61,11 +61,19 @@ type demoRow struct {
 	Millis   float64           `json:"milliseconds"`
 }
 
-// demo starts a server, sends it evidence through its API and prints what it said.
-func (a *app) demo(ctx context.Context, form string, synthetic bool) error {
+// demo starts a server, sends it evidence through its API and prints what it said. Where folder is
+// not empty the evidence is written there first.
+func (a *app) demo(ctx context.Context, form string, synthetic bool, folder string) error {
 	shown, err := a.demoEvidence(ctx, synthetic)
 	if err != nil {
 		return err
+	}
+	if folder != "" {
+		note, err := shown.save(folder)
+		if err != nil {
+			return err
+		}
+		shown.notes = append(shown.notes, note)
 	}
 	settings, remove, err := devSettings(0)
 	if err != nil {

@@ -27,6 +27,7 @@ const (
 	whatDebug    = "debug"
 	whatTampered = "tampered"
 	whatExpired  = "expired"
+	whatNoVCEK   = "no VCEK"
 )
 
 // demoEvidence returns published evidence where it can be had, and forged evidence where it cannot.
@@ -77,7 +78,7 @@ func published(corpus *testvectors.Corpus) (demoCases, error) {
 			flip: snpMeasurement, check: snpSignature},
 		{vector: "sev-snp/openpcc-azure-genoa-v3", name: "SEV-SNP Genoa, v3", what: whatExpired,
 			at: longAfter, check: snpValidity},
-		{vector: "sev-snp/openpcc-gce-milan-v4-no-vcek", name: "SEV-SNP Milan, v4", what: "no VCEK"},
+		{vector: "sev-snp/openpcc-gce-milan-v4-no-vcek", name: "SEV-SNP Milan, v4", what: whatNoVCEK},
 	} {
 		vector, ok := byName[pick.vector]
 		if !ok {

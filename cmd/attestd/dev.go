@@ -21,6 +21,7 @@ func newDev(a *app) *cobra.Command {
 		port      int
 		demo      bool
 		synthetic bool
+		folder    string
 	)
 	command := &cobra.Command{
 		Use:   "dev",
@@ -34,6 +35,7 @@ was published and digests are compared. Where that cannot be had (no go command,
 demo forges evidence under test authorities made on the spot, and says so. It ends with exit code
 1 if any verdict is not the one it must be.`,
 		Example: `  attestd dev --demo
+  attestd dev --demo --save evidence
   attestd dev --port 0`,
 		Args: arguments(0, 0, ""),
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -42,7 +44,10 @@ demo forges evidence under test authorities made on the spot, and says so. It en
 				return err
 			}
 			if demo || synthetic {
-				return a.demo(command.Context(), form, synthetic)
+				return a.demo(command.Context(), form, synthetic, folder)
+			}
+			if folder != "" {
+				return usagef("add --demo", "--save keeps what a demo judged")
 			}
 			if form == formJSON {
 				return usagef("drop -o, or add --demo", "attestd dev without --demo has no answer")
@@ -53,6 +58,7 @@ demo forges evidence under test authorities made on the spot, and says so. It en
 	flags := command.Flags()
 	flags.IntVar(&port, "port", 8421, "`PORT` on 127.0.0.1; 0 takes a free one")
 	flags.BoolVar(&demo, "demo", false, "send evidence through the API, print the verdicts, stop")
+	flags.StringVar(&folder, "save", "", "write the evidence of the demo into `DIR`, for attestd verify")
 	flags.BoolVar(&synthetic, "synthetic", false, "as --demo, with forged evidence (no network, no go command)")
 	return command
 }

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Pages whose console blocks are run, in their order, each page in a folder of its own.
+var runPages = []string{"README.md", "docs/start.md"}
+
+// varying is what differs from run to run: times, ports, the version of a build.
+var varying = []struct {
+	pattern *regexp.Regexp
+	instead string
+}{
+	{regexp.MustCompile(`[0-9]+\.[0-9] ms +`), "N ms "},
+	{regexp.MustCompile(`127\.0\.0\.1:[0-9]+`), "127.0.0.1:PORT"},
+	{regexp.MustCompile(`as of  [0-9TZ:-]+`), "as of  TIME"},
+	{regexp.MustCompile(`(?m)^attestd   \S+   commit \S+`), "attestd   VERSION   commit COMMIT"},
+	{regexp.MustCompile(`(?m)[ \t]+$`), ""},
+}
+
+func settled(text string) string {
+	for _, one := range varying {
+		text = one.pattern.ReplaceAllString(text, one.instead)
+	}
+	return text
+}
+
+// TestDocsPagesShowWhatTheCommandsPrint runs every command of every console block and compares what
+// it prints with what the page shows; -update writes the pages anew. `make demo` stands for the
+// binary's own demo, which is all it runs once attestd is built.
+func TestDocsPagesShowWhatTheCommandsPrint(t *testing.T) {
+	folder, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := 0
+	for _, page := range runPages {
+		path := filepath.Join("..", "..", filepath.FromSlash(page))
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		work := t.TempDir()
+		var out []string
+		blocks := strings.Split(string(data), "```")
+		for index, block := range blocks {
+			if index%2 == 0 || !strings.HasPrefix(block, "console\n") {
+				out = append(out, block)
+				continue
+			}
+			ran := "console\n"
+			for _, shown := range strings.Split("\n"+strings.TrimPrefix(block, "console\n"), "\n$ ")[1:] {
+				command, _, _ := strings.Cut(shown, "\n")
+				commands++
+				ran += "$ " + command + "\n" + runShell(t, folder, work, command)
+			}
+			out = append(out, ran)
+			if !*update && settled(ran) != settled(block) {
+				t.Errorf("%s shows\n%s\nand the commands print\n%s\nhint: make docs", page, block, ran)
+			}
+		}
+		if *update {
+			if err := os.WriteFile(path, []byte(strings.Join(out, "```")), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for number, line := range strings.Split(string(data), "\n") {
+			if len([]rune(line)) > 100 {
+				t.Errorf("%s:%d has more than 100 columns", page, number+1)
+			}
+		}
+	}
+	if commands < 8 {
+		t.Errorf("%d commands on %d pages: the blocks were not found", commands, len(runPages))
+	}
+	t.Logf("%d commands of %d pages run and compared", commands, len(runPages))
+}
+
+func runShell(t *testing.T, folder, work, command string) string {
+	t.Helper()
+	command = strings.ReplaceAll(command, "make demo", "attestd dev --demo")
+	shell := exec.Command("bash", "-c", command) //nolint:gosec // from our own pages
+	shell.Dir = work
+	shell.Env = append(os.Environ(), "NO_COLOR=1", "ATTESTD_VECTORS=",
+		"PATH="+folder+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	var out bytes.Buffer
+	shell.Stdout, shell.Stderr = &out, &out
+	_ = shell.Run() // a rejection is an exit code, and an answer
+	text := out.String()
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	return text
+}
