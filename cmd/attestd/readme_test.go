@@ -19,6 +19,7 @@ var varying = []struct {
 	instead string
 }{
 	{regexp.MustCompile(`[0-9]+\.[0-9] ms +`), "N ms "},
+	{regexp.MustCompile(`time +deciding`), "time deciding"},
 	{regexp.MustCompile(`127\.0\.0\.1:[0-9]+`), "127.0.0.1:PORT"},
 	{regexp.MustCompile(`as of  [0-9TZ:-]+`), "as of  TIME"},
 	{regexp.MustCompile(`(?m)^attestd   \S+   commit \S+`), "attestd   VERSION   commit COMMIT"},
@@ -72,7 +73,7 @@ func TestDocsPagesShowWhatTheCommandsPrint(t *testing.T) {
 			}
 		}
 		for number, line := range strings.Split(string(data), "\n") {
-			if len([]rune(line)) > 100 {
+			if len([]rune(line)) > 100 && !strings.HasPrefix(line, "|") {
 				t.Errorf("%s:%d has more than 100 columns", page, number+1)
 			}
 		}
