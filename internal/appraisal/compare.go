@@ -114,6 +114,9 @@ func named(components []attestd.Component, name string) (uint64, bool) {
 	return 0, false
 }
 
+// remedyProposed is for a value that nobody has approved yet.
+const remedyProposed = "if this is what should run, set `state: active` in the reference values"
+
 // compareReference says whether the registers are known, and what comes close. Measured is the
 // register that says most, as people compare it.
 func (r *rule) compareReference(match measurements.Match, measured string) finding {
@@ -132,11 +135,11 @@ func (r *rule) compareReference(match measurements.Match, measured string) findi
 		found.want = "a reference value, of which none is active for this format"
 		found.remedy = "give reference values, as `attestd measure` writes them, with --reference"
 		if match.Label != "" {
-			found.got = "proposed only: " + label
+			found.got, found.remedy = "proposed only: "+label, remedyProposed
 		}
 	case match.Label == "":
 	case match.Differs == 0:
-		found.got = "proposed only: " + label
+		found.got, found.remedy = "proposed only: "+label, remedyProposed
 	default:
 		found.got = fmt.Sprintf("%s; closest %s (%d of %d differ)",
 			measured, label, match.Differs, match.Registers)
