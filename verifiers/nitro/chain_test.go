@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -281,6 +282,33 @@ func TestWhatAVerificationCosts(t *testing.T) {
 		}
 		if got := v.SignaturesVerified() - before; got != step.costing {
 			t.Errorf("%s: %d signature verifications, want %d", step.name, got, step.costing)
+		}
+	}
+}
+
+// TestAKnownChainExcusesNothing: what the cache knows counts in its own place of its own chain alone.
+func TestAKnownChainExcusesNothing(t *testing.T) {
+	t.Parallel()
+	a := authority(t, forge.AWSOptions{})
+	v := verifier(t, a.Root())
+	input := attestd.Input{Evidence: document(t, a, forge.Document{}), At: a.At(), Demand: attestd.Recorded()}
+	if _, err := v.Verify(input); err != nil {
+		t.Fatal(err)
+	}
+	bundle := a.Bundle()
+	for name, with := range map[string]forge.Document{
+		"a known leaf below the root alone":      {Bundle: bundle[:1]},
+		"a known leaf below other known CAs":     {Bundle: bundle[:3]},
+		"a known CA in the place of the leaf":    {Bundle: bundle[:3], Certificate: bundle[3]},
+		"a known leaf in the place of a CA":      {Bundle: append(slices.Clone(bundle), a.Leaf())},
+		"known CAs in another order":             {Bundle: [][]byte{bundle[0], bundle[2], bundle[1], bundle[3]}},
+		"a known leaf of which a bit was turned": {Certificate: flipLast(a.Leaf())},
+	} {
+		input.Evidence = document(t, a, with)
+		claims, err := v.Verify(input)
+		var rejected *attestd.EvidenceError
+		if claims != nil || !errors.As(err, &rejected) || rejected.Check != "nitro/chain" {
+			t.Errorf("%s: got %v, want a rejection by nitro/chain", name, err)
 		}
 	}
 }
