@@ -32,6 +32,7 @@ type world struct {
 	store  *registry.Store
 	signer *challenge.Signer
 	local  *service.Local
+	policy service.Document
 	server *httptest.Server
 	log    *lockedBuffer
 }
@@ -99,6 +100,7 @@ func (w *world) handler(o options, judging *judge.Judge) http.Handler {
 	w.must(err)
 	// The recorded policy scores unknown measurements instead of demanding reference values.
 	policy := service.Document{Source: "recorded", Bytes: recorded.Document()}
+	w.policy = policy
 	served, err := service.New(service.Config{
 		Store: w.store, Issuer: issuer, Judge: asked, Refuse: w.local,
 		Policy: policy, RecordedPolicy: policy, Formats: judging.Formats(),

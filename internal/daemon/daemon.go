@@ -182,6 +182,7 @@ func (p *parts) addService(
 		return unfit(err, "look at verify.insecure_roots")
 	}
 	p.specs = inProcess.Specs()
+	warnOfSwitches(options.Logger, settings.Verify)
 	local := service.NewLocal(inProcess)
 	judging, workers, err := p.isolate(options, local, documents.roots)
 	if err != nil {
@@ -205,6 +206,20 @@ func (p *parts) addService(
 	return nil
 }
 
+// warnOfSwitches names every switch that is on and makes less certain what a verdict says.
+func warnOfSwitches(logger *slog.Logger, verify config.Verify) {
+	if len(verify.InsecureRoots) != 0 {
+		logger.Warn("roots that are not compiled in are trusted", "key", "verify.insecure_roots",
+			"count", len(verify.InsecureRoots))
+	}
+	if verify.AllowRecorded {
+		logger.Warn("evidence is judged without freshness on request", "key", "verify.allow_recorded")
+	}
+	if verify.Isolation == config.IsolateNone {
+		logger.Warn("evidence is parsed in the process that holds the keys", "key", "verify.isolation")
+	}
+}
+
 // isolate returns the judge that sees hostile bytes, and how many verifications it does at a time.
 func (p *parts) isolate(
 	options Options, local *service.Local, roots []*x509.Certificate,
@@ -215,8 +230,6 @@ func (p *parts) isolate(
 		workers = runtime.GOMAXPROCS(0)
 	}
 	if verify.Isolation == config.IsolateNone {
-		options.Logger.Warn("evidence is parsed in the process that holds the keys",
-			"key", "verify.isolation", "value", config.IsolateNone)
 		return local, workers, nil
 	}
 	pool, err := worker.NewPool(worker.Config{

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -200,6 +201,22 @@ func TestARestartForgetsNoChallengeAndNoUse(t *testing.T) {
 	consume(t, store, useOf(used), challenge.UsedBefore)
 	consume(t, store, useOf(waiting), challenge.Consumed)
 	consume(t, store, challenge.Use{ID: "lost", Tenant: "default", Purpose: "verify", Format: "nitro"}, challenge.Unknown)
+}
+
+// neg: 157
+func TestACrashForgetsNoUse(t *testing.T) {
+	folder := t.TempDir()
+	moving := newFakeTime()
+	store := open(t, filepath.Join(folder, "attestd.db"), moving.clock(), roomy)
+	waiting, used := insert(t, store), insert(t, store)
+	consume(t, store, useOf(used), challenge.Consumed)
+	crashed := t.TempDir() // the files as they are on disk while the store is open
+	if err := os.CopyFS(crashed, os.DirFS(folder)); err != nil {
+		t.Fatal(err)
+	}
+	store = open(t, filepath.Join(crashed, "attestd.db"), moving.clock(), roomy)
+	consume(t, store, useOf(used), challenge.UsedBefore)
+	consume(t, store, useOf(waiting), challenge.Consumed)
 }
 
 // neg: 159
