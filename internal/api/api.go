@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/internal/service"
 )
 
@@ -157,8 +158,12 @@ func (s *server) fail(w *statusRecorder, r *http.Request, name string, err error
 	switch {
 	case answer.Status == http.StatusInternalServerError:
 		answer.ID = rand.Text()
+		var stack []byte // where the judge was when it broke; it holds no bytes of evidence
+		if bug := (*judge.Bug)(nil); errors.As(err, &bug) {
+			stack = bug.Stack
+		}
 		s.config.Logger.ErrorContext(r.Context(), "internal error", "route", name, "id", answer.ID,
-			"err", attestd.Excerpt(err.Error(), 5000))
+			"err", attestd.Excerpt(err.Error(), 5000), "stack", attestd.Excerpt(string(stack), 4000))
 	case answer.Status == http.StatusServiceUnavailable && answer.Appraisal == nil:
 		s.config.Logger.ErrorContext(r.Context(), "could not decide", "route", name,
 			"class", string(answer.Class), "err", attestd.Excerpt(err.Error(), 1000))
