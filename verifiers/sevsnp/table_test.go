@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/pem"
+	"strings"
 	"testing"
 
 	"github.com/attestd/attestd"
@@ -152,5 +153,31 @@ func TestCertificateTables(t *testing.T) {
 				wantFailure(t, claims, err, row.check, attestd.ClassChain)
 			}
 		})
+	}
+}
+
+// TestTableRefusalsThatOthersWouldMask looks at the reason: another rule would refuse these, too.
+func TestTableRefusalsThatOthersWouldMask(t *testing.T) {
+	entry := func(offset, length uint32) []byte {
+		out := bytes.Repeat([]byte{0x77}, 16)
+		out = binary.LittleEndian.AppendUint32(out, offset)
+		return binary.LittleEndian.AppendUint32(out, length)
+	}
+	crl, err := forge.SNPTable(forge.SNPTableEntry{GUID: forge.GUIDCRL, Data: []byte{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary.LittleEndian.PutUint32(crl[16:], 24)
+	for want, table := range map[string][]byte{
+		"too many entries":         bytes.Repeat(entry(0, 1), 17),
+		"starts inside the header": crl,
+	} {
+		input := sample(t)
+		input.Evidence = append(bytes.Clone(input.Evidence), table...)
+		claims, err := newVerifier(t).Verify(input)
+		wantFailure(t, claims, err, "sev-snp/certificate-table", attestd.ClassMalformed)
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }
