@@ -299,7 +299,7 @@ func TestAnAppraisalThatIsNotThereIs404(t *testing.T) {
 func TestHealthReadinessAndMetricsAnswer(t *testing.T) {
 	w := newWorld(t, options{})
 	for path, want := range map[string]string{
-		"/healthz": `"ok"`, "/readyz": `"ready"`, "/metrics": "attestd_http_requests_total",
+		"/healthz": `"ok"`, "/readyz": `"ready"`, "/metrics": "attestd_challenges_issued_total",
 	} {
 		got := w.do(http.MethodGet, path, "", nil)
 		if got.status != http.StatusOK || !bytes.Contains(got.body, []byte(want)) {
