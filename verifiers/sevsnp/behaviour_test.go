@@ -220,12 +220,13 @@ func TestHostileInputCostsLittle(t *testing.T) {
 	}
 }
 
-// TestHundredCertificatesCostLessThanOneVerification compares the best of several runs of each.
+// TestHundredCertificatesCostLessThanOneVerification compares the best of several runs of each, all
+// with an empty cache: a VCEK that is new costs a verification of its own, for honest evidence too.
 func TestHundredCertificatesCostLessThanOneVerification(t *testing.T) {
-	v := newVerifier(t)
 	best := func(input attestd.Input) time.Duration {
 		least := time.Hour
-		for range 30 {
+		for range 10 {
+			v := newVerifier(t)
 			start := time.Now()
 			_, _ = v.Verify(input)
 			least = min(least, time.Since(start))

@@ -1,12 +1,11 @@
 package sevsnp
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/attestd/attestd/verifiers/internal/p384"
 )
 
 // A signature field holds R and S as little-endian numbers of 72 bytes, then zeros (AMD 56860
@@ -15,8 +14,6 @@ const (
 	scalarSize  = 48
 	scalarField = 72
 )
-
-var orderP384 = elliptic.P384().Params().N.FillBytes(make([]byte, scalarSize))
 
 // checkSignatureEncoding demands the one encoding that a signature has: algorithm 1, zero padding,
 // 0 < r < n, 0 < s < n. Without it the same report has many encodings, and r = 0 reaches the
@@ -33,10 +30,10 @@ func (r report) checkSignatureEncoding() *fault {
 	}
 	for index, name := range []string{"R", "S"} {
 		scalar := bigEndian(field[index*scalarField:])
-		if allBytes(scalar[:], 0) {
+		switch {
+		case allBytes(scalar[:], 0):
 			return refuse(checkSignatureFormat, name+" is zero", "a number from 1 to n-1")
-		}
-		if bytes.Compare(scalar[:], orderP384) >= 0 {
+		case !p384.InRange(scalar[:]):
 			return refuse(checkSignatureFormat, name+" is not below the order of P-384",
 				"a number from 1 to n-1")
 		}
@@ -45,27 +42,11 @@ func (r report) checkSignatureEncoding() *fault {
 }
 
 // signedBy verifies the report's signature over its first 672 bytes.
-func (r report) signedBy(key *ecdsa.PublicKey) bool {
+func (r report) signedBy(key p384.Key) bool {
 	digest := sha512.Sum384(r.raw[:signedSize])
 	field := r.raw[signedSize:]
-	return ecdsa.VerifyASN1(key, digest[:], derSignature(
-		bigEndian(field), bigEndian(field[scalarField:])))
-}
-
-// derSignature writes SEQUENCE { INTEGER r, INTEGER s } for scalars that are not zero.
-func derSignature(r, s [scalarSize]byte) []byte {
-	out := make([]byte, 2, 2*(scalarSize+3)+2)
-	for _, scalar := range [...][scalarSize]byte{r, s} {
-		digits := bytes.TrimLeft(scalar[:], "\x00")
-		if digits[0] >= 0x80 {
-			out = append(out, 0x02, byte(len(digits)+1), 0)
-		} else {
-			out = append(out, 0x02, byte(len(digits)))
-		}
-		out = append(out, digits...)
-	}
-	out[0], out[1] = 0x30, byte(len(out)-2)
-	return out
+	first, second := bigEndian(field), bigEndian(field[scalarField:])
+	return key.Verify(digest[:], first[:], second[:])
 }
 
 // bigEndian returns the first 48 bytes of a little-endian field in big-endian order.

@@ -3,12 +3,12 @@ package sevsnp
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/internal/p384"
 )
 
 // AMD's certificate extensions all lie below 1.3.6.1.4.1.3704.1 (AMD 57230 rev 0.50).
@@ -34,7 +34,7 @@ var reservedSPLs = []asn1.ObjectIdentifier{
 type vcek struct {
 	cert    *x509.Certificate
 	digest  [32]byte
-	key     *ecdsa.PublicKey
+	key     p384.Key
 	issuer  *authority
 	product string
 	hwid    [64]byte
@@ -43,9 +43,10 @@ type vcek struct {
 
 // readVCEK reads the extensions of a certificate that AMD signed.
 func readVCEK(cert *x509.Certificate, issuer *authority) (*vcek, *fault) {
-	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
-	if !ok || key.Curve != elliptic.P384() {
-		return nil, refuse(checkVCEKProfile, "key is not on P-384", "an ECDSA key on P-384")
+	public, _ := cert.PublicKey.(*ecdsa.PublicKey)
+	key, err := p384.NewKey(public)
+	if err != nil {
+		return nil, refuse(checkVCEKProfile, "key is not on P-384", "an ECDSA key on P-384").because(err)
 	}
 	if cert.IsCA {
 		return nil, refuse(checkVCEKProfile, "certificate is a CA", "an end entity")

@@ -13,6 +13,7 @@
 package p384
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"errors"
@@ -57,14 +58,14 @@ func (k Key) Equal(other Key) bool {
 	return k.public != nil && other.public != nil && k.public.Equal(other.public)
 }
 
+// order is the order n of the base point, big endian.
+var order = [Size]byte(elliptic.P384().Params().N.FillBytes(make([]byte, Size)))
+
 // InRange reports whether scalar is 48 bytes long and in [1, n-1], as r and s of a signature must
 // be (FIPS 186-5, section 6.4.2, step 1).
 func InRange(scalar []byte) bool {
-	if len(scalar) != Size {
-		return false
-	}
-	value := new(big.Int).SetBytes(scalar)
-	return value.Sign() > 0 && value.Cmp(elliptic.P384().Params().N) < 0
+	return len(scalar) == Size && !bytes.Equal(scalar, make([]byte, Size)) &&
+		bytes.Compare(scalar, order[:]) < 0
 }
 
 // Verify reports whether (r, s) is a signature of digest by the key. r and s are 48 bytes each, big

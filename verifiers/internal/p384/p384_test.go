@@ -201,13 +201,13 @@ func TestAgreesWithTheStandardLibrary(t *testing.T) {
 func TestExceptionalPoints(t *testing.T) {
 	curve := elliptic.P384()
 	n := curve.Params().N
-	small := []int64{1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129}
+	small := []int64{1, 2, 3, 5, 8, 15, 16, 17, 32, 64, 127, 129}
 	scalars := make([]*big.Int, 0, 2*len(small))
 	for _, value := range small {
 		scalars = append(scalars, big.NewInt(value), new(big.Int).Sub(n, big.NewInt(value)))
 	}
 	cases, infinite := 0, 0
-	for _, d := range []int64{1, 2, 3, 5, 16, -1, -2, -3, -16} {
+	for _, d := range []int64{1, 2, 16, -1, -3} {
 		secret := new(big.Int).Mod(big.NewInt(d), n)
 		private, err := ecdsa.ParseRawPrivateKey(curve, secret.FillBytes(make([]byte, 48)))
 		if err != nil {
