@@ -230,7 +230,7 @@ func (a *app) demand(q question, request *judge.Request) (string, error) {
 	return keyName, hinted(err, "attestd verify --help")
 }
 
-// bound reads a challenge and demands the binding of SECURITY-DESIGN section 7 for it.
+// bound reads a challenge and demands the binding (attestd.Binding) for it.
 func (a *app) bound(q question, spki []byte, request *judge.Request) error {
 	const hint = "use the reply of POST /v1/challenges as it came"
 	doc, err := a.read("challenge", q.challenge, maxChallenge)

@@ -18,7 +18,7 @@ const Schema = "attestd.challenge.v1"
 // DefaultPurpose is the purpose of a challenge whose caller named none.
 const DefaultPurpose = "verify"
 
-// MaxLifetime is the longest that a challenge may live (SECURITY-DESIGN.md section 7).
+// MaxLifetime is the longest that a challenge may live.
 const MaxLifetime = time.Minute
 
 // MaxNonce is the longest nonce that is issued; 64 bytes fill the report data of SEV-SNP and TDX.

@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// rejected is the verdict of UX.md's first mock-up: one rejection, one scored difference.
+// rejected is a verdict with one rejection and one scored difference.
 func rejected() attestd.Appraisal {
 	return attestd.Appraisal{
 		Schema: attestd.VerdictSchema, Verdict: attestd.VerdictRejected, Format: attestd.FormatSEVSNP,

@@ -316,7 +316,7 @@ func storeError(ctx context.Context, err error) error {
 	return &attestd.UndecidedError{
 		Check: challenge.CheckKnown, Class: attestd.ClassStoreUnavailable,
 		Got: "the store did not answer", Want: "a store that can be read and written",
-		Spec: "SECURITY-DESIGN.md section 9", Hint: "try again; if it lasts, look at /readyz and the log",
+		Spec: "attestd: docs/api.md, errors", Hint: "try again; if it lasts, look at /readyz and the log",
 		Err: err,
 	}
 }
