@@ -30,6 +30,16 @@ func processFigures(opts options) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
+	ready, err := alternate(9, func(int) error {
+		server, err := startDev(opts.binary)
+		if err == nil {
+			server.stop()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	server, err := startDev(opts.binary)
 	if err != nil {
 		return nil, err
@@ -46,6 +56,7 @@ func processFigures(opts options) ([]Figure, error) {
 	}
 	return []Figure{
 		atMost("attestd version, start to exit", starts[0]/1000, "ms", 100, 5),
+		atMost("daemon, start to stop, workers locked and store durable", ready[0]/1000, "ms", 500, 5),
 		atMost("daemon and its workers, idle", idle, "MiB", 60, 5),
 		atMost("HTTP verify-recorded through a worker, nitro", micros, "us", 5000, 5),
 		atMost("the same over the verifier alone", ratio, "x its time", 1.5, 5),

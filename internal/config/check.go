@@ -100,8 +100,8 @@ func (c Config) checkVerify(problem report) {
 	}
 }
 
-// checkNumbers holds every number between its bounds. Those of the nonce are those of challenges and
-// attestd.Fresh's; the rest keep a slip of the keyboard from switching a limit off.
+// checkNumbers holds every number between its bounds. The bounds of the nonce are those of
+// attestd.Binding; the rest keep a slip of the keyboard from switching a limit off.
 func (c Config) checkNumbers(problem report) {
 	for _, number := range []struct {
 		path             string
