@@ -60,3 +60,8 @@ docs: ## write the generated tables of docs/ anew
 .PHONY: race
 race: ## the race detector over the concurrent packages (needs a C compiler)
 	@go test -race -short $(RACE)
+
+.PHONY: mutate
+mutate: ## switch each check off and show that a test sees it
+	@go run ./testvectors/cmd/mutate-checks ./verifiers/sevsnp
+	@go run ./testvectors/cmd/mutate-checks ./verifiers/internal/awsdoc ./verifiers/nitro
