@@ -23,14 +23,6 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// maxDepth bounds how deep a document nests, and so the stack of a recursive parser. The documents
-// that are read here nest six levels.
-const maxDepth = 16
-
-// maxKeys bounds how many keys one map has. The parser's time grows with their square: a document of
-// 256 KB in one map took it 24 seconds.
-const maxKeys = 1000
-
 type kind uint8
 
 const (
@@ -71,11 +63,12 @@ func Parse(source string, doc []byte, limit int) (*Node, *Problems) {
 		problems.add(0, "", "got %d bytes, want at most %d", len(doc), limit)
 	case !utf8.Valid(doc):
 		problems.add(0, "", "is not UTF-8")
-	case tooDeep(doc):
-		problems.add(0, "", "nests deeper than %d levels", maxDepth)
-	case tooWide(doc):
-		problems.add(0, "", "has a map of more than %d keys", maxKeys)
 	default:
+		if line, found := hidden(doc); line != 0 {
+			problems.add(line, "", "has the character %U, which does not show; %s", found,
+				"leave it out, and write spaces for tabs")
+			return nil, problems
+		}
 		return build(problems, doc), problems
 	}
 	return nil, problems
@@ -89,7 +82,11 @@ func build(problems *Problems, doc []byte) (root *Node) {
 			root = nil
 		}
 	}()
-	file, err := parser.ParseBytes(doc, 0, parser.AllowDuplicateMapKey())
+	tokens, ok := tokenize(problems, string(doc))
+	if !ok {
+		return nil
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		var syntax *yaml.SyntaxError
 		if errors.As(err, &syntax) && syntax.Token != nil {
@@ -104,80 +101,6 @@ func build(problems *Problems, doc []byte) (root *Node) {
 		return nil
 	}
 	return convert(problems, file.Docs[0].Body, "")
-}
-
-// tooDeep counts brackets and looks at how lines begin. It may refuse a document that is only odd;
-// it never lets one through that nests deeper than about twice the limit.
-func tooDeep(doc []byte) bool {
-	open, start := 0, 0
-	leading, comment := true, false
-	for i, c := range doc {
-		if comment = c != '\n' && (comment || startsComment(doc, i)); comment {
-			continue
-		}
-		switch c {
-		case '[', '{':
-			open++
-		case ']', '}':
-			open = max(0, open-1)
-		case '\n':
-			start, leading = i+1, true
-			continue
-		}
-		// Blocks nest by indentation, or by "- - -" and "? ? ?" within one line.
-		leading = leading && (c == ' ' || c == '-' || c == '?' || c == ':' || c == '\t')
-		if open > maxDepth || leading && i-start > 4*maxDepth {
-			return true
-		}
-	}
-	return false
-}
-
-// startsComment reports whether a comment starts at i, as far as can be seen without reading quotes.
-func startsComment(doc []byte, i int) bool {
-	return doc[i] == '#' && (i == 0 || doc[i-1] == ' ' || doc[i-1] == '\n' || doc[i-1] == '\t')
-}
-
-// tooWide counts the lines that begin at one column, and the colons within brackets. A list's dash
-// begins new maps to its right.
-func tooWide(doc []byte) bool {
-	var keys [4*maxDepth + 2]int
-	open, colons := 0, 0
-	column, leading := 0, true
-	comment := false
-	for i, c := range doc {
-		comment = c != '\n' && (comment || startsComment(doc, i))
-		switch {
-		case comment:
-			continue
-		case c == '\n':
-			column, leading = 0, true
-			continue
-		case c == '[', c == '{':
-			if open++; open == 1 {
-				colons = 0
-			}
-		case c == ']', c == '}':
-			open = max(0, open-1)
-		case c == ':' && open > 0:
-			colons++
-		}
-		if leading && c != ' ' && column < len(keys) {
-			leading = false
-			clear(keys[column+1:])
-			if c != '-' {
-				keys[column]++
-			}
-			if keys[column] > maxKeys {
-				return true
-			}
-		}
-		if colons > maxKeys {
-			return true
-		}
-		column++
-	}
-	return false
 }
 
 func convert(problems *Problems, from ast.Node, path string) *Node {

@@ -42,6 +42,7 @@ func TestReadsThePlainPart(t *testing.T) {
 	for _, doc := range []string{
 		good, "# comment: [{[{[{ " + strings.Repeat("[", 100) + "\n" + good + "# " + strings.Repeat(": {", 2000),
 		strings.ReplaceAll(good, "\n", "  # why: [\n"), strings.ReplaceAll(good, "\n", "\r\n"),
+		strings.Replace(good, "{x: 1}", `{"x":1, 'y':2}`, 1), strings.Replace(good, "word", "na\u00efve", 1),
 	} {
 		if err := read(doc); err != nil {
 			t.Error(err)
@@ -89,6 +90,16 @@ func TestRefusesWhatCouldReadInTwoWays(t *testing.T) {
 			"more than 1000 keys"},
 		{"a map of very many keys in brackets", "a: {" + strings.Repeat("b: 1, ", 1001) + "}",
 			"more than 1000 keys"},
+		{"a tab within a word, which the parser drops", strings.Replace(good, "true", "tr\tue", 1),
+			"line 4: has the character U+0009"},
+		{"a comment that ends at a carriage return", "# text: no\rtext: w\nlist: [a]\n",
+			"line 1: has the character U+000D"},
+		{"a line break of other readers", "text: w\u2028\nlist: [a]\n", "has the character U+2028"},
+		{"a byte order mark", "\ufeff" + good, "line 1: has the character U+FEFF"},
+		{"text turned round", "text: \"\u202ew\"\nlist: [a]\n", "has the character U+202E"},
+		{"a control character", "text: \"w\x00\"\nlist: [a]\n", "has the character U+0000"},
+		{"a value that touches its colon", strings.Replace(good, "x: 1", "x:1", 1),
+			`line 5: want a space behind the colon before "1"`},
 		{"a block of text", "text: |\n  word\nlist: [a]\n", "text: got a block of text"},
 		{"a bad item deep in a list", "text: a\nlist: [a, null, 0x1]\n", "list[2]: got"},
 	} {
@@ -120,5 +131,35 @@ func TestReportsEverythingAtOnceInTheOrderOfLines(t *testing.T) {
 	if _, problems := yamldoc.Parse("many", []byte(strings.Repeat("a: 1\n", 200)), 4096); !errors.As(
 		problems.Err(), &all) || len(all.Problems) != 50 || all.More != 149 {
 		t.Errorf("got %d problems and %d more, want 50 and 149", len(all.Problems), all.More)
+	}
+}
+
+// TestQuotesHideNothingFromTheLimits: counted in the text, a bracket or a hash within quotes ended
+// or hid what was counted. 60 KB of the first row took the parser 13 seconds, and some megabytes
+// more its stack.
+func TestQuotesHideNothingFromTheLimits(t *testing.T) {
+	const many = 20000
+	brackets := strings.Repeat("[", many) + strings.Repeat("]", many)
+	for _, row := range []struct{ name, doc, want string }{
+		{"brackets behind a hash in quotes", `a: [" #", ` + brackets + "]", "nests deeper"},
+		{"brackets, each behind one in quotes", "a: [" + strings.Repeat(`"]", [`, many), "nests deeper"},
+		{"keys behind a hash in quotes", `{" #": 1` + strings.Repeat(", a: 1", many) + "}", "more than 1000"},
+		{"keys behind a bracket in quotes", `{"]": 1` + strings.Repeat(", a: 1", many) + "}",
+			"more than 1000"},
+		{"keys without values", "{a" + strings.Repeat(", a", many) + "}", "more than 1000"},
+		{"pairs in a list", "[a: 1" + strings.Repeat(", a: 1", many) + "]", "more than 1000"},
+		{"keys beside a list", strings.Repeat("a:\n- b\n", many), "more than 1000"},
+		{"blocks in blocks", strings.Repeat("- a:\n  ", 1) + strings.Repeat("a: ", many), "nests deeper"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, problems := yamldoc.Parse("doc.yaml", []byte(row.doc), 1<<20)
+			if err := problems.Err(); err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Fatalf("got %v, want it to contain %q", err, row.want)
+			}
+		})
+	}
+	long := "list:\n" + strings.Repeat("  - {name: a, other: b}\n  - name: c\n    other: [d, e]\n", many)
+	if _, problems := yamldoc.Parse("doc.yaml", []byte(long), 2<<20); problems.Err() != nil {
+		t.Errorf("a long list of small maps: %v", problems.Err())
 	}
 }
