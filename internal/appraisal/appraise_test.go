@@ -157,8 +157,33 @@ func TestGuestsUnderTheBuiltinPolicies(t *testing.T) {
 	}
 }
 
+// The microcode that AMD-SB-3019 asks for; Genoa's floor applied to Genoa-X, or the reverse, would pass
+// microcode that takes anybody's updates, or refuse one that does not.
+func TestMicrocodeFloorsAreThoseOfEachProduct(t *testing.T) {
+	for product, floor := range map[string]uint8{ // neg: 98
+		"Milan": 0xdb, "Milan-X": 0x44, "Genoa": 0x54, "Genoa-X": 0x4f, "Bergamo": 0x19,
+	} {
+		for _, name := range []string{appraisal.Production, appraisal.Recorded} {
+			for level, want := range map[uint8]attestd.Result{
+				floor: attestd.ResultPass, floor - 1: attestd.ResultFail,
+			} {
+				input := guest(t, product, 3, func(r *forge.SNPReport) { r.Reported[3] = level })
+				var got attestd.Result
+				for _, check := range under(builtin(t, name), input).Checks {
+					if check.ID == "sev-snp/tcb-floor" {
+						got = check.Result
+					}
+				}
+				if got != want {
+					t.Errorf("%s: %s at microcode %d: %v, want %v", name, product, level, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestAGoodGuestPassesEverythingButWhatCannotBeKnownYet(t *testing.T) {
-	for _, product := range []string{"Milan", "Genoa", "Bergamo"} {
+	for _, product := range []string{"Milan", "Milan-X", "Genoa", "Genoa-X", "Bergamo"} {
 		input := guest(t, product, 3, nil)
 		input.References = known(t, input, measurements.StateActive)
 		verdict := under(builtin(t, appraisal.Production), input)

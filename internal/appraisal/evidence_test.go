@@ -78,7 +78,7 @@ func guest(
 	t testing.TB, product string, version uint32, change func(*forge.SNPReport),
 ) appraisal.Input {
 	t.Helper()
-	line := product
+	line := strings.TrimSuffix(product, "-X")
 	if product == "Bergamo" {
 		line = "Genoa"
 	}

@@ -43,7 +43,8 @@ type SNPReport struct {
 	LaunchMIT, Mitigate uint64  // mitigation vectors; ignored below version 5
 }
 
-// NewSNPReport returns a good report of the version for "Milan", "Genoa" or "Bergamo".
+// NewSNPReport returns a good report of the version for "Milan", "Milan-X", "Genoa", "Genoa-X" or
+// "Bergamo".
 func NewSNPReport(product string, version uint32) SNPReport {
 	out := SNPReport{
 		Version: version, Policy: 0x30000, PlatformInfo: 0x05, CPUID: [3]byte{0x19, 0x01, 0x01},
@@ -51,6 +52,10 @@ func NewSNPReport(product string, version uint32) SNPReport {
 	}
 	level := TCB{4, 0, 25, 219}
 	switch product {
+	case "Milan-X":
+		out.CPUID, level = [3]byte{0x19, 0x01, 0x02}, TCB{4, 0, 25, 68}
+	case "Genoa-X":
+		out.CPUID, level = [3]byte{0x19, 0x11, 0x02}, TCB{10, 0, 24, 79}
 	case "Genoa":
 		out.CPUID, level = [3]byte{0x19, 0x11, 0x01}, TCB{10, 0, 24, 84}
 	case "Bergamo":

@@ -11,7 +11,8 @@ func (v *Verifier) Facts() []attestd.FactSpec { return slices.Clone(factSpecs) }
 
 var factSpecs = []attestd.FactSpec{
 	fact("report_version", attestd.KindUint, "Version of the report's layout, 2 to 5.", specReport),
-	fact("product", attestd.KindText, "Product: Milan, Genoa or Bergamo (Bergamo and Siena).", specReport),
+	fact("product", attestd.KindText,
+		"Product: Milan, Milan-X, Genoa, Genoa-X or Bergamo (Bergamo and Siena).", specReport),
 	fact("kds_product", attestd.KindText, "Product name in the VCEK certificate.", specVCEK),
 	fact("cpuid_family", attestd.KindUint, "CPUID family; not visible before version 3.", specReport),
 	fact("cpuid_model", attestd.KindUint, "CPUID model; not visible before version 3.", specReport),

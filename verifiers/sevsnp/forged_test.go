@@ -76,9 +76,9 @@ func newScene(t testing.TB, product string, version uint32) *scene {
 	// The names that AMD's KDS puts into VCEKs of these products.
 	line, named := product, product
 	switch product {
-	case "Milan":
-		named = "Milan-B0"
-	case "Bergamo":
+	case "Milan", "Milan-X":
+		line, named = "Milan", "Milan-B0"
+	case "Bergamo", "Genoa-X":
 		line, named = "Genoa", "Genoa"
 	}
 	return &scene{
@@ -147,6 +147,7 @@ func TestForgedGoodEvidenceIsAccepted(t *testing.T) {
 		{"Milan", 2, "Milan, report v2"}, {"Milan", 3, "Milan, report v3"},
 		{"Milan", 4, "Milan, report v4"}, {"Milan", 5, "Milan, report v5"},
 		{"Genoa", 2, "Genoa, report v2"}, {"Genoa", 3, "Genoa, report v3"},
+		{"Milan-X", 3, "Milan-X, report v3"}, {"Genoa-X", 3, "Genoa-X, report v3"},
 		{"Bergamo", 3, "Bergamo or Siena, report v3"}, {"Bergamo", 5, "Bergamo or Siena, report v5"},
 	} {
 		t.Run(row.summary, func(t *testing.T) {

@@ -16,8 +16,8 @@ const (
 	lineGenoa line = "Genoa"
 )
 
-// model is a product as policies name it. Bergamo and Siena are certified under Genoa's root, but
-// count microcode from another number, so a floor for Genoa must not be applied to them.
+// model is a product as policies name it. Several are certified under one root, but each counts its
+// microcode from a number of its own: a floor for one must not be applied to another.
 type model struct {
 	name string
 	line line
@@ -25,18 +25,28 @@ type model struct {
 
 var (
 	modelMilan   = model{name: "Milan", line: lineMilan}
+	modelMilanX  = model{name: "Milan-X", line: lineMilan}
 	modelGenoa   = model{name: "Genoa", line: lineGenoa}
+	modelGenoaX  = model{name: "Genoa-X", line: lineGenoa}
 	modelBergamo = model{name: "Bergamo", line: lineGenoa}
 )
 
-// modelOf maps CPUID family and model, as combined in the report (AMD 56860 rev 1.58, section 7.3,
-// Table 23, CPUID_FAM_ID and CPUID_MOD_ID). What is not listed is unsupported: guessing a product
-// means reading TCB bytes in the wrong order, as Turin (family 0x1A) shows.
-func modelOf(family, number byte) (model, bool) {
+// modelOf maps CPUID family, model and stepping, as combined in the report (AMD 56860 rev 1.58,
+// section 7.3, Table 23, CPUID_FAM_ID to CPUID_STEP). What is not listed is unsupported: guessing a
+// product means reading TCB bytes in the wrong order, as Turin (family 0x1A) shows.
+//
+// The parts with stacked cache differ in the stepping alone, and their microcode is 0x0A0012xx and
+// 0x0A1012xx where the others' is 0x0A0011xx and 0x0A1011xx. The level in a TCB is the last byte, so
+// the same level is mended firmware on one and open on the other.
+func modelOf(family, number, stepping byte) (model, bool) {
 	if family != 0x19 {
 		return model{}, false
 	}
 	switch {
+	case number == 0x01 && stepping == 2:
+		return modelMilanX, true
+	case number == 0x11 && stepping == 2:
+		return modelGenoaX, true
 	case number <= 0x0f:
 		return modelMilan, true
 	case number <= 0x1f:
@@ -54,7 +64,7 @@ func (r *report) checkProductKnown() *fault {
 		return nil
 	}
 	family, number, stepping := r.fms()
-	known, ok := modelOf(family, number)
+	known, ok := modelOf(family, number, stepping)
 	if !ok {
 		got := fmt.Sprintf("CPUID family 0x%02x model 0x%02x stepping %d", family, number, stepping)
 		switch {
