@@ -95,6 +95,9 @@ func (s *sheet) row(indent, column int, label, value string) {
 // continued as a shell wants it, so that it can be pasted.
 func (s *sheet) next(command string) {
 	const label = "next     "
+	if len(label)+len(command) > s.page.Columns() {
+		command, _, _ = strings.Cut(command, "   # ") // a comment does not go on behind a backslash
+	}
 	parts := wrap(command, s.page.Columns()-len(label)-len(" \\"))
 	for index, part := range parts {
 		if index < len(parts)-1 {

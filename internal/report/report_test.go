@@ -360,6 +360,41 @@ func TestSARIFHasARuleForEveryResult(t *testing.T) {
 	}
 }
 
+// SARIF 2.1.0, section 3.19.12: what is no semantic version may not stand as one.
+func TestSARIFCallsOnlySemanticVersionsSo(t *testing.T) {
+	for version, want := range map[string]string{
+		"1.2.3": "1.2.3", "v0.4.2": "0.4.2", "v0.4.2-5-g9e88f87-dirty": "0.4.2-5-g9e88f87-dirty",
+		"9e88f87": "", "unknown": "", "1.02.3": "", "1.2": "",
+	} {
+		var out bytes.Buffer
+		err := report.SARIF(&out, accepted(), about(), version, func(attestd.CheckID) (report.Rule, bool) {
+			return report.Rule{}, false
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(out.String(), `"semanticVersion": `); got != (want != "") ||
+			got && !strings.Contains(out.String(), `"semanticVersion": "`+want+`"`) ||
+			!strings.Contains(out.String(), `"version": "`+version+`"`) {
+			t.Errorf("version %q: %s", version, out.String())
+		}
+	}
+}
+
+// Behind a comment a backslash continues nothing: the rest would be run as a command of its own.
+func TestNextCommandsAreContinuedWithoutTheirComment(t *testing.T) {
+	table := report.Table{Lead: []string{"DONE"}, Next: "attestd explain " + strings.Repeat("x", 30) + "   # says what"}
+	for width, want := range map[int]bool{100: true, 60: false} {
+		var out bytes.Buffer
+		if err := table.Text(&out, report.Page{Width: width}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out.String(), "# says what\n") != want || strings.Contains(out.String(), "\\\n") {
+			t.Errorf("%d columns: %q", width, out.String())
+		}
+	}
+}
+
 func TestProblemsAreTwoLinesOrOneOfJSON(t *testing.T) {
 	problem := report.Problem{
 		Class: attestd.ClassMalformed, Error: "first\nsecond \x1b[2J", Hint: "do this", ExitCode: 2,

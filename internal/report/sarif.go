@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
+	"strings"
 
 	"github.com/attestd/attestd"
 )
@@ -34,6 +36,7 @@ type sarifTool struct {
 
 type sarifDriver struct {
 	Name            string      `json:"name"`
+	Version         string      `json:"version,omitempty"`
 	SemanticVersion string      `json:"semanticVersion,omitempty"`
 	InformationURI  string      `json:"informationUri"`
 	Rules           []sarifRule `json:"rules"`
@@ -87,6 +90,18 @@ type Rule struct {
 	Proves, Why, Hint string
 }
 
+// semanticVersion is SARIF 2.1.0, section 3.19.12: the property is for versions of semver.org alone.
+var semanticVersion = regexp.MustCompile(
+	`^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+
+// semantic returns version without Go's "v", or nothing where it is a commit or the like.
+func semantic(version string) string {
+	if version = strings.TrimPrefix(version, "v"); semanticVersion.MatchString(version) {
+		return version
+	}
+	return ""
+}
+
 // verdictRule stands for the verdict itself, so that points that add up are a result as well.
 const verdictRule = "verdict"
 
@@ -99,7 +114,7 @@ func SARIF(
 ) error {
 	run := sarifRun{
 		Tool: sarifTool{Driver: sarifDriver{
-			Name: "attestd", SemanticVersion: version,
+			Name: "attestd", Version: version, SemanticVersion: semantic(version),
 			InformationURI: "https://github.com/attestd/attestd", Rules: []sarifRule{},
 		}},
 		Invocations: []sarifInvocation{{ExecutionSuccessful: true}},

@@ -18,6 +18,8 @@ type Verdict struct {
 	Recorded bool
 	// Key names the key that was demanded, as people recognise it; empty for none.
 	Key string
+	// Again are the flags with which another command verifies the same evidence, each behind a space.
+	Again string
 	// AllChecks lists every check, not only what did not pass.
 	AllChecks bool
 	// Why returns what an attacker gains without a check; empty where that is not known.
@@ -42,7 +44,7 @@ func Text(w io.Writer, page Page, a attestd.Appraisal, about Verdict) error {
 		s.blank()
 	}
 	s.summary(a, findings, about)
-	s.next(nextCommand(a, bad, about.Source))
+	s.next(nextCommand(a, bad, about))
 	return s.writeTo(w)
 }
 
@@ -79,7 +81,7 @@ func freshness(a attestd.Appraisal, about Verdict) string {
 	case a.Freshness == attestd.FreshnessNonce:
 		return "fresh: nonce matched" + age(a)
 	case a.Freshness == attestd.FreshnessBinding:
-		return "fresh: bound to our challenge" + age(a)
+		return "fresh: bound to the challenge" + age(a)
 	case about.Recorded:
 		return "freshness: NOT SHOWN (--recorded)"
 	default:
@@ -168,13 +170,13 @@ func shortDigest(digest string) string {
 }
 
 // nextCommand is what most people want to type next.
-func nextCommand(a attestd.Appraisal, bad []finding, source string) string {
-	source = QuoteArg(source)
+func nextCommand(a attestd.Appraisal, bad []finding, about Verdict) string {
+	source := QuoteArg(about.Source)
 	switch {
 	case len(bad) > 0:
 		return "attestd explain " + Clean(string(bad[0].check.ID), 80)
 	case a.Verdict == attestd.VerdictAccepted && source != "-":
-		return "attestd measure " + source + " --name NAME   # makes a reference file of it"
+		return "attestd measure " + source + about.Again + " --name NAME   # makes a reference file of it"
 	default:
 		return "attestd explain"
 	}
