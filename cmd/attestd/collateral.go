@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/attestd/attestd"
 )
@@ -16,6 +19,9 @@ const (
 	maxCollateralFiles   = 64
 	maxCollateralFile    = 256 << 10
 	maxCollateralObjects = 256
+
+	// maxCollateralWarnings are told one by one; a folder of other things would bury what matters.
+	maxCollateralWarnings = 3
 )
 
 // collateral reads every file of a folder as the vendors publish them and recognises certificates
@@ -27,7 +33,11 @@ func (a *app) collateral(folder string) (attestd.Endorsements, error) {
 		return found, nil
 	}
 	entries, err := os.ReadDir(folder)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return found, usagef("give the folder that the file lies in", "collateral %q is not a folder",
+			attestd.Excerpt(folder, 200))
+	case err != nil:
 		return found, fileError("collateral folder", folder, err)
 	}
 	if len(entries) > maxCollateralFiles {
@@ -35,22 +45,29 @@ func (a *app) collateral(folder string) (attestd.Endorsements, error) {
 			"collateral folder %q has %d entries, want at most %d", attestd.Excerpt(folder, 200),
 			len(entries), maxCollateralFiles)
 	}
+	var unused []string
 	for _, entry := range entries {
 		path := filepath.Join(folder, entry.Name())
 		info, err := os.Stat(path)
 		if err != nil || !info.Mode().IsRegular() {
-			a.warn("collateral %q is not a regular file and was not read", path)
+			unused = append(unused, fmt.Sprintf("collateral %q is not a regular file and was not read", path))
 			continue
 		}
 		data, err := a.read("collateral", path, maxCollateralFile)
 		if err != nil {
-			a.warn("%v, and was not used", err)
+			unused = append(unused, fmt.Sprintf("%v, and was not used", err))
 			continue
 		}
 		if !addCollateral(&found, data) {
-			a.warn("collateral %q is neither a certificate nor a CRL and was not used%s", path,
-				collateralGuess(data))
+			unused = append(unused, fmt.Sprintf(
+				"collateral %q is neither a certificate nor a CRL and was not used%s", path, collateralGuess(data)))
 		}
+	}
+	for _, warning := range unused[:min(len(unused), maxCollateralWarnings)] {
+		a.warn("%s", warning)
+	}
+	if more := len(unused) - maxCollateralWarnings; more > 0 {
+		a.warn("and %d more files of %q were not used", more, folder)
 	}
 	if len(found.Certificates)+len(found.CRLs) == 0 {
 		return found, usagef("put the vendor's certificates and CRLs into it, in DER or PEM",
@@ -93,6 +110,9 @@ func addDER(into *attestd.Endorsements, der []byte) bool {
 	}
 	return false
 }
+
+// isCollateral reports whether data is what belongs into a --collateral folder, in DER.
+func isCollateral(data []byte) bool { return addDER(new(attestd.Endorsements), data) }
 
 // collateralGuess names the mistake that is made most: an error page saved as a certificate.
 func collateralGuess(data []byte) string {

@@ -89,6 +89,8 @@ func (a *app) demo(ctx context.Context, form string, synthetic bool, folder stri
 	}
 	doc := demoDoc{Schema: demoSchema, Source: shown.source, Good: true}
 	var address string
+	ctx, stop := untilStopped(ctx)
+	defer stop()
 	err = a.withDevServer(ctx, settings, func(ctx context.Context, url string) error {
 		address = url
 		defer a.progress("judging evidence")()
@@ -102,6 +104,9 @@ func (a *app) demo(ctx context.Context, form string, synthetic bool, folder stri
 		}
 		return nil
 	})
+	if err != nil && ctx.Err() != nil {
+		return usagef("start it again", "stopped before every verdict was there")
+	}
 	if err != nil {
 		return err
 	}
@@ -141,7 +146,7 @@ func (a *app) warnUnisolated(err error) {
 func (a *app) withServer(
 	ctx context.Context, settings config.Config, use func(context.Context, string) error,
 ) error {
-	ctx, cancel := untilStopped(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ready, stopped := make(chan string, 1), make(chan error, 1)
 	go func() {

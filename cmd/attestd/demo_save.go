@@ -18,10 +18,10 @@ const collateralFolder = "collateral"
 // below folder/collateral, so that the next commands have something to judge. It returns a note that
 // says how.
 func (c demoCases) save(folder string) (string, error) {
+	const hint = "give a folder that can be written to: --save DIR"
 	certificates := filepath.Join(folder, collateralFolder)
 	if err := os.MkdirAll(certificates, 0o755); err != nil {
-		return "", hinted(fmt.Errorf("folder for the evidence: %w", pathless(err)),
-			"give a folder that can be written to: --save DIR")
+		return "", usagef(hint, "folder %q for the evidence: %w", attestd.Excerpt(folder, 200), pathless(err))
 	}
 	written := map[string][]byte{}
 	for _, one := range c.cases {
@@ -38,8 +38,7 @@ func (c demoCases) save(folder string) (string, error) {
 	}
 	for name, data := range written {
 		if err := os.WriteFile(filepath.Join(folder, name), data, 0o644); err != nil {
-			return "", hinted(fmt.Errorf("write evidence: %w", pathless(err)),
-				"give a folder that can be written to: --save DIR")
+			return "", usagef(hint, "write evidence: %w", pathless(err))
 		}
 	}
 	first := c.cases[slices.IndexFunc(c.cases, func(one demoCase) bool { return one.what == whatGood })]

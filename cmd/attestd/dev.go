@@ -44,6 +44,9 @@ demo forges evidence under test authorities made on the spot, and says so. It en
 				return err
 			}
 			if demo || synthetic {
+				if command.Flags().Changed("port") {
+					return usagef("drop --port: the demo takes a free one", "--port has no meaning with a demo")
+				}
 				return a.demo(command.Context(), form, synthetic, folder)
 			}
 			if folder != "" {

@@ -142,7 +142,8 @@ with a test case per check and one named "verdict", which fails unless the evide
 writes a YAML document, whose digests make lines longer than 100 columns.
 
 '--challenge' checks that evidence holds the digest that binds a challenge, and that the challenge
-has not expired. It cannot show that the challenge is used once: only the daemon that issued it can.
+has not expired. It checks neither the signature of the challenge nor that it is used once: take the
+file from the verifier itself, never from who sends the evidence. 'POST /v1/verify' sees to both.
 
 JSON schemas: `, "'", "`") + schemaNames() + ".\n\n"
 
@@ -306,6 +307,44 @@ func TestPanicsAreBugsAndNeverVerdicts(t *testing.T) {
 	code := run(context.Background(), world, []string{"verify", "x", "--recorded"})
 	if code != exitBug || out.Len() != 0 || !strings.Contains(stderr.String(), "internal error") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, out, stderr)
+	}
+}
+
+// Being told to stop is no bug, and no reason to judge without isolation.
+func TestServersThatAreStoppedWhileTheyStartJustStop(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	stopped, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, row := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"dev", "--port", "0"}, 0, ""},
+		{[]string{"dev", "--synthetic"}, exitUsage, "error: stopped before every verdict was there\n"},
+	} {
+		world, out, stderr := quiet()
+		code := run(stopped, world, row.args)
+		if code != row.code || out.Len() != 0 || !strings.Contains(stderr.String(), row.says) ||
+			strings.Contains(stderr.String(), "not isolated") {
+			t.Errorf("%q: exit code %d, stdout %q, stderr %q", row.args, code, out, stderr)
+		}
+	}
+}
+
+// A formatter warns of tabs in filled text and of a date that it cannot read.
+func TestManualPagesAreWhatFormattersTake(t *testing.T) {
+	for _, command := range commands(testRoot()) {
+		page, err := manualPage(command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(page, []byte(`.TH "ATTESTD" "1" "2026-01-01" `)) || bytes.Contains(page, []byte("\t")) {
+			t.Errorf("%s: %s", command.CommandPath(), page)
+		}
+		if flags := bytes.Count(page, []byte("\n\\fB-")); flags != bytes.Count(page, []byte("\n.TP\n\\fB-")) {
+			t.Errorf("%s: %d flags, and not each is a paragraph of its own", command.CommandPath(), flags)
+		}
 	}
 }
 

@@ -78,6 +78,8 @@ func textHint(data []byte, path string) string {
 	switch {
 	case bytes.HasPrefix(trimmed, []byte("-----BEGIN ")):
 		return "this is PEM: name the raw evidence, or attestd inspect " + path
+	case isCollateral(data):
+		return "this is a certificate or CRL: its folder goes to --collateral; it is shown by attestd inspect " + path
 	case bytes.HasPrefix(trimmed, []byte("{")) || bytes.HasPrefix(trimmed, []byte("[")):
 		return "this is JSON: take the evidence out of it and decode it first, then verify the raw bytes"
 	case len(trimmed) >= 64 && onlyOf(trimmed, "0123456789abcdefABCDEF"):

@@ -13,6 +13,7 @@ import (
 	"github.com/attestd/attestd/internal/appraisal"
 	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/internal/report"
 	"github.com/attestd/attestd/internal/strict"
 	"github.com/attestd/attestd/measurements"
 )
@@ -37,7 +38,8 @@ func (q *question) addFlags(command *cobra.Command) {
 	flags.StringVar(&q.format, "format", "", "`FORMAT` of the evidence (default: recognised by its envelope)")
 	flags.StringVar(&q.at, "at", "", "judge as of this RFC 3339 `TIME`; only with --recorded (default now)")
 	flags.StringVar(&q.nonce, "nonce", "", "freshness field must equal this: `HEX`, or @FILE with raw bytes")
-	flags.StringVar(&q.challenge, "challenge", "", "freshness field must bind the challenge in `FILE`, a reply of POST /v1/challenges")
+	flags.StringVar(&q.challenge, "challenge", "",
+		"freshness field must bind the challenge in `FILE`, a reply of POST /v1/challenges; its signature is not checked")
 	flags.StringVar(&q.key, "key", "", "evidence must be bound to the public key in `FILE` (SPKI in PEM or DER)")
 	flags.StringVar(&q.policy, "policy", "",
 		"policy by `NAME` or file (default production; recorded with --recorded)")
@@ -124,15 +126,28 @@ func (q question) contradictions() error {
 	case q.challenge != "" && q.recorded:
 		return usagef("drop --recorded to check the binding now, or --challenge to judge an archived document",
 			"--challenge and --recorded contradict each other")
-	case !q.recorded && q.nonce == "" && q.challenge == "":
-		return usagef(need, "nothing says what the evidence must be fresh for")
 	case !q.recorded && q.at != "":
 		// Evidence that is judged fresh at a time of the caller's choice is replayable for ever.
 		return usagef("drop --at, or add --recorded to judge an archived document as of that time",
 			"--at needs --recorded: freshness is always judged now")
+	case !q.recorded && q.nonce == "" && q.challenge == "":
+		return usagef(need, "nothing says what the evidence must be fresh for")
 	default:
 		return nil
 	}
+}
+
+// again returns the flags, as words of a shell, with which another command verifies the same evidence.
+func (q question) again() string {
+	var words strings.Builder
+	for _, flag := range []struct{ name, value string }{
+		{"format", q.format}, {"at", q.at}, {"collateral", q.collateral}, {"insecure-roots", q.insecureRoots},
+	} {
+		if flag.value != "" {
+			words.WriteString(" --" + flag.name + " " + report.QuoteArg(flag.value))
+		}
+	}
+	return words.String()
 }
 
 // policy returns the policy asked for; a built-in name is never looked for on disk.

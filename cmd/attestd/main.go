@@ -44,9 +44,23 @@ type streams struct {
 	terminal func() (columns int, is bool)
 }
 
+// answer is standard output. That it cannot be written, to a full disk for instance, is no bug of ours
+// and no verdict either: whoever waits for one must not see its exit code.
+type answer struct{ io.Writer }
+
+func (w answer) Write(data []byte) (int, error) {
+	n, err := w.Writer.Write(data)
+	if err != nil {
+		err = usagef("make room where standard output goes, or send it elsewhere", "standard output: %w",
+			pathless(err))
+	}
+	return n, err
+}
+
 // run executes one command line and returns the exit code. A panic is a bug and is told as one:
 // never as a verdict.
 func run(ctx context.Context, world streams, args []string) (code int) {
+	world.out = answer{world.out}
 	a := &app{streams: world}
 	defer func() {
 		if cause := recover(); cause != nil {

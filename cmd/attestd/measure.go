@@ -21,12 +21,16 @@ func (q *recordedQuestion) addFlags(command *cobra.Command) {
 	complete(command, "format", formatNames()...)
 }
 
-// recordedClaims verifies evidence and returns its claims; there are none without a verification.
-func (a *app) recordedClaims(q recordedQuestion, path string) (*attestd.Claims, error) {
-	asked, err := a.ask(question{
+func (q recordedQuestion) question() question {
+	return question{
 		recorded: true, format: q.format, at: q.at, collateral: q.collateral,
 		insecureRoots: q.insecureRoots,
-	}, path)
+	}
+}
+
+// recordedClaims verifies evidence and returns its claims; there are none without a verification.
+func (a *app) recordedClaims(q recordedQuestion, path string) (*attestd.Claims, error) {
+	asked, err := a.ask(q.question(), path)
 	if err != nil {
 		return nil, err
 	}

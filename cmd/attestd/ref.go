@@ -179,7 +179,7 @@ authentic is compared with nothing.`,
 				return err
 			}
 			match := index.Match(claims.Format(), claims.Registers())
-			return a.tellMatch(match, claims, evidence, form)
+			return a.tellMatch(match, claims, report.QuoteArg(evidence)+q.question().again(), form)
 		},
 	}
 	q.addFlags(command)
@@ -187,7 +187,7 @@ authentic is compared with nothing.`,
 }
 
 func (a *app) tellMatch(
-	match measurements.Match, claims *attestd.Claims, evidence, form string,
+	match measurements.Match, claims *attestd.Claims, again, form string,
 ) error {
 	digest := claims.EvidenceDigest()
 	verdict := attestd.VerdictRejected
@@ -212,16 +212,22 @@ func (a *app) tellMatch(
 		table = report.Table{
 			Lead: []string{"MATCH", match.Label + " / " + match.Value, match.State.String()}, Good: true,
 		}
+	case match.Label != "" && match.Differs == 0:
+		table.Lead = append(table.Lead, match.Label+" / "+match.Value+" is equal, and "+match.State.String())
+		table.Notes = []string{"A proposed value matches nothing. If this is what should run, set `state: active`."}
 	case match.Label != "":
 		table.Lead = append(table.Lead, fmt.Sprintf("closest: %s / %s, differs in %d of %d registers",
 			match.Label, match.Value, match.Differs, match.Registers))
 	}
 	table.Lead = append(table.Lead, string(claims.Format()),
 		fmt.Sprintf("%d active or retiring value(s) compared", match.Loaded))
-	if !match.Found {
-		table.Next = "attestd measure " + report.QuoteArg(evidence) + " --name NAME"
-	} else {
-		table.Next = "attestd verify " + report.QuoteArg(evidence) + " --reference FILE --nonce HEX"
+	switch {
+	case match.Found:
+		table.Next = "attestd verify " + again + " --recorded --reference FILE"
+	case len(table.Notes) > 0:
+		table.Next = "attestd explain measurement/known"
+	default:
+		table.Next = "attestd measure " + again + " --name NAME"
 	}
 	return table.Text(a.out, a.page())
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/judge"
@@ -64,9 +66,8 @@ attestd.error.v1).`,
 	// Help is text like any other: no line beyond the page.
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ",
 		".FlagUsagesWrapped "+strconv.Itoa(a.page().Columns())+" "))
-	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
-		return usagef(command.CommandPath()+" --help lists the flags", "%w", err)
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.PersistentPreRunE = demandValues
 	root.AddCommand(
 		newVerify(a), newInspect(a), newExplain(a), newServe(a), newDev(a), newVersion(a), newRef(a),
 		newMeasure(a), newSchema(a), newCompletion(a), newMan(a), newWorker(a),
@@ -80,8 +81,14 @@ func newHelp() *cobra.Command {
 		Use: "help [COMMAND]", Short: "Help about a command",
 		RunE: func(command *cobra.Command, args []string) error {
 			found, rest, err := command.Root().Find(args)
-			if err != nil || len(rest) > 0 {
+			switch {
+			case err != nil:
 				return unknownCommand(command.Root(), args)
+			case len(rest) > 0 && !found.HasSubCommands():
+				return usagef("attestd help "+args[0], "%s has no command %q", found.CommandPath(),
+					attestd.Excerpt(rest[0], 60))
+			case len(rest) > 0:
+				return unknownCommand(found, rest)
 			}
 			return found.Help()
 		},
@@ -110,6 +117,32 @@ func unknownCommand(command *cobra.Command, args []string) error {
 		hint = "did you mean: " + command.CommandPath() + " " + strings.Join(near, ", ")
 	}
 	return usagef(hint, "unknown command %q for %s", attestd.Excerpt(args[0], 60), command.CommandPath())
+}
+
+// flagError says what a flag takes where its value cannot be read.
+func flagError(command *cobra.Command, err error) error {
+	hint := command.CommandPath() + " --help lists the flags"
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		flag := invalid.GetFlag()
+		want := map[string]string{"bool": "true or false", "int": "a number"}[flag.Value.Type()]
+		if want != "" {
+			return usagef(hint, "--%s got %q, want %s", flag.Name, attestd.Excerpt(invalid.GetValue(), 60), want)
+		}
+	}
+	return usagef(hint, "%w", err)
+}
+
+// demandValues refuses a flag that was given an empty text, which is what a script's unset variable
+// looks like: an empty --key, --nonce or --policy would be a demand that is not made.
+func demandValues(command *cobra.Command, _ []string) (err error) {
+	command.Flags().Visit(func(flag *pflag.Flag) {
+		if err == nil && flag.Value.Type() == "string" && flag.Value.String() == "" {
+			err = usagef("give it a value, or leave the flag out; in a script, look for a variable that is not set",
+				"--%s is empty", flag.Name)
+		}
+	})
+	return err
 }
 
 // nounGroup returns a command that only has sub-commands.

@@ -19,12 +19,18 @@ func newSchema(a *app) *cobra.Command {
 		Args:    arguments(0, 1, "one NAME at most"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
+				if _, err := a.form(formText); err != nil {
+					return usagef("drop -o: the list of schemas is text", "%w", err)
+				}
 				table := report.Table{Lead: []string{"SCHEMAS"}, Heads: []string{"name"},
 					Next: "attestd schema attestd.verdict.v1"}
 				for _, name := range schema.Names() {
 					table.Rows = append(table.Rows, []string{name})
 				}
 				return table.Text(a.out, a.page())
+			}
+			if _, err := a.form(formText, formJSON); err != nil {
+				return err
 			}
 			doc, err := schema.Document(args[0])
 			if err != nil {

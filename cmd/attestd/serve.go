@@ -67,10 +67,18 @@ func (a *app) serve(ctx context.Context, settings config.Config, ready func(daem
 	if err := level.UnmarshalText([]byte(settings.LogLevel)); err != nil {
 		level = slog.LevelInfo // Run reports the key
 	}
-	return startProblem(daemon.Run(ctx, daemon.Options{
-		Config: settings, Ready: ready,
+	started := false
+	err := daemon.Run(ctx, daemon.Options{
+		Config: settings, Ready: func(bound daemon.Bound) {
+			started = true
+			ready(bound)
+		},
 		Logger: slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level})),
-	}))
+	})
+	if !started && ctx.Err() != nil {
+		return nil // told to stop before it served: whatever broke off is no reason of its own
+	}
+	return startProblem(err)
 }
 
 // startProblem gives a hint to what keeps a daemon from starting on a machine that is not ready for

@@ -23,6 +23,9 @@ judged now: a time of the caller's choice would let old evidence pass for fresh.
 an archived document instead, as of --at; it never shows freshness, and says so. A --nonce given
 beside it may have any length.
 
+Neither the signature of a challenge is checked here nor that it is used once: take its FILE from
+the verifier itself, never from who sends the evidence. POST /v1/verify sees to both.
+
 Evidence is taken raw. Hex, base64 and PEM are not decoded, because which bytes were signed must
 not depend on a guess.`,
 		Example: `  attestd verify nitro.cbor --nonce @nonce.bin
@@ -58,6 +61,7 @@ func (a *app) verify(q question, path, form string, allChecks bool) error {
 	}
 	about := report.Verdict{
 		Source: path, Recorded: q.recorded, Key: asked.key, AllChecks: allChecks, Why: why,
+		Again: q.again(),
 	}
 	a.exit = exitOfVerdict(verdict.Verdict)
 	switch form {
