@@ -107,6 +107,9 @@ type CheckSpec struct {
 	// Rule and Fact say how a StageAppraise check is decided: the fact of that name is compared.
 	Rule Rule
 	Fact string
+	// Values are the texts that a policy may want of a RuleOneOf fact; none where the fact is open or
+	// a number. A fact can hold others, such as "missing": wanting those would be demanding nothing.
+	Values []string
 }
 
 // Group is a root cause. Within a group only the worst reason counts towards the risk, so that one

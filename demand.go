@@ -39,13 +39,22 @@ func Recorded() Demand { return Demand{mode: demandRecorded} }
 
 // Fresh demands that the format's freshness field equals nonce, byte for byte and in full length.
 //
-// Errors: a [*CallerError] where nonce is shorter than [MinNonce] or longer than [MaxNonce] bytes.
+// Errors: a [*CallerError] where nonce is shorter than [MinNonce] or longer than [MaxNonce] bytes, or
+// all zero.
 func Fresh(nonce []byte) (Demand, error) {
 	if len(nonce) < MinNonce || len(nonce) > MaxNonce {
 		return Demand{}, &CallerError{
 			Class: ClassMalformed,
 			Hint:  "use a nonce of 32 random bytes or more; with --recorded any length is compared",
 			Err:   fmt.Errorf("nonce has %d bytes, want %d to %d", len(nonce), MinNonce, MaxNonce),
+		}
+	}
+	if bytes.Count(nonce, []byte{0}) == len(nonce) {
+		// Zeros are what the field holds where nobody asked: old evidence would be fresh.
+		return Demand{}, &CallerError{
+			Class: ClassMalformed,
+			Hint:  "draw the nonce at random for each question; zeros are a buffer that nobody filled",
+			Err:   errors.New("nonce is all zero"),
 		}
 	}
 	return Demand{mode: demandNonce, fresh: bytes.Clone(nonce)}, nil

@@ -22,7 +22,7 @@ func Excerpt(s string, limit int) string {
 				r = '?'
 			}
 		case r < ' ', r >= 0x7f && r < 0xa0, // C0, DEL, C1
-			r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2060 && r <= 0x2069,
+			r == 0x061c, r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2060 && r <= 0x2069,
 			r == 0xfeff: // zero width, line separators, bidirectional controls
 			r = '?'
 		}

@@ -123,6 +123,10 @@ func TestDemandsRefuseWhatWouldDemandNothing(t *testing.T) {
 	if _, err := attestd.Fresh(make([]byte, 31)); err == nil {
 		t.Error("a nonce of 31 bytes was taken as fresh")
 	}
+	// neg: 95
+	if _, err := attestd.Fresh(make([]byte, 64)); err == nil {
+		t.Error("a buffer that nobody filled was taken as fresh")
+	}
 	if _, err := attestd.Fresh(nil); err == nil {
 		t.Error("a missing nonce was taken as fresh")
 	}
@@ -201,6 +205,7 @@ func TestExcerptDisarmsForeignText(t *testing.T) {
 		{"C1 controls are controls too", "a\u009b2Jb", "a?2Jb"},
 		{"broken UTF-8 is replaced", "a\xff\xfeb", "a??b"},
 		{"reordering characters are replaced", "a\u202eb\u2066c", "a?b?c"},
+		{"the Arabic mark reorders too", "a\u061cb", "a?b"},
 		{"a long text is cut", strings.Repeat("x", 1<<20), strings.Repeat("x", 40) + "..."},
 	} {
 		if got := attestd.Excerpt(row.in, 40); got != row.want {

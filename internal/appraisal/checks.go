@@ -25,8 +25,6 @@ const (
 	ownershipNone = "none"
 )
 
-var ownershipNames = []string{ownershipNone, "inventory", "cloud-account", "enrolment"}
-
 // Checks lists the checks that are made here for every format, in the order in which they run.
 func Checks() []attestd.CheckSpec {
 	return append(fixedChecks(), sharedChecks()...)
@@ -81,6 +79,7 @@ func sharedChecks() []attestd.CheckSpec {
 		{
 			ID: CheckOwnership, Class: attestd.ClassPlatform, Group: attestd.GroupIdentity,
 			Stage: attestd.StageAppraise, Rule: attestd.RuleOneOf, Fact: factOwnership,
+			Values: []string{"inventory", "cloud-account", "enrolment"},
 			Proves: "the machine is one of ours, by inventory, cloud account or enrolment",
 			Why:    "anyone can start a published image on a genuine chip of their own",
 			Spec:   "attestd: docs/policy.md, ownership",

@@ -95,6 +95,11 @@ const nitroRules = `    debug: {want: false, otherwise: reject}
 
 const nitroPolicy = "schema: attestd.policy.v1\nid: mine\nformats:\n  nitro:\n" + nitroRules
 
+func recordedPolicy(t *testing.T) string {
+	t.Helper()
+	return string(builtin(t, appraisal.Recorded).Document())
+}
+
 func TestParsePolicyRefuses(t *testing.T) {
 	swap := func(old, new string) string {
 		if !strings.Contains(nitroPolicy, old) {
@@ -137,6 +142,15 @@ func TestParsePolicyRefuses(t *testing.T) {
 			want: "is not hex"},
 		{name: "a value twice", doc: swap("region: any", "region: {want: [a, a], otherwise: reject}"),
 			want: "stands twice"},
+		{name: "no owner as an owner",
+			doc:  swap("known: any", "known: {want: [inventory, none], otherwise: reject}"),
+			want: `ownership/known.want[1]: got "none", want one of: inventory, cloud-account, enrolment`},
+		{name: "a missing revocation list as a fresh one",
+			doc:  strings.Replace(recordedPolicy(t), "want: [fresh]", "want: [missing]", 1),
+			want: `crl.want[0]: got "missing", want one of: fresh; to accept everything, write any`},
+		{name: "an owner that does not exist",
+			doc:  swap("known: any", "known: {want: [inventroy], otherwise: 40}"),
+			want: `ownership/known.want[0]: got "inventroy", want one of`},
 		{name: "text for a flag", doc: swap("want: false", "want: no"),
 			want: `debug.want: got "no", want true or false`},
 		{name: "a list for a flag", doc: swap("want: false", "want: [false]"),
@@ -189,6 +203,16 @@ func TestParsePolicyRefuses(t *testing.T) {
 				t.Errorf("got %s %q, want CONFIG and %q", caller.Class, err, row.want)
 			}
 		})
+	}
+}
+
+// Two names that begin alike are two names, however long their beginning.
+func TestNamesAreComparedWhole(t *testing.T) {
+	long := strings.Repeat("a", 40)
+	doc := strings.Replace(nitroPolicy, "region: any",
+		"region: {want: ["+long+"1, "+long+"2], otherwise: reject}", 1)
+	if _, err := appraisal.ParsePolicy("mine.yaml", []byte(doc)); err != nil {
+		t.Error(err)
 	}
 }
 

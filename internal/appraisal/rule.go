@@ -111,7 +111,7 @@ func (r *rule) readWant(node *yamldoc.Node, kind attestd.Kind) {
 
 func (r *rule) readOneOf(node *yamldoc.Node, kind attestd.Kind) {
 	items, _ := node.Items()
-	shown := make([]string, 0, len(items))
+	seen, shown := make([]string, 0, len(items)), make([]string, 0, len(items))
 	for _, item := range items {
 		var text string
 		var ok bool
@@ -123,12 +123,16 @@ func (r *rule) readOneOf(node *yamldoc.Node, kind attestd.Kind) {
 		} else {
 			text, ok = item.Text()
 			r.texts = append(r.texts, text)
-			text = attestd.Excerpt(text, 24)
 		}
-		if ok && slices.Contains(shown, text) {
+		switch known := r.spec.Values; {
+		case !ok:
+		case slices.Contains(seen, text):
 			item.Problem("stands twice")
+		case len(known) > 0 && !slices.Contains(known, text):
+			item.Problem("got %q, want one of: %s; to accept everything, write any",
+				attestd.Excerpt(text, 24), strings.Join(known, ", "))
 		}
-		shown = append(shown, text)
+		seen, shown = append(seen, text), append(shown, attestd.Excerpt(text, 24))
 	}
 	r.want = shorten(strings.Join(shown, ", "))
 }

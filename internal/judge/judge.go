@@ -187,6 +187,12 @@ func (j *Judge) choose(request Request) (verifiers.Verifier, error) {
 			Class: attestd.ClassMalformed, Hint: "say as of when to judge",
 			Err: errors.New("no time was given"),
 		}
+	case request.At.UTC().Year() < 1 || request.At.UTC().Year() > 9999:
+		// RFC 3339 ends there: a verdict as of such a time could be reached and not be written.
+		return nil, &attestd.CallerError{
+			Class: attestd.ClassMalformed, Hint: "judge as of a time from year 1 to 9999, in UTC",
+			Err: fmt.Errorf("the time to judge as of is in year %d, UTC", request.At.UTC().Year()),
+		}
 	}
 	return verifier, nil
 }

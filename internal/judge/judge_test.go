@@ -111,6 +111,12 @@ func TestJudgeRefusesWhatCannotBeAsked(t *testing.T) {
 			attestd.ClassUnsupported, `no verifier for format "tdx"`},
 		{"a zero demand", func(r *judge.Request) { r.Demand = attestd.Demand{} },
 			attestd.ClassMalformed, "nothing was demanded"},
+		{"a time that no verdict can say", func(r *judge.Request) {
+			r.At = time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600))
+		}, attestd.ClassMalformed, "in year 10000, UTC"},
+		{"a time before all others", func(r *judge.Request) {
+			r.At = time.Date(1, 1, 1, 0, 0, 0, 0, time.FixedZone("", 3600))
+		}, attestd.ClassMalformed, "in year 0, UTC"},
 		{"no time", func(r *judge.Request) { r.At = time.Time{} }, attestd.ClassMalformed, "no time"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -78,7 +79,7 @@ func TestALyingWorkerIsRefused(t *testing.T) {
 func TestFreshnessFollowsTheDemand(t *testing.T) {
 	pool, _ := newPool(t, "test-worker", nil)
 	job := jobFor(t, "x")
-	job.Demand = service.DemandSpec{Mode: service.DemandNonce, Nonce: make([]byte, 32)}
+	job.Demand = service.DemandSpec{Mode: service.DemandNonce, Nonce: bytes.Repeat([]byte{7}, 32)}
 	if _, err := pool.Judge(context.Background(), job); err != nil {
 		t.Errorf("a nonce that was demanded and shown: %v", err)
 	}

@@ -182,3 +182,9 @@ func appraised(
 		Class: class, Group: group, Stage: attestd.StageAppraise, Rule: rule, Fact: fact,
 	}
 }
+
+// wanting returns spec with the only texts that a policy may want of its fact.
+func wanting(values []string, spec attestd.CheckSpec) attestd.CheckSpec {
+	spec.Values = values
+	return spec
+}

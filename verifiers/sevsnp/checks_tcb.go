@@ -40,11 +40,11 @@ var tcbChecks = []attestd.CheckSpec{
 		"the mitigations in force now are among those that the policy names",
 		"a mitigation that the guest relies on is not in force",
 		"needs report version 5; update the host's firmware"),
-	appraised("crl", attestd.RuleOneOf, "crl",
+	wanting([]string{"fresh"}, appraised("crl", attestd.RuleOneOf, "crl",
 		attestd.ClassCollateralUnavailable, attestd.GroupCollateral, specKDS,
 		"AMD's revocation list was read and revokes none of the certificates",
 		"a revoked intermediate or chip key goes on speaking",
-		"revocation lists are not read yet: use --policy recorded, or a policy that scores this"),
+		"revocation lists are not read yet: use --policy recorded, or a policy that scores this")),
 }
 
 // identityChecks compare what names the machine, the guest and its owner.
