@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Pages whose console blocks are run, in their order, each page in a folder of its own.
@@ -99,4 +101,24 @@ func runShell(t *testing.T, folder, work, command string) string {
 		text += "\n"
 	}
 	return text
+}
+
+// A newcomer's first command compiles for minutes; without a sign of life it looks stuck.
+func TestDocsMakeShowsThatSlowStepsRun(t *testing.T) {
+	began := time.Now()
+	slow := exec.Command(filepath.Join("..", "..", ".ci", "suite"), "build it", "sh", "-c", "sleep 1; exit 3")
+	slow.Env = append(os.Environ(), "SUITE_TICK=0.2", "SUITE_LOG=")
+	out, err := slow.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(string(out), "    still build it (") {
+		t.Errorf("%v: %s", err, out)
+	}
+	quick := exec.Command(filepath.Join("..", "..", ".ci", "suite"), "build it", "true")
+	quick.Env = append(os.Environ(), "SUITE_TICK=30", "SUITE_LOG=")
+	if out, err := quick.CombinedOutput(); err != nil || strings.Contains(string(out), "still") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the output stayed open for %s", took)
+	}
 }
