@@ -155,6 +155,9 @@ func certificateBytes(entry []byte) ([]byte, bool) {
 	if entry[0] == 0x30 {
 		return entry, true
 	}
+	if len(entry) > 2*limits.certificate { // armour adds a third
+		return nil, false
+	}
 	block, rest := pem.Decode(entry)
 	if block == nil || len(rest) != 0 || len(block.Headers) != 0 || block.Type != "CERTIFICATE" {
 		return nil, false

@@ -120,6 +120,9 @@ func TestCertificateTables(t *testing.T) {
 			return []forge.SNPTableEntry{{GUID: forge.GUIDVCEK, Data: pem.EncodeToMemory(&pem.Block{
 				Type: "CERTIFICATE", Bytes: v.DER, Headers: map[string]string{"a": "b"}})}}
 		}), check},
+		{"PEM longer than any certificate's", entries(func(forge.VCEK) []forge.SNPTableEntry {
+			return []forge.SNPTableEntry{{GUID: forge.GUIDVCEK, Data: armoured(make([]byte, 15<<10))}}
+		}), check},
 		{"PEM in longer lines", entries(func(v forge.VCEK) []forge.SNPTableEntry {
 			text := bytes.Replace(armoured(v.DER), []byte("\n"), []byte("\r\n"), 1)
 			return []forge.SNPTableEntry{{GUID: forge.GUIDVCEK, Data: text}}
