@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -214,6 +215,41 @@ func TestRequestsThatAreNotAsTheyMustBeAreRefused(t *testing.T) {
 				row.change(request)
 			}
 			w.problem(w.send(request), row.status, row.class)
+		})
+	}
+}
+
+// neg: 161
+func TestABodyOfManyPEMBlocksCostsLittle(t *testing.T) {
+	w := newWorld(t, options{})
+	fill := func(kind string) string {
+		block := "-----BEGIN " + kind + "-----\nAA==\n-----END " + kind + "-----\n"
+		return strings.Repeat(block, 1_000_000/(len(block)+3))
+	}
+	for name, row := range map[string]struct {
+		member object
+		status int
+		class  attestd.Class
+	}{
+		"certificates": {
+			object{"endorsements": object{"certificates": []string{fill("CERTIFICATE")}}}, 413, attestd.ClassTooLarge,
+		},
+		"CRLs": {object{"endorsements": object{"crls": []string{fill("X509 CRL")}}}, 413, attestd.ClassTooLarge},
+		"keys": {object{"key_spki": fill("PUBLIC KEY")}, 400, attestd.ClassMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
+			row.member["evidence"] = []byte{1}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			got := w.post("/v1/verify-recorded", row.member)
+			runtime.ReadMemStats(&after)
+			w.problem(got, row.status, row.class)
+			// Bytes tell what time on a busy machine does not: a copy of what is left for each block
+			// would be thousands of MiB.
+			if cost := after.TotalAlloc - before.TotalAlloc; cost > 64<<20 {
+				t.Errorf("a body of 1 MB cost %d MiB", cost>>20)
+			}
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -179,7 +180,9 @@ func (e endorsementsRequest) decode() (attestd.Endorsements, error) {
 func decodeList(name string, members []string, pemType string, most int) ([][]byte, error) {
 	var decoded [][]byte
 	for i, member := range members {
-		blocks, err := decodeDER(member, pemType)
+		// One more than there may be, to know that there are too many, and no more than that: a body
+		// can hold many thousand blocks, and this runs before anything that limits a caller.
+		blocks, err := decodeDER(member, pemType, most-len(decoded)+1)
 		if err != nil {
 			return nil, malformed(fmt.Sprintf("endorsements.%s[%d]: %v", name, i, err),
 				"give PEM, or DER in base64")
@@ -193,7 +196,8 @@ func decodeList(name string, members []string, pemType string, most int) ([][]by
 	return decoded, nil
 }
 
-func decodeDER(text, pemType string) ([][]byte, error) {
+// decodeDER reads at most the given number of blocks and leaves what is behind them alone.
+func decodeDER(text, pemType string, most int) ([][]byte, error) {
 	if !strings.HasPrefix(strings.TrimSpace(text), "-----BEGIN") {
 		der, err := base64.StdEncoding.DecodeString(text)
 		if err != nil || len(der) == 0 {
@@ -202,8 +206,8 @@ func decodeDER(text, pemType string) ([][]byte, error) {
 		return [][]byte{der}, nil
 	}
 	var decoded [][]byte
-	rest := []byte(text)
-	for len(strings.TrimSpace(string(rest))) != 0 {
+	rest := bytes.TrimSpace([]byte(text))
+	for len(rest) != 0 && len(decoded) < most {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil || len(block.Bytes) == 0 {
 			return nil, fmt.Errorf("is not PEM to its end")
@@ -211,7 +215,7 @@ func decodeDER(text, pemType string) ([][]byte, error) {
 		if block.Type != pemType {
 			return nil, fmt.Errorf("is PEM of type %q, want %q", attestd.Excerpt(block.Type, 40), pemType)
 		}
-		decoded = append(decoded, block.Bytes)
+		decoded, rest = append(decoded, block.Bytes), bytes.TrimLeft(rest, " \t\r\n")
 	}
 	return decoded, nil
 }
@@ -220,7 +224,7 @@ func decodeKey(text string) ([]byte, error) {
 	if text == "" {
 		return nil, nil
 	}
-	decoded, err := decodeDER(text, "PUBLIC KEY")
+	decoded, err := decodeDER(text, "PUBLIC KEY", 2)
 	if err != nil || len(decoded) != 1 || len(decoded[0]) > maxSPKI {
 		return nil, malformed("key_spki is not one public key",
 			"give a SubjectPublicKeyInfo in PEM (BEGIN PUBLIC KEY), or its DER in base64")
