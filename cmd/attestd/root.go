@@ -130,6 +130,9 @@ func flagError(command *cobra.Command, err error) error {
 			return usagef(hint, "--%s got %q, want %s", flag.Name, attestd.Excerpt(invalid.GetValue(), 60), want)
 		}
 	}
+	if strings.HasSuffix(err.Error(), "flag: --version") {
+		hint = "attestd version"
+	}
 	return usagef(hint, "%w", err)
 }
 

@@ -65,13 +65,13 @@ func (w *appraiser) run() {
 	var undecided *attestd.UndecidedError
 	claims := w.input.Claims
 	switch {
-	case errors.As(w.input.Err, &rejected):
+	case errors.As(w.input.Err, &rejected) && rejected != nil:
 		w.answered(rejected.Checks, attestd.Check{
 			ID: rejected.Check, Result: attestd.ResultFail, Got: rejected.Got, Want: rejected.Want,
 			Spec: rejected.Spec, Hint: rejected.Hint,
 		}, attestd.EffectRejects)
 		w.verdict.Trust = failedVector(rejected.Class)
-	case errors.As(w.input.Err, &undecided):
+	case errors.As(w.input.Err, &undecided) && undecided != nil:
 		w.answered(undecided.Checks, attestd.Check{
 			ID: undecided.Check, Result: attestd.ResultFail, Got: undecided.Got, Want: undecided.Want,
 			Spec: undecided.Spec, Hint: undecided.Hint,
@@ -96,6 +96,8 @@ func (w *appraiser) answered(checks []attestd.Check, last attestd.Check, effect 
 	w.verdict.Checks = append(w.verdict.Checks, checks...)
 	if len(checks) == 0 || checks[len(checks)-1].ID != last.ID {
 		w.verdict.Checks = append(w.verdict.Checks, last)
+	} else {
+		last = checks[len(checks)-1] // as recorded, which may tell more of what was seen
 	}
 	group := attestd.GroupAuthenticity
 	for _, spec := range w.input.Specs {

@@ -58,7 +58,7 @@ func (t *Trail) Reject(id attestd.CheckID, got, want string, err error) *attestd
 func (t *Trail) RejectAs(
 	id attestd.CheckID, class attestd.Class, got, want string, err error,
 ) *attestd.EvidenceError {
-	spec := t.add(id, attestd.ResultFail, got, want)
+	spec := t.add(id, attestd.ResultFail, seen(got, err), want)
 	return &attestd.EvidenceError{
 		Check: id, Class: class, Got: got, Want: want, Spec: spec.Spec, Hint: spec.Hint,
 		Checks: t.checks, Err: err,
@@ -69,11 +69,20 @@ func (t *Trail) RejectAs(
 func (t *Trail) Undecided(
 	id attestd.CheckID, class attestd.Class, got, want string, err error,
 ) *attestd.UndecidedError {
-	spec := t.add(id, attestd.ResultFail, got, want)
+	spec := t.add(id, attestd.ResultFail, seen(got, err), want)
 	return &attestd.UndecidedError{
 		Check: id, Class: class, Got: got, Want: want, Spec: spec.Spec, Hint: spec.Hint,
 		Checks: t.checks, Err: err,
 	}
+}
+
+// seen is what a failed check got: where its author left that to the cause, the cause. A verdict has
+// the checks and not the error, and without it nobody learns that a document was cut at byte 7.
+func seen(got string, cause error) string {
+	if got == "" && cause != nil {
+		return attestd.Excerpt(cause.Error(), 200)
+	}
+	return got
 }
 
 // Checks returns the recorded checks; the trail must not be used afterwards.
