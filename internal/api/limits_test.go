@@ -441,14 +441,48 @@ func TestABusyVerifierSendsCallersAwayAndKeepsTheirChallenges(t *testing.T) {
 }
 
 func TestAJudgementThatTakesTooLongGivesNoVerdict(t *testing.T) {
-	w := newWorld(t, options{timeout: 20 * time.Millisecond, judge: func(service.Judge) service.Judge {
-		return judgeFunc(func(ctx context.Context, _ service.Job) (attestd.Appraisal, error) {
-			<-ctx.Done()
-			return attestd.Appraisal{}, ctx.Err()
+	for name, late := range map[string]func(ctx context.Context) error{
+		"by the time of the service": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+		"by the time of the judge": func(context.Context) error {
+			return fmt.Errorf("worker: timeout: %w", context.DeadlineExceeded)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, options{timeout: 20 * time.Millisecond, judge: func(service.Judge) service.Judge {
+				return judgeFunc(func(ctx context.Context, _ service.Job) (attestd.Appraisal, error) {
+					return attestd.Appraisal{}, late(ctx)
+				})
+			}})
+			got := w.post("/v1/verify-recorded", object{"evidence": []byte{1}})
+			problem := w.problem(got, http.StatusTooManyRequests, attestd.ClassRateLimited)
+			if !strings.Contains(problem.Detail, "no verdict within") || got.header.Get("Retry-After") == "" {
+				t.Errorf("got %q, Retry-After %q", problem.Detail, got.header.Get("Retry-After"))
+			}
+		})
+	}
+}
+
+func TestACallerThatFindsNoPlaceInTimeKeepsItsChallenge(t *testing.T) {
+	asked, finish := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w := newWorld(t, options{slots: 1, waiting: 1, timeout: 50 * time.Millisecond, judge: func(real service.Judge) service.Judge {
+		return judgeFunc(func(ctx context.Context, job service.Job) (attestd.Appraisal, error) {
+			once.Do(func() { close(asked); <-finish })
+			return real.Judge(context.WithoutCancel(ctx), job)
 		})
 	}})
-	w.problem(w.post("/v1/verify-recorded", object{"evidence": []byte{1}}), http.StatusTooManyRequests,
-		attestd.ClassRateLimited)
+	evidence := w.enclave(nil)
+	first := make(chan answer, 1)
+	go func() { first <- w.post("/v1/verify-recorded", object{"evidence": evidence}) }()
+	<-asked
+	issued := w.challenge(attestd.FormatNitro, nil).Challenge
+	path := "/v1/verify?format=nitro&challenge_id=" + issued.ID
+	w.problem(w.do(http.MethodPost, path, rawType, w.bound(issued)), http.StatusTooManyRequests, attestd.ClassRateLimited)
+	close(finish)
+	<-first
+	if given := w.verdict(w.do(http.MethodPost, path, rawType, w.bound(issued))); given.Verdict != attestd.VerdictAccepted {
+		t.Errorf("got %s by %q, want accepted", given.Verdict, failed(given))
+	}
 }
 
 // neg: 166

@@ -73,8 +73,8 @@ type Verify struct {
 	AllowRecorded bool          `key:"allow_recorded" doc:"serve /v1/verify-recorded, which does not show freshness"`
 	InsecureRoots []string      `key:"insecure_roots" doc:"PEM files with test roots; what chains to one scores at least 60"`
 	Isolation     string        `key:"isolation" doc:"process (workers without keys, network or files) or none (for development)"`
-	Workers       int           `key:"workers" doc:"worker processes, and verifications at a time; 0 is one per core"`
-	Waiting       int           `key:"waiting" doc:"requests that wait for a worker; more are answered 429"`
+	Workers       int           `key:"workers" doc:"worker processes; 0 is one per core; eight verifications are under way for each"`
+	Waiting       int           `key:"waiting" doc:"requests that wait for one of those to end; more are answered 429"`
 	Timeout       time.Duration `key:"timeout" doc:"most time for one verification"`
 }
 

@@ -377,6 +377,26 @@ func TestRunningRequestsFinishWhenADaemonStops(t *testing.T) {
 	r.end()
 }
 
+// Verifications wait for their commits most of the time: one worker must not mean one at a time.
+func TestMoreVerificationsAreUnderWayThanThereAreWorkers(t *testing.T) {
+	settings := settingsIn(t)
+	settings.Verify.Workers, settings.Verify.Waiting = 1, 0
+	r := start(t, settings)
+	for range 10 {
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				const path = "/v1/verify?format=nitro&challenge_id=none"
+				if status, got := fetch(t, plainClient, "POST", r.URL+path, "application/cbor", "x"); status != 200 {
+					t.Errorf("got %d %s", status, got)
+				}
+			})
+		}
+		group.Wait()
+	}
+	r.end()
+}
+
 func TestSwitchesThatMakeVerdictsLessCertainAreLogged(t *testing.T) {
 	settings := settingsIn(t)
 	authority, err := forge.NewAWS(forge.AWSOptions{})

@@ -16,7 +16,8 @@ import (
 // so that an implementation can live in another process.
 //
 // An answer about evidence (accepted, rejected, undecided) is an Appraisal and no error. An error is
-// a [*attestd.CallerError] (the job cannot be asked), the error of ctx, or a bug.
+// a [*attestd.CallerError] (the job cannot be asked), the error of ctx, [context.DeadlineExceeded]
+// where the implementation's own time was over first, or a bug.
 //
 // Implementations are safe for concurrent use, keep no slice of the job after they returned, and
 // never write to one.

@@ -45,9 +45,10 @@ type Config struct {
 	// Tenants are the names of tenants there are. What callers make up is refused, so that nothing
 	// that is kept or counted per tenant grows with their fantasy.
 	Tenants []string
-	// Timeout bounds one judgement.
+	// Timeout bounds one judgement, and the wait for a place.
 	Timeout time.Duration
-	// Concurrency is the most judgements at a time, Waiting the most callers that wait for one.
+	// Concurrency is the most verifications under way, from the challenge's end to the verdict's
+	// place on disk, and Waiting the most callers that wait for one to end.
 	Concurrency, Waiting int
 	// AllowRecorded allows VerifyRecorded.
 	AllowRecorded bool
@@ -155,7 +156,7 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 		return attestd.Appraisal{}, err
 	}
 	// A place is taken before the challenge is used up, so that a busy verifier costs no nonce.
-	release, err := s.slots.take(ctx)
+	release, err := s.slots.take(ctx, s.config.Timeout)
 	if err != nil {
 		return attestd.Appraisal{}, err
 	}
@@ -210,7 +211,7 @@ func (s *Service) VerifyRecorded(ctx context.Context, recording Recording) (atte
 			Err:   errors.New("judging recorded evidence is off"),
 		}
 	}
-	release, err := s.slots.take(ctx)
+	release, err := s.slots.take(ctx, s.config.Timeout)
 	if err != nil {
 		return attestd.Appraisal{}, err
 	}
@@ -236,7 +237,7 @@ func (s *Service) judge(ctx context.Context, job Job) (attestd.Appraisal, error)
 		return attestd.Appraisal{}, ctx.Err() // nobody waits for it: nothing is stored
 	case err == nil:
 		return given, nil
-	case limited.Err() != nil:
+	case limited.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		return attestd.Appraisal{}, busy(fmt.Errorf("no verdict within %s", s.config.Timeout))
 	default:
 		return attestd.Appraisal{}, err

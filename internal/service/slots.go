@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/attestd/attestd"
 )
@@ -23,8 +24,10 @@ func newSlots(concurrency, waiting int) slots {
 	}
 }
 
-// take returns a function that gives the place back.
-func (s slots) take(ctx context.Context) (release func(), err error) {
+// take returns a function that gives the place back. It waits for one at most the time given: a
+// caller that got its place when its connection was about to be cut would lose a challenge for an
+// answer that it cannot be given.
+func (s slots) take(ctx context.Context, most time.Duration) (release func(), err error) {
 	release = func() { <-s.places }
 	select {
 	case s.places <- struct{}{}:
@@ -36,11 +39,15 @@ func (s slots) take(ctx context.Context) (release func(), err error) {
 		return nil, busy(errors.New("too many requests wait already"))
 	}
 	defer s.waiting.Add(-1)
+	patience := time.NewTimer(most)
+	defer patience.Stop()
 	select {
 	case s.places <- struct{}{}:
 		return release, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-patience.C:
+		return nil, busy(fmt.Errorf("no verification ended within %s", most))
 	}
 }
 

@@ -16,7 +16,8 @@ const (
 )
 
 // Fault is a bug of ours or the end of a worker: no answer about evidence, and never a verdict. Its
-// class is INTERNAL at every edge.
+// class is INTERNAL at every edge, but for ReasonTimeout: that one is a context.DeadlineExceeded, which
+// callers are told to ask again for, as of a judge in process.
 type Fault struct {
 	Reason Reason
 	// Err is the cause. It may quote what the worker said and belongs into the log, not to callers.

@@ -48,6 +48,9 @@ func TestAFaultIsNeverAVerdict(t *testing.T) {
 			if !errors.As(err, &fault) || fault.Reason != row.want {
 				t.Fatalf("got error %v, want a fault for reason %s", err, row.want)
 			}
+			if late := row.want == worker.ReasonTimeout; errors.Is(err, context.DeadlineExceeded) != late {
+				t.Errorf("got %v, want the error of a deadline: %t", err, late)
+			}
 			if got.Schema != "" || got.Verdict != attestd.VerdictUndecided || got.Risk.Int() != 100 {
 				t.Errorf("got a verdict beside the error: %+v", got)
 			}

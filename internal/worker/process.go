@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bufio"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -172,7 +173,7 @@ func (p *process) blame(err error) *Fault {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		p.end(0)
-		return fault(ReasonTimeout, errors.New("no answer in time"))
+		return fault(ReasonTimeout, fmt.Errorf("no answer in time: %w", context.DeadlineExceeded))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
 		p.end(lastWords)
