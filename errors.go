@@ -74,8 +74,13 @@ func (e *EvidenceError) Error() string {
 	return describe(string(e.Check), e.Got, e.Want, e.Err)
 }
 
-// Unwrap returns the cause.
-func (e *EvidenceError) Unwrap() error { return e.Err }
+// Unwrap returns the cause; a nil error has none.
+func (e *EvidenceError) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // UndecidedError says that a check could not be made, because something that it needs is missing.
 // It is never a pass and never a rejection.
@@ -96,8 +101,13 @@ func (e *UndecidedError) Error() string {
 	return "could not decide: " + describe(string(e.Check), e.Got, e.Want, e.Err)
 }
 
-// Unwrap returns the cause.
-func (e *UndecidedError) Unwrap() error { return e.Err }
+// Unwrap returns the cause; a nil error has none.
+func (e *UndecidedError) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // CallerError says that the caller asked for something that cannot be done: an unknown format, a
 // broken envelope, contradictory options, a configuration that will not do.

@@ -452,6 +452,13 @@ func TestWhatIsNotProvenIsNeverAccepted(t *testing.T) {
 			appraisal.CheckClaims, attestd.VerdictRejected},
 		{"zero claims without an error", func(i *appraisal.Input) { i.Claims = &attestd.Claims{} },
 			appraisal.CheckClaims, attestd.VerdictRejected},
+		{"zero claims about nothing", func(i *appraisal.Input) {
+			*i = appraisal.Input{Claims: &attestd.Claims{}, Policy: i.Policy}
+		}, appraisal.CheckClaims, attestd.VerdictRejected},
+		{"an answer that is nil", func(i *appraisal.Input) { i.Err = (*attestd.EvidenceError)(nil) },
+			appraisal.CheckClaims, attestd.VerdictRejected},
+		{"a missing answer that is nil", func(i *appraisal.Input) { i.Err = (*attestd.UndecidedError)(nil) },
+			appraisal.CheckClaims, attestd.VerdictRejected},
 		// neg: 53
 		{"claims and an error together", func(i *appraisal.Input) {
 			i.Err = &attestd.EvidenceError{Check: "nitro/signature", Class: attestd.ClassSignature}

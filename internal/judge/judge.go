@@ -271,7 +271,7 @@ func (j *Judge) verifierFor(format attestd.Format) (verifiers.Verifier, error) {
 func isAnswer(err error) bool {
 	var rejected *attestd.EvidenceError
 	var undecided *attestd.UndecidedError
-	return errors.As(err, &rejected) || errors.As(err, &undecided)
+	return errors.As(err, &rejected) && rejected != nil || errors.As(err, &undecided) && undecided != nil
 }
 
 // verify calls a verifier behind a wall: a panic is a Bug, and so is an error that is no answer.

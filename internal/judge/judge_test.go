@@ -210,6 +210,9 @@ func TestAFaultOfAVerifierIsNeverAVerdict(t *testing.T) {
 		{"an error that is no answer", func() (*attestd.Claims, error) {
 			return nil, errors.New("disk full")
 		}, "disk full"},
+		{"an answer that is nil", func() (*attestd.Claims, error) {
+			return nil, (*attestd.EvidenceError)(nil)
+		}, "nil pointer"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			made := judge.NewWith([]verifiers.Verifier{
