@@ -202,6 +202,8 @@ func TestBundlesThatAreRefused(t *testing.T) {
 			"nitro/certificates", malformed, 0},
 		{"a certificate whose signature was changed", "neg: 29", a,
 			append(slices.Clone(bundle[:3]), flipLast(bundle[3])), "nitro/chain", chain, 3},
+		{"a certificate whose signature is the same numbers, written longer", "neg: 29", a,
+			append(slices.Clone(bundle[:3]), longer(t, bundle[3])), "nitro/chain", chain, 2},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -215,6 +217,28 @@ func TestBundlesThatAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// longer writes the r of a certificate's signature with a zero byte more than DER allows.
+func longer(t *testing.T, der []byte) []byte {
+	t.Helper()
+	var parts struct {
+		TBS, Algorithm asn1.RawValue
+		Signature      asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &parts); err != nil {
+		t.Fatal(err)
+	}
+	signature := parts.Signature.Bytes
+	signature = slices.Insert(signature, 4, 0)
+	signature[1]++
+	signature[3]++
+	parts.Signature = asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}
+	out, err := asn1.Marshal(parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func flipLast(der []byte) []byte {
@@ -292,8 +316,14 @@ func TestAKnownChainExcusesNothing(t *testing.T) {
 	a := authority(t, forge.AWSOptions{})
 	v := verifier(t, a.Root())
 	input := attestd.Input{Evidence: document(t, a, forge.Document{}), At: a.At(), Demand: attestd.Recorded()}
-	if _, err := v.Verify(input); err != nil {
-		t.Fatal(err)
+	for _, state := range []string{"cold", "known"} {
+		claims, err := v.Verify(input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !claims.InsecureRoots() {
+			t.Errorf("%s: a root that was loaded by hand was not told", state)
+		}
 	}
 	bundle := a.Bundle()
 	for name, with := range map[string]forge.Document{
