@@ -258,6 +258,31 @@ func TestIndexRefusesSetsThatContradictOrWouldMatchEverything(t *testing.T) {
 	}
 }
 
+// Every choice of registers is a lookup of its own, which whoever sends evidence would make us pay.
+func TestIndexBoundsTheChoicesOfRegisters(t *testing.T) {
+	choices := func(count int) *measurements.Set {
+		set := &measurements.Set{Name: "many", Format: attestd.FormatNitro}
+		for i := range count {
+			value := measurements.Value{Name: fmt.Sprint("v", i), State: measurements.StateActive}
+			for pcr := range 16 {
+				if pcr < 3 || i>>(pcr-3)&1 == 1 {
+					value.Registers = append(value.Registers, attestd.Register{Name: fmt.Sprint("PCR", pcr),
+						Algorithm: "SHA384", Digest: bytes.Repeat([]byte{1}, 48)})
+				}
+			}
+			set.Values = append(set.Values, value)
+		}
+		return set
+	}
+	if _, err := measurements.NewIndex(choices(64)); err != nil {
+		t.Error(err)
+	}
+	if _, err := measurements.NewIndex(choices(65)); err == nil || !strings.Contains(err.Error(),
+		"want at most 64") {
+		t.Errorf("got %v, want 65 choices refused", err)
+	}
+}
+
 func TestProposedIsTheZeroStateAndMatchesNothing(t *testing.T) {
 	var state measurements.State
 	if state.Matches() || state != measurements.StateProposed {
