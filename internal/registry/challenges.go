@@ -181,16 +181,28 @@ func (w *writer) recount(ctx context.Context) error {
 }
 
 // keepExpired is how long the row of an expired challenge stays, to tell "used" and "expired" from
-// "unknown". purgeRows is the most rows that one purge removes of each table, so that no caller
+// "unknown". purgeRows is the most rows that one step of a purge removes of each table, so that no caller
 // waits long behind it.
 const (
 	keepExpired = time.Minute
 	purgeRows   = 5000
 )
 
-// Purge removes challenges that are long expired and appraisals that are over the limits.
+// Purge removes challenges that are long expired and appraisals that are over the limits, in steps,
+// until none is left: rows that come faster than one step removes them would fill the disk.
 func (s *Store) Purge(ctx context.Context) error {
-	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
+	for {
+		if more, err := s.purgeStep(ctx); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// purgeStep reports whether there may be more to remove. What it counts is read behind its commit
+// only.
+func (s *Store) purgeStep(ctx context.Context) (more bool, err error) {
+	var full bool
+	err = s.writer.do(ctx, func(ctx context.Context, w *writer) error {
 		now := w.clock.Now()
 		for _, step := range []struct {
 			query     string
@@ -204,10 +216,20 @@ func (s *Store) Purge(ctx context.Context) error {
 				AND (created_at < ? OR number <= (SELECT max(number) FROM appraisals) - ?)`,
 				[]any{purgeRows, now.Add(-w.limits.KeepAppraisals).UnixNano(), w.limits.Appraisals}},
 		} {
-			if _, err := w.conn.ExecContext(ctx, step.query, step.arguments...); err != nil {
+			result, err := w.conn.ExecContext(ctx, step.query, step.arguments...)
+			if err != nil {
 				return err
 			}
+			removed, err := result.RowsAffected()
+			if err != nil {
+				return err
+			}
+			full = full || removed == purgeRows
 		}
 		return w.recount(ctx)
 	})
+	if err != nil {
+		return false, err
+	}
+	return full, nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -69,7 +68,7 @@ const purgeEvery = 5 * time.Second
 // Close ends.
 //
 // Errors: where the file cannot be opened, is not durable (WAL and synchronous=FULL are read back),
-// is from a newer attestd, or holds rows from the future.
+// is open to others, is from a newer attestd, or holds rows from the future.
 func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.Path == "" || config.Clock == nil {
 		return nil, errors.New("a store needs a path and a clock")
@@ -77,13 +76,8 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err := config.Limits.check(); err != nil {
 		return nil, err
 	}
-	// Created before SQLite does, so that the nonces in it are never readable by others.
-	file, err := os.OpenFile(config.Path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	if err := file.Close(); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
+	if err := createDatabase(config.Path); err != nil {
+		return nil, err
 	}
 	store := &Store{clock: config.Clock, limits: config.Limits}
 	if err := store.open(ctx, config.Path); err != nil {
@@ -111,7 +105,11 @@ func (s *Store) open(ctx context.Context, path string) error {
 	if err := s.demandClock(ctx); err != nil {
 		return err
 	}
-	if s.writer, err = newWriter(ctx, s.writing, s.limits, s.clock); err != nil {
+	open, err := filesOf(path)
+	if err != nil {
+		return err
+	}
+	if s.writer, err = newWriter(ctx, s.writing, s.limits, s.clock, open); err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -186,7 +184,8 @@ func demandDurable(ctx context.Context, database *sql.DB) error {
 func (s *Store) demandClock(ctx context.Context) error {
 	var newest int64
 	err := s.reading.QueryRowContext(ctx, `SELECT max(
-		coalesce((SELECT max(issued_at) FROM challenges), 0),
+		coalesce((SELECT max(max(issued_at), coalesce(max(used_at), 0)) FROM challenges), 0),
+		coalesce((SELECT beat_at FROM pulse), 0),
 		coalesce((SELECT created_at FROM appraisals ORDER BY number DESC LIMIT 1), 0))`).Scan(&newest)
 	if err != nil {
 		return fmt.Errorf("store clock: %w", err)

@@ -214,6 +214,9 @@ func TestACrashForgetsNoUse(t *testing.T) {
 	if err := os.CopyFS(crashed, os.DirFS(folder)); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(filepath.Join(crashed, "attestd.db"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	store = open(t, filepath.Join(crashed, "attestd.db"), moving.clock(), roomy)
 	consume(t, store, useOf(used), challenge.UsedBefore)
 	consume(t, store, useOf(waiting), challenge.Consumed)
@@ -326,6 +329,94 @@ func TestPurgeRemovesWhatIsLongExpiredAndWhatIsTooMuch(t *testing.T) {
 			t.Errorf("appraisals %q are left, want %q", got, row.left)
 		}
 	}
+}
+
+func TestAPurgeLeavesNothingForTheNextOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "attestd.db")
+	limits := registry.Limits{
+		Outstanding: 1 << 20, PerTenant: 1 << 20, PerSource: 1 << 20, Appraisals: 1, KeepAppraisals: time.Hour,
+	}
+	moving := newFakeTime()
+	store := open(t, path, moving.clock(), limits)
+	beside, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = beside.Close() }()
+	now := store.Now().UnixNano()
+	if _, err := beside.ExecContext(t.Context(), `INSERT INTO challenges
+		(id, nonce, trust_domain, verifier_key_id, tenant, purpose, format, source, issued_at, expires_at)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+		SELECT i, zeroblob(32), 'd', 'k', 't', 'p', 'nitro', 's', ?1, ?1 + 1 FROM n`, now); err != nil {
+		t.Fatal(err)
+	}
+	moving.pass(2 * time.Minute)
+	if err := store.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var left int
+	if err := beside.QueryRowContext(t.Context(), "SELECT count(*) FROM challenges").Scan(&left); err != nil {
+		t.Fatal(err)
+	}
+	if left != 0 {
+		t.Errorf("%d of 12000 expired challenges are left", left)
+	}
+}
+
+func TestAStoreWhoseFilesWereTakenAwayConsumesNothing(t *testing.T) {
+	for name, harm := range map[string]func(path string) error{
+		"the database is removed": os.Remove,
+		"the log is removed":      func(path string) error { return os.Remove(path + "-wal") },
+		"the database is replaced": func(path string) error {
+			copied, err := os.ReadFile(path)
+			return errors.Join(err, os.Remove(path), os.WriteFile(path, copied, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "attestd.db")
+			store := open(t, path, newFakeTime().clock(), roomy)
+			issued := insert(t, store)
+			if err := store.Pulse(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := harm(path); err != nil {
+				t.Fatal(err)
+			}
+			if _, outcome, err := store.Consume(t.Context(), useOf(issued)); err == nil {
+				t.Errorf("got outcome %d, want an error: the use is not durable", outcome)
+			}
+			if store.Pulse(t.Context()) == nil {
+				t.Error("the store says that it takes durable writes")
+			}
+		})
+	}
+}
+
+func TestADatabaseThatOthersCanReadIsNotOpened(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "attestd.db")
+	if err := os.WriteFile(path, nil, 0o644); err != nil { //nolint:gosec // the point of the test
+		t.Fatal(err)
+	}
+	_, err := registry.Open(t.Context(), registry.Config{Path: path, Clock: newFakeTime().clock(), Limits: roomy})
+	var caller *attestd.CallerError
+	if !errors.As(err, &caller) || caller.Class != attestd.ClassConfig || caller.Hint == "" {
+		t.Fatalf("got %v, want a CONFIG error with a hint", err)
+	}
+}
+
+// neg: 155
+func TestARestartUnderAnOldClockGivesNoExpiredChallengeBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "attestd.db")
+	moving := newFakeTime()
+	store := open(t, path, moving.clock(), roomy)
+	issued := insert(t, store)
+	moving.pass(80 * time.Second) // 20 s over its end
+	if err := store.Pulse(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = store.Close()
+	moving.step(-29 * time.Second) // little enough to start
+	consume(t, open(t, path, moving.clock(), roomy), useOf(issued), challenge.Expired)
 }
 
 func TestOfOneChallengeThereIsOneAppraisal(t *testing.T) {

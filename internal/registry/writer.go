@@ -35,6 +35,7 @@ type writer struct {
 	clock       *Clock
 	limits      Limits
 	conn        *sql.Conn
+	files       files
 	outstanding outstanding
 	insert      *sql.Stmt
 	use         *sql.Stmt
@@ -49,13 +50,15 @@ type writer struct {
 	commits atomic.Uint64
 }
 
-func newWriter(ctx context.Context, database *sql.DB, limits Limits, clock *Clock) (*writer, error) {
+func newWriter(
+	ctx context.Context, database *sql.DB, limits Limits, clock *Clock, open files,
+) (*writer, error) {
 	conn, err := database.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	w := &writer{
-		clock: clock, limits: limits, conn: conn,
+		clock: clock, limits: limits, conn: conn, files: open,
 		queue: make(chan *write, maxBatch), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
 	for _, statement := range []struct {
@@ -174,6 +177,9 @@ func (w *writer) commit(ctx context.Context, batch []*write) {
 }
 
 func (w *writer) transaction(ctx context.Context, batch []*write) error {
+	if err := w.files.demandSame(); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
