@@ -264,6 +264,10 @@ func TestWhatAPolicyNamesIsDemanded(t *testing.T) {
 				if reason.Check != row.check && reason.Check != appraisal.CheckRoots {
 					t.Errorf("also failed: %+v", reason)
 				}
+				// No firmware meets a floor that is not there: the policy is what is to be mended.
+				if reason.Check == "sev-snp/tcb-floor" && !strings.Contains(reason.Remedy, "in the policy") {
+					t.Errorf("got remedy %q, want one for the policy", reason.Remedy)
+				}
 			}
 		})
 	}

@@ -38,7 +38,7 @@ func (r *rule) compare(value attestd.Value, known bool, product string) finding 
 		return found
 	case !known:
 	case r.spec.Rule == attestd.RuleFloor:
-		passed, found.want = r.meetsFloor(value, product)
+		passed, found.want, found.remedy = r.meetsFloor(value, product)
 	default:
 		passed = r.meets(value)
 	}
@@ -74,15 +74,16 @@ func (r *rule) meets(value attestd.Value) bool {
 
 // meetsFloor compares components one by one: as one number, a high component would hide a low one
 // beside it, and firmware with a known hole would pass for new. A component without a floor, and a
-// floor without a component, are not let through: nobody thought of them.
-func (r *rule) meetsFloor(value attestd.Value, product string) (met bool, want string) {
+// floor without a component, are not let through: nobody thought of them, and the remedy is another
+// policy, not other firmware.
+func (r *rule) meetsFloor(value attestd.Value, product string) (met bool, want, remedy string) {
 	components, ok := value.Components()
 	floor := r.floors[product]
 	switch {
 	case len(floor) == 0:
-		return false, "a floor for this product, which the policy does not give"
+		return false, "a floor for this product, which the policy does not give", remedyFloor
 	case !ok:
-		return false, r.want
+		return false, r.want, ""
 	}
 	below := ""
 	for _, component := range components {
@@ -90,6 +91,7 @@ func (r *rule) meetsFloor(value attestd.Value, product string) (met bool, want s
 		switch {
 		case !given:
 			below += " " + component.Name + " (no floor given)"
+			remedy = remedyFloor
 		case component.Value < least:
 			below += " " + component.Name + ">=" + strconv.FormatUint(least, 10)
 		}
@@ -97,13 +99,17 @@ func (r *rule) meetsFloor(value attestd.Value, product string) (met bool, want s
 	for _, least := range floor {
 		if _, given := named(components, least.Name); !given {
 			below += " " + least.Name + " (missing)"
+			remedy = remedyFloor
 		}
 	}
 	if below != "" {
-		return false, shorten(product + below)
+		return false, shorten(product + below), remedy
 	}
-	return true, r.want
+	return true, r.want, ""
 }
+
+// remedyFloor is for floors that do not fit the product's components.
+const remedyFloor = "name the product in the policy, with a floor for each of its components"
 
 func named(components []attestd.Component, name string) (uint64, bool) {
 	for _, component := range components {
