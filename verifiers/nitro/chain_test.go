@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"math/big"
 	"slices"
 	"testing"
 	"time"
@@ -219,20 +220,33 @@ func TestBundlesThatAreRefused(t *testing.T) {
 	}
 }
 
-// longer writes the r of a certificate's signature with a zero byte more than DER allows.
+// longer writes the s of a certificate's signature, or n - s where that is the smaller, with a zero byte
+// more than DER allows.
 func longer(t *testing.T, der []byte) []byte {
 	t.Helper()
 	var parts struct {
 		TBS, Algorithm asn1.RawValue
 		Signature      asn1.BitString
 	}
+	var pair struct{ R, S *big.Int }
 	if _, err := asn1.Unmarshal(der, &parts); err != nil {
 		t.Fatal(err)
 	}
-	signature := parts.Signature.Bytes
-	signature = slices.Insert(signature, 4, 0)
+	if _, err := asn1.Unmarshal(parts.Signature.Bytes, &pair); err != nil {
+		t.Fatal(err)
+	}
+	// The smaller one is below 2^383, so that its shortest form has no zero byte of its own.
+	if other := new(big.Int).Sub(elliptic.P384().Params().N, pair.S); other.Cmp(pair.S) < 0 {
+		pair.S = other
+	}
+	signature, err := asn1.Marshal(pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := len(signature) - len(pair.S.Bytes())
+	signature = slices.Insert(signature, at, 0)
 	signature[1]++
-	signature[3]++
+	signature[at-1]++
 	parts.Signature = asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}
 	out, err := asn1.Marshal(parts)
 	if err != nil {

@@ -3,6 +3,7 @@ package sevsnp_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,8 +138,8 @@ func TestAgainstGoSevGuest(t *testing.T) {
 				row.change(s)
 			}
 			input, _ := s.build()
-			if row.name == "a Milan VCEK with Genoa's ASK" || s.issuer == "old ASK" || s.table != nil ||
-				len(input.Endorsements.Certificates) != 2 {
+			if row.name == "a Milan VCEK with Genoa's ASK" || strings.Contains(s.issuer, "ASK") ||
+				s.table != nil || len(input.Endorsements.Certificates) != 2 {
 				return // about our endorsements, which the reference has no notion of
 			}
 			der := input.Endorsements.Certificates[1]

@@ -21,6 +21,9 @@ var authorities = sync.OnceValues(func() (map[string]*forge.AMD, error) {
 		"old ASK": {Line: "Milan", EditASK: func(c *x509.Certificate) {
 			c.NotAfter = forge.AMDTime.AddDate(0, -1, 0)
 		}},
+		"ASK for lists": {Line: "Milan", EditASK: func(c *x509.Certificate) {
+			c.KeyUsage = x509.KeyUsageCRLSign
+		}},
 	} {
 		authority, err := forge.NewAMD(config)
 		if err != nil {

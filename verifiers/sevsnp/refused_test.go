@@ -234,6 +234,8 @@ func vcekRows() []refusedRow {
 			change: edit(func(c *x509.Certificate) { c.NotBefore = forge.AMDTime.AddDate(0, 0, 1) })},
 		{name: "an ASK past its end", check: "sev-snp/chain-validity", class: attestd.ClassCertTime,
 			change: func(s *scene) { s.issuer = "old ASK" }},
+		{name: "an ASK that may sign lists and no certificates", check: "sev-snp/chain",
+			class: attestd.ClassChain, change: func(s *scene) { s.issuer = "ASK for lists" }},
 		{name: "an ARK past its end", check: "sev-snp/chain-validity", class: attestd.ClassCertTime,
 			change: func(s *scene) {
 				s.at = forge.AMDTime.AddDate(5, 0, 0)
