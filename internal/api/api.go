@@ -94,7 +94,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := otherLabel
 	if found != nil {
 		name = found.name
-		err = s.run(found, recorder, r)
+		if err = fromNoPage(r); err == nil {
+			err = s.run(found, recorder, r)
+		}
 	}
 	if err != nil {
 		s.fail(recorder, r, name, err)
@@ -150,6 +152,21 @@ func (s *server) find(r *http.Request) (*route, error) {
 		"use "+strings.Join(allowed, " or ")).withStatus(http.StatusMethodNotAllowed, "Method not allowed")
 	p.allow = strings.Join(allowed, ", ")
 	return nil, &problemError{p}
+}
+
+// fromNoPage refuses what a web page sent. The API is for programs; a page that was opened beside a
+// daemon on loopback could otherwise use up the challenges of all callers there, and with a name that
+// is resolved anew to loopback read what it asked for. Browsers add Origin to every POST, also to the
+// page's own origin, and Sec-Fetch-Site where they trust the address; "none" is a person at the keys.
+//
+// Errors: 403.
+func fromNoPage(r *http.Request) error {
+	site := r.Header.Get("Sec-Fetch-Site")
+	if len(r.Header.Values("Origin")) == 0 && (site == "" || site == "none") {
+		return nil
+	}
+	return &problemError{newProblem(attestd.ClassForbidden, "requests of web pages are not taken",
+		"ask from a program; a proxy that serves pages must remove Origin and Sec-Fetch-Site")}
 }
 
 // fail writes the answer to an error, and the log entry where it is our fault.

@@ -153,6 +153,9 @@ func query(r *http.Request, known ...string) (map[string]string, error) {
 			if len(given) != 1 {
 				return nil, malformed(fmt.Sprintf("query parameter %q stands more than once", name), hint)
 			}
+			if given[0] == "" {
+				return nil, malformed(fmt.Sprintf("query parameter %q is empty", name), "give it a value, or leave it out")
+			}
 			values[name] = given[0]
 			delete(parsed, name)
 		}

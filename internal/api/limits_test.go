@@ -199,6 +199,47 @@ func TestRequestsThatAreNotAsTheyMustBeAreRefused(t *testing.T) {
 			path: "/v1/verify-recorded", media: jsonType, body: []byte(`{"evidence":"AA==","key_spki":"?"}`),
 			status: 400, class: attestd.ClassMalformed,
 		},
+		"an empty query parameter": {
+			path: "/v1/verify?challenge_id=x&format=nitro&tenant=", media: rawType, body: []byte{1},
+			status: 400, class: attestd.ClassMalformed,
+		},
+		"an empty nonce in the query": {
+			path: "/v1/verify-recorded?nonce=", media: rawType, body: []byte{1},
+			status: 400, class: attestd.ClassMalformed,
+		},
+		"an empty nonce": {
+			path: "/v1/verify-recorded", media: jsonType, body: []byte(`{"evidence":"AA==","nonce":""}`),
+			status: 400, class: attestd.ClassMalformed,
+		},
+		"null for a nonce": {
+			path: "/v1/verify-recorded", media: jsonType, body: []byte(`{"evidence":"AA==","nonce":null}`),
+			status: 400, class: attestd.ClassMalformed,
+		},
+		"an empty key": {
+			path: "/v1/verify-recorded", media: jsonType, body: []byte(`{"evidence":"AA==","key_spki":""}`),
+			status: 400, class: attestd.ClassMalformed,
+		},
+		"an empty tenant": {
+			path: "/v1/challenges", media: jsonType, body: []byte(`{"format":"nitro","tenant":""}`),
+			status: 400, class: attestd.ClassMalformed,
+		},
+		"a page of another site": {
+			path: "/v1/challenges", media: jsonType, body: []byte(`{"format":"nitro"}`),
+			change: header("Origin", "https://evil.example"), status: 403, class: attestd.ClassForbidden,
+		},
+		"a page whose name leads to loopback": {
+			path: "/v1/challenges", media: jsonType, body: []byte(`{"format":"nitro"}`),
+			change: func(r *http.Request) {
+				r.Host = "evil.example:8421"
+				r.Header.Set("Origin", "http://evil.example:8421")
+				r.Header.Set("Sec-Fetch-Site", "same-origin")
+			},
+			status: 403, class: attestd.ClassForbidden,
+		},
+		"a page without an origin": {
+			path: "/v1/challenges", media: jsonType, body: []byte(`{"format":"nitro"}`),
+			change: header("Sec-Fetch-Site", "cross-site"), status: 403, class: attestd.ClassForbidden,
+		},
 		"evidence of no known envelope": {
 			path: "/v1/verify-recorded", media: rawType, body: []byte("hello"),
 			status: 400, class: attestd.ClassUnsupported,

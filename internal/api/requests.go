@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -25,34 +27,63 @@ const (
 	maxSPKI         = 4 << 10
 )
 
+// word is a text that is there or left out, and never empty: a caller whose variable was unset means
+// a nonce, a key or a tenant, and must not be answered as if it had asked for none.
+type word string
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (w *word) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("a member is empty; give it a value, or leave it out")
+	}
+	*w = word(text)
+	return nil
+}
+
+// octets are bytes in base64 that are there or left out, and never empty or null.
+type octets []byte
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (o *octets) UnmarshalJSON(document []byte) error {
+	var decoded []byte
+	if err := json.Unmarshal(document, &decoded); err != nil {
+		return err
+	}
+	if len(decoded) == 0 {
+		return errors.New("a member is empty; give it a value, or leave it out")
+	}
+	*o = decoded
+	return nil
+}
+
 // challengeRequest is the body of POST /v1/challenges.
 type challengeRequest struct {
-	Format     string `json:"format"`
-	Tenant     string `json:"tenant"`
-	Purpose    string `json:"purpose"`
-	NonceBytes int    `json:"nonce_bytes"`
+	Format     word `json:"format"`
+	Tenant     word `json:"tenant"`
+	Purpose    word `json:"purpose"`
+	NonceBytes int  `json:"nonce_bytes"`
 }
 
 // verifyRequest is the JSON body of POST /v1/verify.
 type verifyRequest struct {
-	ChallengeID  string              `json:"challenge_id"`
-	Format       string              `json:"format"`
-	Tenant       string              `json:"tenant"`
-	Purpose      string              `json:"purpose"`
-	Freshness    string              `json:"freshness"`
+	ChallengeID  word                `json:"challenge_id"`
+	Format       word                `json:"format"`
+	Tenant       word                `json:"tenant"`
+	Purpose      word                `json:"purpose"`
+	Freshness    word                `json:"freshness"`
 	Evidence     []byte              `json:"evidence"`
 	Endorsements endorsementsRequest `json:"endorsements"`
-	KeySPKI      string              `json:"key_spki"`
+	KeySPKI      word                `json:"key_spki"`
 }
 
 // recordedRequest is the JSON body of POST /v1/verify-recorded.
 type recordedRequest struct {
-	Format       string              `json:"format"`
-	At           string              `json:"at"`
-	Nonce        []byte              `json:"nonce"`
+	Format       word                `json:"format"`
+	At           word                `json:"at"`
+	Nonce        octets              `json:"nonce"`
 	Evidence     []byte              `json:"evidence"`
 	Endorsements endorsementsRequest `json:"endorsements"`
-	KeySPKI      string              `json:"key_spki"`
+	KeySPKI      word                `json:"key_spki"`
 }
 
 // endorsementsRequest holds certificates and CRLs, each in PEM or in base64 of DER.
@@ -62,7 +93,7 @@ type endorsementsRequest struct {
 }
 
 func (r challengeRequest) wish(source string) (challenge.Wish, error) {
-	format, err := attestd.ParseFormat(r.Format)
+	format, err := attestd.ParseFormat(string(r.Format))
 	if err != nil {
 		return challenge.Wish{}, err
 	}
@@ -79,7 +110,7 @@ func (r verifyRequest) submission() (service.Submission, error) {
 			"ask for a challenge with POST /v1/challenges and have it answered; "+
 				"without one only /v1/verify-recorded judges")
 	}
-	format, err := attestd.ParseFormat(r.Format)
+	format, err := attestd.ParseFormat(string(r.Format))
 	if err != nil {
 		return service.Submission{}, err
 	}
@@ -87,7 +118,7 @@ func (r verifyRequest) submission() (service.Submission, error) {
 	if r.Freshness != "" {
 		if err := freshness.UnmarshalText([]byte(r.Freshness)); err != nil || freshness == attestd.FreshnessNotShown {
 			return service.Submission{}, malformed(
-				fmt.Sprintf("freshness is %q", attestd.Excerpt(r.Freshness, 20)),
+				fmt.Sprintf("freshness is %q", attestd.Excerpt(string(r.Freshness), 20)),
 				`give "binding" (the default) or "nonce"`)
 		}
 	}
@@ -103,7 +134,7 @@ func (r verifyRequest) submission() (service.Submission, error) {
 		return service.Submission{}, err
 	}
 	return service.Submission{
-		ChallengeID: r.ChallengeID, Tenant: orDefault(r.Tenant, DefaultTenant),
+		ChallengeID: string(r.ChallengeID), Tenant: orDefault(r.Tenant, DefaultTenant),
 		Purpose: orDefault(r.Purpose, challenge.DefaultPurpose), Format: format, Evidence: r.Evidence,
 		Endorsements: endorsements, Freshness: freshness, KeySPKI: key,
 	}, nil
@@ -113,14 +144,14 @@ func (r recordedRequest) recording() (service.Recording, error) {
 	recording := service.Recording{Evidence: r.Evidence, Nonce: r.Nonce}
 	var err error
 	if r.Format != "" {
-		if recording.Format, err = attestd.ParseFormat(r.Format); err != nil {
+		if recording.Format, err = attestd.ParseFormat(string(r.Format)); err != nil {
 			return service.Recording{}, err
 		}
 	}
 	if r.At != "" {
-		if recording.At, err = time.Parse(time.RFC3339, r.At); err != nil {
+		if recording.At, err = time.Parse(time.RFC3339, string(r.At)); err != nil {
 			return service.Recording{}, malformed(
-				fmt.Sprintf("at is %q", attestd.Excerpt(r.At, 40)),
+				fmt.Sprintf("at is %q", attestd.Excerpt(string(r.At), 40)),
 				"give a time as in 2026-11-23T06:00:00Z (RFC 3339)")
 		}
 		recording.At = recording.At.UTC()
@@ -144,8 +175,9 @@ func rawVerify(r *http.Request, body []byte) (verifyRequest, error) {
 		return verifyRequest{}, err
 	}
 	return verifyRequest{
-		ChallengeID: values["challenge_id"], Format: values["format"], Tenant: values["tenant"],
-		Purpose: values["purpose"], Freshness: values["freshness"], Evidence: body,
+		ChallengeID: word(values["challenge_id"]), Format: word(values["format"]),
+		Tenant: word(values["tenant"]), Purpose: word(values["purpose"]),
+		Freshness: word(values["freshness"]), Evidence: body,
 	}, nil
 }
 
@@ -159,7 +191,7 @@ func rawRecorded(r *http.Request, body []byte) (recordedRequest, error) {
 		return recordedRequest{}, malformed("query parameter nonce is not hex", "give it in hex")
 	}
 	return recordedRequest{
-		Format: values["format"], At: values["at"], Nonce: nonce, Evidence: body,
+		Format: word(values["format"]), At: word(values["at"]), Nonce: nonce, Evidence: body,
 	}, nil
 }
 
@@ -220,11 +252,11 @@ func decodeDER(text, pemType string, most int) ([][]byte, error) {
 	return decoded, nil
 }
 
-func decodeKey(text string) ([]byte, error) {
+func decodeKey(text word) ([]byte, error) {
 	if text == "" {
 		return nil, nil
 	}
-	decoded, err := decodeDER(text, "PUBLIC KEY", 2)
+	decoded, err := decodeDER(string(text), "PUBLIC KEY", 2)
 	if err != nil || len(decoded) != 1 || len(decoded[0]) > maxSPKI {
 		return nil, malformed("key_spki is not one public key",
 			"give a SubjectPublicKeyInfo in PEM (BEGIN PUBLIC KEY), or its DER in base64")
@@ -232,9 +264,9 @@ func decodeKey(text string) ([]byte, error) {
 	return decoded[0], nil
 }
 
-func orDefault(value, fallback string) string {
+func orDefault(value word, fallback string) string {
 	if value == "" {
 		return fallback
 	}
-	return value
+	return string(value)
 }
