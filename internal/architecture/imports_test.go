@@ -112,8 +112,8 @@ func TestImportsRunDownwards(t *testing.T) {
 			"measurements",
 		},
 		"internal/api": {
-			".", "internal/appraisal", "internal/challenge", "internal/explain", "internal/service",
-			"internal/strict", "measurements",
+			".", "internal/appraisal", "internal/challenge", "internal/explain", "internal/judge",
+			"internal/service", "internal/strict", "measurements",
 		},
 		"internal/daemon": {
 			".", "internal/api", "internal/appraisal", "internal/challenge", "internal/config",
