@@ -496,7 +496,7 @@ func TestAJudgementThatTakesTooLongGivesNoVerdict(t *testing.T) {
 			}})
 			got := w.post("/v1/verify-recorded", object{"evidence": []byte{1}})
 			problem := w.problem(got, http.StatusTooManyRequests, attestd.ClassRateLimited)
-			if !strings.Contains(problem.Detail, "no verdict within") || got.header.Get("Retry-After") == "" {
+			if !strings.Contains(problem.Detail, "no verdict in time") || got.header.Get("Retry-After") == "" {
 				t.Errorf("got %q, Retry-After %q", problem.Detail, got.header.Get("Retry-After"))
 			}
 		})

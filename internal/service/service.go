@@ -238,7 +238,7 @@ func (s *Service) judge(ctx context.Context, job Job) (attestd.Appraisal, error)
 	case err == nil:
 		return given, nil
 	case limited.Err() != nil, errors.Is(err, context.DeadlineExceeded):
-		return attestd.Appraisal{}, busy(fmt.Errorf("no verdict within %s", s.config.Timeout))
+		return attestd.Appraisal{}, busy(errors.New("no verdict in time"))
 	default:
 		return attestd.Appraisal{}, err
 	}
