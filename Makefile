@@ -59,7 +59,7 @@ docs: ## write the generated tables of docs/ anew
 
 .PHONY: race
 race: ## the race detector over the concurrent packages (needs a C compiler)
-	@go test -race -short $(RACE)
+	@go test -vet=off -race -short $(RACE)
 
 .PHONY: mutate
 mutate: ## switch each check off and show that a test sees it

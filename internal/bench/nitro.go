@@ -88,8 +88,8 @@ func nitroFigures(opts options) ([]Figure, error) {
 
 // Allocations of one warm verification, gated exactly: a change that needs more changes the number.
 const (
-	maxNitroAllocations = 120
-	maxSNPAllocations   = 120
+	maxNitroAllocations = 70
+	maxSNPAllocations   = 80
 )
 
 // hostileNitro compares a bundle of 100 certificates with one honest verification, and counts what
