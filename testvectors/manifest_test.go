@@ -1,6 +1,7 @@
 package testvectors_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,8 +138,8 @@ func FuzzManifest(f *testing.F) {
 	f.Add("nitro/a.vector", goodRecord)
 	f.Add("sev-snp/a.endorsement", "source: extra a\nencoding: raw\nsha256: 00\nlicence: MIT\n")
 	f.Fuzz(func(t *testing.T, file, text string) {
-		if strings.Contains(file, "..") || strings.HasPrefix(file, "/") {
-			return
+		if !fs.ValidPath("manifest/" + file) {
+			return // no file system has such a name, and the one in memory loops on some
 		}
 		files := fstest.MapFS{"manifest/" + file: &fstest.MapFile{Data: []byte(text)}}
 		first, second := testvectors.CheckManifest(files), testvectors.CheckManifest(files)

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -109,6 +110,9 @@ func run(opts options, out string, gate bool) error {
 	if out != "" {
 		data, err := json.MarshalIndent(figures, "", "  ")
 		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 			return err
 		}
 		if err := os.WriteFile(out, append(data, '\n'), 0o644); err != nil {
