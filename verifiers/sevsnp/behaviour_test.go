@@ -248,13 +248,15 @@ func TestHostileInputCostsLittle(t *testing.T) {
 	}
 }
 
-// TestHundredCertificatesCostLessThanOneVerification compares the best of several runs of each, all
-// with an empty cache: a VCEK that is new costs a verification of its own, for honest evidence too.
+// TestHundredCertificatesCostLessThanOneVerification compares the best of several runs of each. The
+// honest report's VCEK is known, so that it costs one signature; of the certificates none is.
 func TestHundredCertificatesCostLessThanOneVerification(t *testing.T) {
-	best := func(input attestd.Input) time.Duration {
+	warm, honestInput := newVerifier(t), sample(t)
+	mustVerify(t, warm, honestInput)
+	best := func(verifier func() *sevsnp.Verifier, input attestd.Input) time.Duration {
 		least := time.Hour
 		for range 10 {
-			v := newVerifier(t)
+			v := verifier()
 			start := time.Now()
 			_, _ = v.Verify(input)
 			least = min(least, time.Since(start))
@@ -262,9 +264,11 @@ func TestHundredCertificatesCostLessThanOneVerification(t *testing.T) {
 		return least
 	}
 	inputs := hostile(t)
-	honest := best(sample(t))
+	honest := best(func() *sevsnp.Verifier { return warm }, honestInput)
 	for _, name := range []string{"a hundred spoilt VCEKs for the chip", "a hundred VCEKs of other chips"} {
-		if got := best(inputs[name]); got > honest {
+		got := best(func() *sevsnp.Verifier { return newVerifier(t) }, inputs[name])
+		t.Logf("%s: %s, an honest report %s", name, got, honest)
+		if got > honest {
 			t.Errorf("%s cost %s, an honest report %s", name, got, honest)
 		}
 	}

@@ -3,6 +3,7 @@ package sevsnp
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 )
 
@@ -15,12 +16,13 @@ var limits = struct {
 	certificate  int // bytes of one that is parsed; AMD's have 1,300 to 1,700
 	candidates   int // VCEKs for exactly this chip and TCB
 	authorities  int // ASKs below a root that was loaded by hand
+	flood        int // certificates beside the evidence that are too many to be honest
 	signatures   int // public-key verifications in one call
 }{
 	// A certificate can take 55 times its size to parse (alternative names of one letter, measured):
 	// candidates and authorities together stay below a mebibyte.
 	evidence: reportSize + 64<<10, tableEntries: 16, endorsements: 256, certificates: 1 << 20,
-	certificate: 3 << 10, candidates: 3, authorities: 2, signatures: 8,
+	certificate: 3 << 10, candidates: 3, authorities: 2, flood: 9, signatures: 8,
 }
 
 // hwidObject is the DER of the object identifier of the HWID extension, which only VCEKs have.
@@ -28,11 +30,11 @@ var hwidObject = []byte{0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x
 
 // candidates returns the certificates that may be the report's VCEK, found by searching bytes: a
 // hundred certificates must cost less than one verification. Nothing is believed here. Where a
-// certificate names this chip and this TCB only such ones are returned, each once; else the nearest
-// one, so that its refusal says what is wrong with it.
-func (r report) candidates(embedded []byte, given [][]byte) ([][]byte, *fault) {
+// certificate names this chip and this TCB only such ones are returned, each once, and fit is true;
+// else the nearest one, so that its refusal says what is wrong with it.
+func (r report) candidates(embedded []byte, given [][]byte) (found [][]byte, fit bool, bad *fault) {
 	if bad := tooMany(given); bad != nil {
-		return nil, bad
+		return nil, false, bad
 	}
 	var exact [][]byte
 	var sameChip, other []byte
@@ -63,24 +65,47 @@ func (r report) candidates(embedded []byte, given [][]byte) ([][]byte, *fault) {
 	if embedded != nil {
 		// The evidence itself says that this is the VCEK: if nothing better is given, it is judged.
 		if bad := consider(embedded, max(someVCEK, r.resemblance(embedded))); bad != nil {
-			return nil, bad
+			return nil, false, bad
 		}
 	}
 	for _, der := range given {
 		if bad := consider(der, r.resemblance(der)); bad != nil {
-			return nil, bad
+			return nil, false, bad
 		}
 	}
 	switch {
 	case exact != nil:
-		return exact, nil
+		return exact, true, nil
 	case sameChip != nil:
-		return [][]byte{sameChip}, nil
+		return [][]byte{sameChip}, false, nil
 	case other != nil:
-		return [][]byte{other}, nil
+		return [][]byte{other}, false, nil
 	default:
-		return nil, nil
+		return nil, false, nil
 	}
+}
+
+// contradicts returns what a certificate that does not fit says against the report, before anything is
+// known about who signed it. Whoever signed it, it is not this report's VCEK; refusing it here keeps
+// a flood of other chips' certificates cheaper than one honest verification. Without a flood the
+// chain is looked at first, since a stranger's signature is the worse news. It never accepts: what it
+// does not understand goes the whole way.
+func (r report) contradicts(der []byte) *fault {
+	if len(der) > limits.certificate {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(bytes.Clone(der))
+	if err != nil {
+		return nil
+	}
+	stated, bad := readVCEK(cert, nil)
+	if bad != nil {
+		return nil
+	}
+	if bad := checkChip(r, stated); bad != nil {
+		return bad
+	}
+	return checkTCBAgrees(r, stated)
 }
 
 func tooMany(given [][]byte) *fault {

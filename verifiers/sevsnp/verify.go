@@ -185,7 +185,7 @@ func readTable(t *trail.Trail, rest []byte) (certTable, *fault) {
 func (v *Verifier) findVCEK(
 	t *trail.Trail, rep report, certs certTable, input attestd.Input,
 ) (*vcek, *fault) {
-	candidates, bad := rep.candidates(certs.vcek, input.Endorsements.Certificates)
+	candidates, fit, bad := rep.candidates(certs.vcek, input.Endorsements.Certificates)
 	if bad != nil {
 		return nil, bad
 	}
@@ -195,6 +195,11 @@ func (v *Verifier) findVCEK(
 			want: "the VCEK of chip " + shortChip(rep.chipID()) + " at " + rep.tcb(offReportedTCB).String()}
 	}
 	t.Pass(checkVCEKPresent, "a VCEK certificate", "a VCEK certificate")
+	if !fit && len(input.Endorsements.Certificates) >= limits.flood {
+		if bad := rep.contradicts(candidates[0]); bad != nil {
+			return nil, bad
+		}
+	}
 
 	s := &search{v: v, at: input.At, table: certs, given: input.Endorsements.Certificates,
 		count: &counter{total: &v.signatures, left: limits.signatures}}
