@@ -254,11 +254,23 @@ func (s *Set) YAML() ([]byte, error) {
 		fmt.Fprintf(&out, "  - name: %s\n    state: %s\n    registers:\n",
 			strconv.Quote(value.Name), value.State)
 		for _, register := range value.Registers {
-			fmt.Fprintf(&out, "      %s: \"%x\"\n", register.Name, register.Digest)
+			fmt.Fprintf(&out, "      %s: \"%s\"\n", register.Name, folded(register.Digest))
 		}
 	}
 	if _, err := Parse("reference values", out.Bytes()); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// folded writes a digest in hex, 64 digits a line: YAML joins lines of a quoted text that end in a
+// backslash without a space (YAML 1.2.2, section 7.3.1), and people's lines end at 100 columns.
+func folded(digest []byte) string {
+	digits := hex.EncodeToString(digest)
+	var out strings.Builder
+	for len(digits) > 64 {
+		out.WriteString(digits[:64] + "\\\n        ")
+		digits = digits[64:]
+	}
+	return out.String() + digits
 }

@@ -138,8 +138,7 @@ rejection is an answer, not an error.
 
 JSON answers obey published schemas, which 'attestd schema NAME' prints. '-o junit' is JUnit XML
 with a test case per check and one named "verdict", which fails unless the evidence was accepted.
-'-o sarif' is SARIF 2.1.0 with a rule and a result per check that did not pass. 'attestd measure'
-writes a YAML document, whose digests make lines longer than 100 columns.
+'-o sarif' is SARIF 2.1.0 with a rule and a result per check that did not pass.
 
 '--challenge' checks that evidence holds the digest that binds a challenge, and that the challenge
 has not expired. It checks neither the signature of the challenge nor that it is used once: take the

@@ -104,7 +104,7 @@ func exits(ts *testscript.TestScript, negated bool, args []string) {
 		ts.Fatalf("exit code %d, want %d\n%s%s", got, want, stdout, stderr)
 	}
 	machine := slices.ContainsFunc(args, func(arg string) bool {
-		return slices.Contains([]string{"json", "--output=json", "junit", "sarif", "completion", "schema", "measure"}, arg)
+		return slices.Contains([]string{"json", "--output=json", "junit", "sarif", "completion", "schema"}, arg)
 	})
 	if !machine {
 		demandPage(ts, stdout)
