@@ -84,6 +84,9 @@ const (
 	RuleDigest
 	// RuleReference wants the claims' registers to match an active reference value.
 	RuleReference
+	// RuleCovers wants an integer fact, read as a set of bits, to hold every one of the given numbers
+	// from 0 to 63: the set may be larger, never smaller.
+	RuleCovers
 )
 
 // CheckSpec is what is known about a check before it runs. `attestd explain` and the tables of the

@@ -44,6 +44,9 @@ type ClaimValues struct {
 	KeySPKI []byte
 	// InsecureRoots says that the chain ends in a root that was loaded by hand.
 	InsecureRoots bool
+	// Events yields the events of replayed logs, in order; nil for none. It must give the same events
+	// each time and alias nothing of the input.
+	Events iter.Seq[Event]
 }
 
 // Register is one measurement register or launch digest.
@@ -163,6 +166,15 @@ func (c *Claims) Registers() iter.Seq[Register] { return slices.Values(c.values.
 
 // Handles yields the names that the hardware gave.
 func (c *Claims) Handles() iter.Seq[Handle] { return slices.Values(c.values.Handles) }
+
+// Events yields the events of the logs that were replayed, in their order; none where the evidence
+// brought no log. They are decoded anew on every call.
+func (c *Claims) Events() iter.Seq[Event] {
+	if c.values.Events == nil {
+		return func(func(Event) bool) {}
+	}
+	return c.values.Events
+}
 
 // Checks returns a copy of the verification's checks.
 func (c *Claims) Checks() []Check { return slices.Clone(c.values.Checks) }

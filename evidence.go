@@ -38,4 +38,7 @@ type Input struct {
 	At time.Time
 	// Demand says which nonce and which key the evidence must be bound to.
 	Demand Demand
+	// Anchors are what the verifier's own side knows from before; formats whose evidence brings a
+	// chain to a vendor's root need none.
+	Anchors Anchors
 }
