@@ -94,8 +94,11 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/yamldoc":      {"."},
 		"internal/architecture": leaf,
 		"internal/requirements": leaf,
-		"testvectors":           {".", "internal/strict"},
-		"verifiers":             {".", "internal/claims", "internal/strict"},
+		"testvectors":           {".", "internal/strict", "internal/tpmevidence"},
+		"internal/tpmevidence":  {".", "internal/strict"},
+		"internal/swtpm":        leaf,
+		"attester":              {".", "internal/challenge", "internal/tpmevidence"},
+		"verifiers":             {".", "internal/claims", "internal/strict", "internal/tpmevidence"},
 		"measurements":          {".", "internal/yamldoc"},
 		"internal/appraisal":    {".", "internal/yamldoc", "measurements", "verifiers"},
 		"internal/judge":        {".", "internal/appraisal", "measurements", "verifiers"},
@@ -120,7 +123,7 @@ func TestImportsRunDownwards(t *testing.T) {
 			"internal/explain", "internal/judge", "internal/registry", "internal/service",
 			"internal/worker", "measurements",
 		},
-		"cmd/attestd": {".", "internal", "measurements", "testvectors", "verifiers"},
+		"cmd/attestd": {".", "attester", "internal", "measurements", "testvectors", "verifiers"},
 		// The suite is imported by tests alone, and its cases come from published vectors.
 		"verifiers/verifiertest": {".", "internal/claims", "internal/strict", "verifiers", "testvectors"},
 	}
