@@ -23,7 +23,7 @@ import (
 
 // memory is a store that keeps nothing but the last challenge and answers as a test says.
 type memory struct {
-	last    attestd.Challenge
+	last    challenge.Issued
 	outcome challenge.Outcome
 	err     error
 }
@@ -32,13 +32,13 @@ var now = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
 
 func (*memory) Now() time.Time { return now }
 
-func (m *memory) InsertChallenge(_ context.Context, made attestd.Challenge, _ string) error {
+func (m *memory) InsertChallenge(_ context.Context, made challenge.Issued) error {
 	m.last = made
 	return m.err
 }
 
-func (m *memory) Consume(context.Context, challenge.Use) (attestd.Challenge, challenge.Outcome, error) {
-	return m.last, m.outcome, m.err
+func (m *memory) Consume(context.Context, challenge.Use) (challenge.Taken, challenge.Outcome, error) {
+	return challenge.Taken{Challenge: m.last.Challenge, Credential: m.last.Credential}, m.outcome, m.err
 }
 
 func newIssuer(t *testing.T, store challenge.Store) (*challenge.Issuer, *challenge.Signer) {

@@ -29,15 +29,21 @@ type Reply struct {
 	// Schema is Schema.
 	Schema    string            `json:"schema"`
 	Challenge attestd.Challenge `json:"challenge"`
-	// Signature is a compact JWS over the JSON of Challenge.
+	// Signature is a compact JWS over the JSON of Challenge. It does not cover what follows: whoever
+	// changes that makes the credential's answer a wrong one.
 	Signature string `json:"signature"`
+	// Activation is the credential to be answered; nil where none was asked for or none is needed.
+	Activation *Activation `json:"activation,omitempty"`
+	// Activated says that the attestation key answered a credential under the same endorsement key
+	// before, so that there is nothing to answer.
+	Activated bool `json:"activated,omitempty"`
 }
 
 // Store keeps challenges. Package registry has the one there is.
 type Store interface {
 	Now() time.Time
-	InsertChallenge(ctx context.Context, challenge attestd.Challenge, source string) error
-	Consume(ctx context.Context, use Use) (attestd.Challenge, Outcome, error)
+	InsertChallenge(ctx context.Context, issued Issued) error
+	Consume(ctx context.Context, use Use) (Taken, Outcome, error)
 }
 
 // Config says how challenges are issued. Every field is required.
@@ -78,6 +84,8 @@ type Wish struct {
 	NonceBytes int
 	// Source is where the wish came from, for the limits.
 	Source string
+	// Credential is what to keep of the credential that goes with the challenge; nil for none.
+	Credential *Credential
 }
 
 // Issue returns a new, signed challenge that is on disk.
@@ -115,7 +123,10 @@ func (i *Issuer) Issue(ctx context.Context, wish Wish) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	if err := i.config.Store.InsertChallenge(ctx, challenge, wish.Source); err != nil {
+	err = i.config.Store.InsertChallenge(ctx, Issued{
+		Challenge: challenge, Source: wish.Source, Credential: wish.Credential,
+	})
+	if err != nil {
 		return Reply{}, err
 	}
 	return Reply{Schema: Schema, Challenge: challenge, Signature: signature}, nil
@@ -139,19 +150,19 @@ type Refusal struct {
 // Consume takes a challenge back: from now on it is used. A Refusal says that it cannot be.
 //
 // Errors: the store's; nothing is known then, which is never a pass.
-func (i *Issuer) Consume(ctx context.Context, use Use) (attestd.Challenge, *Refusal, error) {
-	challenge, outcome, err := i.config.Store.Consume(ctx, use)
+func (i *Issuer) Consume(ctx context.Context, use Use) (Taken, *Refusal, error) {
+	taken, outcome, err := i.config.Store.Consume(ctx, use)
 	if err != nil {
-		return attestd.Challenge{}, nil, err
+		return Taken{}, nil, err
 	}
 	if outcome == Consumed {
-		return challenge, nil, nil
+		return taken, nil, nil
 	}
 	refusal := refusals[outcome]
 	if refusal.Class == "" {
-		return attestd.Challenge{}, nil, fmt.Errorf("unknown outcome %d of a challenge", outcome)
+		return Taken{}, nil, fmt.Errorf("unknown outcome %d of a challenge", outcome)
 	}
-	return attestd.Challenge{}, &refusal, nil
+	return Taken{}, &refusal, nil
 }
 
 const wantUnused = "a challenge of this verifier, alive and never used, for the tenant, purpose and format " +

@@ -220,5 +220,9 @@ func parseReply(document []byte) (Reply, error) {
 	if _, err := reply.Challenge.Binding(nil).Digest(); err != nil {
 		return Reply{}, err
 	}
+	if made := reply.Activation; made != nil &&
+		(len(made.CredentialBlob) == 0 || len(made.EncryptedSecret) == 0 || reply.Activated) {
+		return Reply{}, errors.New("the credential lacks a part, or says that none is needed")
+	}
 	return reply, nil
 }

@@ -12,25 +12,62 @@ import (
 )
 
 const insertChallenge = `INSERT INTO challenges
-	(id, nonce, trust_domain, verifier_key_id, tenant, purpose, format, source, issued_at, expires_at)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	(id, nonce, trust_domain, verifier_key_id, tenant, purpose, format, source, issued_at, expires_at,
+	ak_name, ek, secret_sha256)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-// InsertChallenge stores a challenge that was issued to source.
+// Room refuses where a challenge for the tenant and from the source would be over a limit. It is for
+// work that a challenge needs before it is issued; nothing is set aside by it.
 //
-// Errors: a [*attestd.CallerError] of class RATE_LIMITED where too many wait already.
-func (s *Store) InsertChallenge(ctx context.Context, issued attestd.Challenge, source string) error {
-	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
-		if err := w.outstanding.room(w.limits, issued.Tenant, source); err != nil {
+// Errors: a [*attestd.CallerError] of class RATE_LIMITED.
+func (s *Store) Room(ctx context.Context, tenant, source string) error {
+	return s.writer.do(ctx, func(_ context.Context, w *writer) error {
+		if err := w.outstanding.room(w.limits, tenant, source); err != nil {
 			return refusal{err}
 		}
+		return nil
+	})
+}
+
+// InsertChallenge stores a challenge that was issued.
+//
+// Errors: a [*attestd.CallerError] of class RATE_LIMITED where too many wait already.
+func (s *Store) InsertChallenge(ctx context.Context, issued challenge.Issued) error {
+	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
+		if err := w.outstanding.room(w.limits, issued.Tenant, issued.Source); err != nil {
+			return refusal{err}
+		}
+		name, ek, secret := columnsOf(issued.Credential)
 		_, err := w.insert.ExecContext(ctx, issued.ID, issued.Nonce, issued.TrustDomain,
 			issued.VerifierKeyID, issued.Tenant, issued.Purpose, string(issued.Format),
-			source, issued.IssuedAt.UnixNano(), issued.ExpiresAt.UnixNano())
+			issued.Source, issued.IssuedAt.UnixNano(), issued.ExpiresAt.UnixNano(), name, ek, secret)
 		if err == nil {
-			w.outstanding.add(issued.Tenant, source, 1)
+			w.outstanding.add(issued.Tenant, issued.Source, 1)
 		}
 		return err
 	})
+}
+
+// columnsOf returns the three columns of a credential, NULL where there is none.
+func columnsOf(credential *challenge.Credential) (name, ek, secret any) {
+	if credential == nil {
+		return nil, nil, nil
+	}
+	if !credential.Earlier {
+		secret = credential.Secret[:]
+	}
+	return credential.AKName, credential.EK[:], secret
+}
+
+// credentialOf is the way back.
+func credentialOf(name, ek, secret []byte) *challenge.Credential {
+	if name == nil {
+		return nil
+	}
+	credential := &challenge.Credential{AKName: name, Earlier: secret == nil}
+	copy(credential.EK[:], ek)
+	copy(credential.Secret[:], secret)
+	return credential
 }
 
 const (
@@ -38,15 +75,17 @@ const (
 		WHERE id = ?2 AND tenant = ?3 AND purpose = ?4 AND format = ?5
 		AND used_at IS NULL AND expires_at > ?1`
 	lookAtChallenge = `SELECT nonce, trust_domain, verifier_key_id, tenant, purpose, format, source,
-		issued_at, expires_at, used_at FROM challenges WHERE id = ?`
+		issued_at, expires_at, used_at, ak_name, ek, secret_sha256 FROM challenges WHERE id = ?`
 )
 
 // Consume marks the challenge as used and returns it with Consumed, or says why not. The row count
 // of one UPDATE decides; whoever reads first and writes later lets two through.
 //
-// Errors: where the store cannot be written; the challenge is then neither used nor refused.
-func (s *Store) Consume(ctx context.Context, use challenge.Use) (attestd.Challenge, challenge.Outcome, error) {
-	var consumed attestd.Challenge
+// Errors: where the store cannot be written; the challenge is then neither used nor refused. A
+// [*attestd.CallerError] of class CONFLICT where the challenge's keys became another's since it was
+// issued; it is used up then.
+func (s *Store) Consume(ctx context.Context, use challenge.Use) (challenge.Taken, challenge.Outcome, error) {
+	var consumed challenge.Taken
 	var outcome challenge.Outcome
 	err := s.writer.do(ctx, func(ctx context.Context, w *writer) error {
 		now := w.clock.Now().UnixNano()
@@ -63,26 +102,42 @@ func (s *Store) Consume(ctx context.Context, use challenge.Use) (attestd.Challen
 			return err
 		}
 		if changed == 1 {
-			consumed, outcome = row.Challenge, challenge.Consumed
+			consumed, outcome = challenge.Taken{Challenge: row.Challenge, Credential: row.credential}, challenge.Consumed
 			w.outstanding.add(row.Tenant, row.source, -1)
-			return nil
+			return w.addKey(ctx, &consumed)
 		}
 		outcome = row.refusedFor(use)
 		return nil
 	})
 	// Nothing is handed out before its commit: on an error the closure may still be running.
 	if err != nil {
-		return attestd.Challenge{}, challenge.Unknown, err
+		return challenge.Taken{}, challenge.Unknown, err
 	}
 	return consumed, outcome, nil
+}
+
+// addKey adds what is known of the key that the challenge's credential is for.
+func (w *writer) addKey(ctx context.Context, taken *challenge.Taken) error {
+	credential := taken.Credential
+	if credential == nil {
+		return nil
+	}
+	key, err := keyOf(ctx, w.conn, taken.Tenant, credential.AKName, credential.EK)
+	var caller *attestd.CallerError
+	if errors.As(err, &caller) {
+		return refusal{err} // the row stays used: this challenge can come to nothing
+	}
+	taken.Key = key
+	return err
 }
 
 // challengeRow is a challenge as stored; found is false for the row that is not there.
 type challengeRow struct {
 	attestd.Challenge
-	source string
-	used   bool
-	found  bool
+	source     string
+	credential *challenge.Credential
+	used       bool
+	found      bool
 }
 
 func (r challengeRow) refusedFor(use challenge.Use) challenge.Outcome {
@@ -102,13 +157,15 @@ func (w *writer) read(ctx context.Context, id string) (challengeRow, error) {
 	row := challengeRow{Challenge: attestd.Challenge{ID: id}, found: true}
 	var issued, expires int64
 	var used sql.NullInt64
+	var name, ek, secret []byte
 	err := w.look.QueryRowContext(ctx, id).Scan(&row.Nonce, &row.TrustDomain, &row.VerifierKeyID,
-		&row.Tenant, &row.Purpose, &row.Format, &row.source, &issued, &expires, &used)
+		&row.Tenant, &row.Purpose, &row.Format, &row.source, &issued, &expires, &used,
+		&name, &ek, &secret)
 	if errors.Is(err, sql.ErrNoRows) {
 		return challengeRow{}, nil
 	}
 	row.IssuedAt, row.ExpiresAt = time.Unix(0, issued).UTC(), time.Unix(0, expires).UTC()
-	row.used = used.Valid
+	row.used, row.credential = used.Valid, credentialOf(name, ek, secret)
 	return row, err
 }
 
@@ -177,7 +234,7 @@ func (w *writer) recount(ctx context.Context) error {
 		return fmt.Errorf("count challenges: %w", err)
 	}
 	w.outstanding = fresh
-	return nil
+	return w.countKeys(ctx)
 }
 
 // keepExpired is how long the row of an expired challenge stays, to tell "used" and "expired" from

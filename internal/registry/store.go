@@ -186,6 +186,7 @@ func (s *Store) demandClock(ctx context.Context) error {
 	err := s.reading.QueryRowContext(ctx, `SELECT max(
 		coalesce((SELECT max(max(issued_at), coalesce(max(used_at), 0)) FROM challenges), 0),
 		coalesce((SELECT beat_at FROM pulse), 0),
+		coalesce((SELECT max(seen_at) FROM attestation_keys), 0),
 		coalesce((SELECT created_at FROM appraisals ORDER BY number DESC LIMIT 1), 0))`).Scan(&newest)
 	if err != nil {
 		return fmt.Errorf("store clock: %w", err)

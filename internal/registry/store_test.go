@@ -79,10 +79,14 @@ func newChallenge(now time.Time) attestd.Challenge {
 func insert(t *testing.T, store *registry.Store) attestd.Challenge {
 	t.Helper()
 	made := newChallenge(store.Now())
-	if err := store.InsertChallenge(t.Context(), made, "192.0.2.1"); err != nil {
+	if err := store.InsertChallenge(t.Context(), issuedFrom(made, "192.0.2.1")); err != nil {
 		t.Fatal(err)
 	}
 	return made
+}
+
+func issuedFrom(made attestd.Challenge, source string) challenge.Issued {
+	return challenge.Issued{Challenge: made, Source: source}
 }
 
 func useOf(c attestd.Challenge) challenge.Use {
@@ -100,7 +104,7 @@ func consume(t *testing.T, store *registry.Store, use challenge.Use, want challe
 	if outcome != want {
 		t.Fatalf("got outcome %d, want %d", outcome, want)
 	}
-	return got
+	return got.Challenge
 }
 
 func TestAChallengeComesBackOnceAsItWasStored(t *testing.T) {
@@ -248,7 +252,7 @@ func TestUnansweredChallengesAreBoundedPerSourceTenantAndInAll(t *testing.T) {
 	put := func(tenant, source string) error {
 		made := newChallenge(store.Now())
 		made.Tenant = tenant
-		return store.InsertChallenge(t.Context(), made, source)
+		return store.InsertChallenge(t.Context(), issuedFrom(made, source))
 	}
 	for i, row := range []struct {
 		tenant, source string
@@ -506,7 +510,7 @@ func BenchmarkConsumeAndStore(b *testing.B) {
 	document := make([]byte, 8<<10)
 	one := func() {
 		issued := newChallenge(store.Now())
-		if err := store.InsertChallenge(context.Background(), issued, "x"); err != nil {
+		if err := store.InsertChallenge(context.Background(), issuedFrom(issued, "x")); err != nil {
 			b.Error(err)
 		}
 		if _, outcome, err := store.Consume(context.Background(), useOf(issued)); outcome != challenge.Consumed {

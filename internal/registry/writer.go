@@ -42,6 +42,9 @@ type writer struct {
 	look        *sql.Stmt
 	keep        *sql.Stmt
 	pulse       *sql.Stmt
+	know        *sql.Stmt
+	keys        int // rows of attestation_keys
+	maxKeys     int
 
 	queue   chan *write
 	closing chan struct{}
@@ -58,7 +61,7 @@ func newWriter(
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	w := &writer{
-		clock: clock, limits: limits, conn: conn, files: open,
+		clock: clock, limits: limits, conn: conn, files: open, maxKeys: maxAttestationKey,
 		queue: make(chan *write, maxBatch), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
 	for _, statement := range []struct {
@@ -66,7 +69,7 @@ func newWriter(
 		query string
 	}{
 		{&w.insert, insertChallenge}, {&w.use, useChallenge}, {&w.look, lookAtChallenge},
-		{&w.keep, insertAppraisal}, {&w.pulse, beat},
+		{&w.keep, insertAppraisal}, {&w.pulse, beat}, {&w.know, insertKey},
 	} {
 		if *statement.into, err = conn.PrepareContext(ctx, statement.query); err != nil {
 			return nil, errors.Join(fmt.Errorf("open store: %w", err), conn.Close())
@@ -139,7 +142,7 @@ func (w *writer) loop(ctx context.Context) {
 // release closes statements before their connection: SQLite folds the log into the database only
 // when nothing holds it open any more.
 func (w *writer) release() {
-	for _, statement := range []*sql.Stmt{w.insert, w.use, w.look, w.keep, w.pulse} {
+	for _, statement := range []*sql.Stmt{w.insert, w.use, w.look, w.keep, w.pulse, w.know} {
 		_ = statement.Close()
 	}
 	_ = w.conn.Close()
