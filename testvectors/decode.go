@@ -20,23 +20,34 @@ import (
 type step struct {
 	name  string
 	words []string
-	run   func(words []string, in []byte) ([]byte, error)
+	stepKind
 }
 
-// stepKinds says for each step how many words follow its name.
-var stepKinds = map[string]struct {
-	words int
+// stepKind is what a step does. Exactly one of run and join is there: join takes all files of a
+// record and can only be the first step.
+type stepKind struct {
+	words int // how many follow the step's name
 	run   func(words []string, in []byte) ([]byte, error)
-}{
-	"raw":      {0, func(_ []string, in []byte) ([]byte, error) { return in, nil }},
-	"hex":      {0, decodeHex},
-	"base64":   {0, decodeBase64},
-	"pem":      {1, decodePEM},
-	"txtar":    {1, decodeTxtar},
-	"json":     {1, decodeJSON},
-	"literal":  {1, decodeLiteral},
-	"tsm-cbor": {0, decodeTSM},
-	"slice":    {2, decodeSlice},
+	files int // that join takes
+	join  func(words []string, files [][]byte) ([]byte, error)
+}
+
+var stepKinds = map[string]stepKind{
+	"raw":      {run: func(_ []string, in []byte) ([]byte, error) { return in, nil }},
+	"hex":      {run: decodeHex},
+	"base64":   {run: decodeBase64},
+	"pem":      {words: 1, run: decodePEM},
+	"txtar":    {words: 1, run: decodeTxtar},
+	"json":     {words: 1, run: decodeJSON},
+	"literal":  {words: 1, run: decodeLiteral},
+	"tsm-cbor": {run: decodeTSM},
+	"slice":    {words: 2, run: decodeSlice},
+
+	"go-tpm-tools":             {words: 1, run: decodeGoTPMTools},
+	"go-tpm-tools-certificate": {words: 1, files: 2, join: joinGoTPMTools},
+	"go-attestation":           {run: decodeGoAttestation},
+	"tpm2-tools":               {files: 5, join: joinTPM2Tools},
+	"trustee-tpm":              {run: decodeTrusteeTPM},
 }
 
 func parseSteps(text string) ([]step, error) {
@@ -50,18 +61,36 @@ func parseSteps(text string) ([]step, error) {
 		if !known || len(words)-1 != kind.words {
 			return nil, fmt.Errorf("encoding: unknown step %q", part)
 		}
-		steps = append(steps, step{name: words[0], words: words[1:], run: kind.run})
+		if kind.join != nil && len(steps) > 0 {
+			return nil, fmt.Errorf("encoding: step %q joins files and must be the first", part)
+		}
+		steps = append(steps, step{name: words[0], words: words[1:], stepKind: kind})
 	}
 	return steps, nil
 }
 
-func decode(steps []step, data []byte) ([]byte, error) {
+// filesOf returns how many files the pipeline starts from.
+func filesOf(steps []step) int {
+	if len(steps) > 0 && steps[0].join != nil {
+		return steps[0].files
+	}
+	return 1
+}
+
+func decode(steps []step, files [][]byte) (data []byte, err error) {
+	if len(files) != filesOf(steps) {
+		return nil, fmt.Errorf("%d files, want %d", len(files), filesOf(steps))
+	}
+	data = files[0]
 	for _, s := range steps {
-		out, err := s.run(s.words, data)
+		if s.join != nil {
+			data, err = s.join(s.words, files)
+		} else {
+			data, err = s.run(s.words, data)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("step %q: %w", s.name, err)
 		}
-		data = out
 	}
 	return data, nil
 }

@@ -51,6 +51,11 @@ type Vector struct {
 	At           time.Time
 	// Nonce and KeySPKI are the evidence's own; empty where it has none.
 	Nonce, KeySPKI []byte
+	// DemandNonce is the nonce to demand, which need not be the evidence's own; empty for none.
+	DemandNonce []byte
+	// TrustedAK is the SHA-256 of the DER SubjectPublicKeyInfo of an attestation key that the
+	// verdict takes for named as trusted by the operator; nil for none.
+	TrustedAK *[32]byte
 	Expect         attestd.Verdict
 	// Check fails, unless Expect is accepted.
 	Check attestd.CheckID
@@ -71,6 +76,7 @@ type Missing struct {
 // Corpus is what was loaded, sorted by name.
 type Corpus struct {
 	Vectors []Vector
+	Logs    []Log
 	Missing []Missing
 }
 
@@ -112,7 +118,8 @@ func LoadFrom(files fs.FS, options Options) (*Corpus, error) {
 
 // Report says in one line what was loaded.
 func (c *Corpus) Report() string {
-	line := fmt.Sprintf("vectors: %d loaded, %d not available", len(c.Vectors), len(c.Missing))
+	line := fmt.Sprintf("vectors: %d and %d event logs loaded, %d not available",
+		len(c.Vectors), len(c.Logs), len(c.Missing))
 	if len(c.Missing) > 0 {
 		line += fmt.Sprintf(" (set %s, see make vectors)", ExtraVariable)
 	}
@@ -159,7 +166,7 @@ func readManifest(files fs.FS) ([]record, error) {
 	for _, row := range records {
 		for _, name := range row.endorsements {
 			known := slices.ContainsFunc(records, func(other record) bool {
-				return other.name == name && other.endorsement
+				return other.name == name && other.kind == kindEndorsement
 			})
 			if !known {
 				return nil, fmt.Errorf("%s: no endorsement record %q", row.name, name)
@@ -174,7 +181,7 @@ func readManifest(files fs.FS) ([]record, error) {
 func assemble(records []record, blobs map[string][]byte, reasons map[string]string) *Corpus {
 	corpus := &Corpus{}
 	for _, row := range records {
-		if row.endorsement {
+		if row.kind == kindEndorsement {
 			continue
 		}
 		why := reasons[row.name]
@@ -187,9 +194,17 @@ func assemble(records []record, blobs map[string][]byte, reasons map[string]stri
 			corpus.Missing = append(corpus.Missing, Missing{Name: row.name, Why: why})
 			continue
 		}
+		if row.kind == kindLog {
+			log := row.log
+			log.Name, log.Data = row.name, blobs[row.name]
+			log.Licence, log.Comment = row.licence, row.comment
+			corpus.Logs = append(corpus.Logs, log)
+			continue
+		}
 		corpus.Vectors = append(corpus.Vectors, Vector{
 			Name: row.name, Format: row.format, Evidence: blobs[row.name],
 			Endorsements: endorsements, At: row.at, Nonce: row.nonce, KeySPKI: row.key,
+			DemandNonce: row.demandNonce, TrustedAK: row.trustedAK,
 			Expect: row.expect, Check: row.check, Claims: row.claims, Neg: row.neg,
 			Licence: row.licence, Comment: row.comment,
 		})
@@ -232,15 +247,34 @@ func openSources(options Options, records []record) (*sources, error) {
 
 // read returns the decoded bytes of a record, or the reason why they cannot be had.
 func (s *sources) read(row record) (data []byte, why string, err error) {
-	file, why := "", ""
-	if row.source.module != "" {
-		found := s.modules[row.source.module]
-		file, why = filepath.Join(found.dir, filepath.FromSlash(row.source.path)), found.why
-	} else {
-		if _, known := s.pinned[row.source.path]; !known {
-			return nil, "", fmt.Errorf("extra file %q is not in extra-sources.tsv", row.source.path)
+	var files [][]byte
+	for _, path := range append([]string{row.source.path}, row.source.with...) {
+		raw, why, err := s.readFile(row.source.module, path)
+		if why != "" || err != nil {
+			return nil, why, err
 		}
-		file = filepath.Join(s.extraDir, filepath.FromSlash(row.source.path))
+		files = append(files, raw)
+	}
+	if data, err = decode(row.steps, files); err != nil {
+		return nil, "", err
+	}
+	if got := sha256.Sum256(data); got != row.sha256 {
+		return nil, "", fmt.Errorf("SHA-256 is %x, want %x", got, row.sha256)
+	}
+	return bytes.Clone(data), "", nil
+}
+
+// readFile returns a file of a module, or of the folder of extra vectors where none is named.
+func (s *sources) readFile(module, path string) (raw []byte, why string, err error) {
+	file, why := "", ""
+	if module != "" {
+		found := s.modules[module]
+		file, why = filepath.Join(found.dir, filepath.FromSlash(path)), found.why
+	} else {
+		if _, known := s.pinned[path]; !known {
+			return nil, "", fmt.Errorf("extra file %q is not in extra-sources.tsv", path)
+		}
+		file = filepath.Join(s.extraDir, filepath.FromSlash(path))
 		if s.extraDir == "" {
 			why = ExtraVariable + " does not name the folder of extra vectors"
 		}
@@ -248,20 +282,11 @@ func (s *sources) read(row record) (data []byte, why string, err error) {
 	if why != "" {
 		return nil, why, nil
 	}
-	raw, err := os.ReadFile(file) //nolint:gosec // the path comes from the committed manifest
-	if errors.Is(err, fs.ErrNotExist) && row.source.module == "" {
+	raw, err = os.ReadFile(file) //nolint:gosec // the path comes from the committed manifest
+	if errors.Is(err, fs.ErrNotExist) && module == "" {
 		return nil, "not in the folder of extra vectors", nil
 	}
-	if err != nil {
-		return nil, "", err
-	}
-	if data, err = decode(row.steps, raw); err != nil {
-		return nil, "", err
-	}
-	if got := sha256.Sum256(data); got != row.sha256 {
-		return nil, "", fmt.Errorf("SHA-256 is %x, want %x", got, row.sha256)
-	}
-	return bytes.Clone(data), "", nil
+	return raw, "", err
 }
 
 // CheckManifest reads every record below manifest/ of files and refuses what breaks a rule.

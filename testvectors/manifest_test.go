@@ -21,6 +21,19 @@ check: nitro/debug
 licence: MPL-2.0
 `
 
+var zeros = strings.Repeat("00", 32)
+
+var goodLog = `log: boot
+source: extra tpm/keylime__ak.pub
+encoding: raw
+sha256: 370e28931efba395d8e9809c01e8edd74b4ec97c3a9155adbb5cedc3106d20f2
+bank: sha256
+registers: PCR0=` + zeros + `
+expect: replayed
+events: 3
+licence: Apache-2.0
+`
+
 // TestManifestRules shows that a record cannot be written by halves.
 func TestManifestRules(t *testing.T) {
 	change := func(old, replacement string) string {
@@ -53,6 +66,20 @@ func TestManifestRules(t *testing.T) {
 		{"a line without a value is refused", "nitro/a.vector", goodRecord + "comment: \n", `is not "key: value"`},
 		{"a file without its last newline is refused", "nitro/a.vector", strings.TrimSuffix(goodRecord, "\n"), "newline"},
 		{"a file of another kind is refused", "nitro/a.txt", goodRecord, "neither"},
+		{"a second file without a step that joins is refused", "nitro/a.vector", goodRecord + "with: b\n", "name 2 files"},
+		{"a step that joins alone is refused", "nitro/a.vector", change("encoding: raw", "encoding: tpm2-tools"), "takes 5"},
+		{"a step that joins behind another is refused", "nitro/a.vector", change("encoding: raw", "encoding: raw | tpm2-tools"), "must be the first"},
+		{"a second file that climbs out is refused", "nitro/a.vector", goodRecord + "with: ../b\n", "clean relative path"},
+		{"a short digest of a trusted key is refused", "nitro/a.vector", goodRecord + "trusted-ak: 00\n", "trusted-ak"},
+		{"a demanded nonce that is no hex is refused", "nitro/a.vector", goodRecord + "demand-nonce: x\n", "demand-nonce"},
+		{"a log is read", "logs/a.log", goodLog, ""},
+		{"a log of an unknown kind is refused", "logs/a.log", strings.Replace(goodLog, "boot", "boots", 1), `log is "boots"`},
+		{"a log with a claim is refused", "logs/a.log", goodLog + "claims: a=b\n", `unknown key "claims"`},
+		{"a replay without registers is refused", "logs/a.log", strings.Replace(goodLog, "registers: PCR0="+zeros+"\n", "", 1), "go together"},
+		{"a register of another bank's length is refused", "logs/a.log", strings.Replace(goodLog, "sha256\n", "sha384\n", 1), "register PCR0"},
+		{"a refused log with events is refused", "logs/a.log", strings.Replace(goodLog, "replayed", "refused", 1), "expect is"},
+		{"a log without a count is refused", "logs/a.log", strings.Replace(goodLog, "events: 3\n", "", 1), "expect is"},
+		{"a log with a count that is none is refused", "logs/a.log", strings.Replace(goodLog, ": 3", ": x", 1), `events is "x"`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := testvectors.CheckManifest(fstest.MapFS{

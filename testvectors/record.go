@@ -20,13 +20,16 @@ const maxRecord = 8 << 10
 // record is one file of the manifest, read and checked but not yet loaded.
 type record struct {
 	name         string
+	kind         string // the file's ending
 	format       attestd.Format
-	endorsement  bool
 	source       source
 	steps        []step
 	sha256       [32]byte
 	at           time.Time
 	nonce, key   []byte
+	demandNonce  []byte
+	trustedAK    *[32]byte
+	log          Log // of a .log record, without its bytes
 	endorsements []string
 	expect       attestd.Verdict
 	check        attestd.CheckID
@@ -40,29 +43,46 @@ type record struct {
 type source struct {
 	module, h1 string // module@version and its go.sum hash; empty for an extra file
 	path       string
+	with       []string // further files of the same origin
 }
 
+// The kinds of records, by the ending of their files.
+const (
+	kindVector      = ".vector"
+	kindEndorsement = ".endorsement"
+	kindLog         = ".log"
+)
+
+// What a kind of record may say beside commonKeys, and what it must say beside neededKeys.
 var (
-	endorsementKeys = []string{"source", "encoding", "sha256", "licence", "comment"}
-	vectorKeys      = append([]string{
-		"format", "at", "nonce", "key", "endorsements", "expect", "check", "claims", "neg",
-	}, endorsementKeys...)
+	commonKeys = []string{"source", "with", "encoding", "sha256", "licence", "comment"}
 	neededKeys = []string{"source", "encoding", "sha256", "licence"}
+	kindKeys   = map[string]struct{ known, needed []string }{
+		kindEndorsement: {},
+		kindVector: {
+			known: []string{
+				"format", "at", "nonce", "demand-nonce", "key", "trusted-ak", "endorsements", "expect",
+				"check", "claims", "neg",
+			},
+			needed: []string{"format", "at", "expect"},
+		},
+		kindLog: {
+			known:  []string{"log", "expect", "events", "bank", "registers", "neg"},
+			needed: []string{"log", "expect"},
+		},
+	}
 )
 
 // parseRecord reads the record in the file name, a path below manifest/ such as
 // "nitro/anjuna.vector".
 func parseRecord(file string, text []byte) (record, error) {
 	folder, base := path.Split(file)
-	kind := path.Ext(base)
-	row := record{
-		name:        folder + strings.TrimSuffix(base, kind),
-		endorsement: kind == ".endorsement",
+	row := record{kind: path.Ext(base)}
+	row.name = folder + strings.TrimSuffix(base, row.kind)
+	if _, known := kindKeys[row.kind]; !known {
+		return record{}, fmt.Errorf("%s: neither a .vector nor an .endorsement nor a .log", file)
 	}
-	if kind != ".vector" && kind != ".endorsement" {
-		return record{}, fmt.Errorf("%s: neither a .vector nor an .endorsement", file)
-	}
-	values, err := readLines(text, row.endorsement)
+	values, err := readLines(text, row.kind)
 	if err == nil {
 		err = row.fill(values, strings.TrimSuffix(folder, "/"))
 	}
@@ -73,7 +93,7 @@ func parseRecord(file string, text []byte) (record, error) {
 }
 
 // readLines reads "key: value" lines, each key once, and refuses keys that are not of the kind.
-func readLines(text []byte, endorsement bool) (map[string]string, error) {
+func readLines(text []byte, kind string) (map[string]string, error) {
 	if len(text) > maxRecord || !utf8.Valid(text) {
 		return nil, fmt.Errorf("not UTF-8 text of at most %d bytes", maxRecord)
 	}
@@ -81,17 +101,13 @@ func readLines(text []byte, endorsement bool) (map[string]string, error) {
 	if !ended {
 		return nil, errors.New("does not end in a newline")
 	}
-	known, needed := vectorKeys, append([]string{"format", "at", "expect"}, neededKeys...)
-	if endorsement {
-		known, needed = endorsementKeys, neededKeys
-	}
 	values := map[string]string{}
 	for number, line := range strings.Split(body, "\n") {
 		key, value, ok := strings.Cut(line, ": ")
 		if !ok || value == "" || value != strings.TrimSpace(value) {
 			return nil, fmt.Errorf("line %d is not \"key: value\"", number+1)
 		}
-		if !slices.Contains(known, key) {
+		if !slices.Contains(commonKeys, key) && !slices.Contains(kindKeys[kind].known, key) {
 			return nil, fmt.Errorf("line %d: unknown key %q", number+1, key)
 		}
 		if _, double := values[key]; double {
@@ -99,7 +115,7 @@ func readLines(text []byte, endorsement bool) (map[string]string, error) {
 		}
 		values[key] = value
 	}
-	for _, key := range needed {
+	for _, key := range slices.Concat(kindKeys[kind].needed, neededKeys) {
 		if values[key] == "" {
 			return nil, fmt.Errorf("no %q", key)
 		}
@@ -119,17 +135,24 @@ func (r *record) fill(values map[string]string, folder string) error {
 		}
 	}
 	var err error
-	r.source, err = parseSource(values["source"])
+	r.source, err = parseSource(values["source"], values["with"])
 	keep(err)
 	r.steps, err = parseSteps(values["encoding"])
 	keep(err)
+	if got, want := 1+len(r.source.with), filesOf(r.steps); err == nil && got != want {
+		keep(fmt.Errorf("source and with name %d files, the first step takes %d", got, want))
+	}
 	digest, err := hex.DecodeString(values["sha256"])
 	keep(err)
 	if copy(r.sha256[:], digest) != 32 || len(digest) != 32 {
 		keep(errors.New("sha256 is not 64 digits of hex"))
 	}
-	if !r.endorsement {
+	switch r.kind {
+	case kindVector:
 		keep(r.fillVector(values, folder))
+	case kindLog:
+		r.log, err = parseLog(values)
+		keep(err)
 	}
 	return errors.Join(errs...)
 }
@@ -149,6 +172,16 @@ func (r *record) fillVector(values map[string]string, folder string) (err error)
 	}
 	if r.key, err = hex.DecodeString(values["key"]); err != nil {
 		return fmt.Errorf("key: %w", err)
+	}
+	if r.demandNonce, err = hex.DecodeString(values["demand-nonce"]); err != nil {
+		return fmt.Errorf("demand-nonce: %w", err)
+	}
+	if text := values["trusted-ak"]; text != "" {
+		digest, err := hex.DecodeString(text)
+		if err != nil || len(digest) != 32 {
+			return errors.New("trusted-ak is not 64 digits of hex")
+		}
+		r.trustedAK = (*[32]byte)(digest)
 	}
 	verdicts := map[string]attestd.Verdict{
 		"accept":    attestd.VerdictAccepted,
@@ -170,7 +203,7 @@ func (r *record) fillVector(values map[string]string, folder string) (err error)
 	return err
 }
 
-func parseSource(text string) (source, error) {
+func parseSource(text, with string) (source, error) {
 	words := strings.Fields(text)
 	var from source
 	switch {
@@ -184,9 +217,12 @@ func parseSource(text string) (source, error) {
 	default:
 		return source{}, fmt.Errorf("source is %q, want \"module M@V H1 PATH\" or \"extra PATH\"", text)
 	}
-	// A path that climbs out would read files that no record can pin the origin of.
-	if path.IsAbs(from.path) || path.Clean(from.path) != from.path || strings.HasPrefix(from.path, "..") {
-		return source{}, fmt.Errorf("source: path %q is not a clean relative path", from.path)
+	from.with = strings.Fields(with)
+	for _, name := range append([]string{from.path}, from.with...) {
+		// A path that climbs out would read files that no record can pin the origin of.
+		if path.IsAbs(name) || path.Clean(name) != name || strings.HasPrefix(name, "..") {
+			return source{}, fmt.Errorf("source: path %q is not a clean relative path", name)
+		}
 	}
 	return from, nil
 }
