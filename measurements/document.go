@@ -1,13 +1,9 @@
 package measurements
 
 import (
-	"bytes"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/attestd/attestd"
@@ -39,7 +35,8 @@ func Parse(source string, doc []byte) (*Set, error) {
 }
 
 func (s *Set) read(root *yamldoc.Node) {
-	fields, ok := root.Fields([]string{"schema", "name", "format", "values"}, []string{"version"})
+	fields, ok := root.Fields([]string{"schema", "name", "format"},
+		[]string{"version", "values", "bank", "attestation-keys", "endorsement-keys"})
 	if node := fields.Get("schema"); node != nil && !node.IsText(Schema) {
 		node.Problem("want %s", Schema)
 	}
@@ -49,7 +46,54 @@ func (s *Set) read(root *yamldoc.Node) {
 	if !ok || !known {
 		return // without the format, every register would be reported as unknown
 	}
-	values, ok := fields.Get("values").Items()
+	if !form.banked {
+		for _, key := range []string{"bank", "attestation-keys", "endorsement-keys"} {
+			if node := fields.Get(key); node != nil {
+				node.Problem("only documents of format tpm have it; leave it out")
+			}
+		}
+	} else {
+		taken := make(map[[32]byte]string)
+		s.AttestationKeys = readKeys(fields.Get("attestation-keys"), taken)
+		s.EndorsementKeys = readKeys(fields.Get("endorsement-keys"), taken)
+	}
+	values, bank := fields.Get("values"), fields.Get("bank")
+	switch {
+	case values != nil:
+		if form, known = s.readBank(root, bank, form); known {
+			s.readValues(values, form)
+		}
+	case bank != nil && form.banked:
+		bank.Problem("says nothing where there are no values")
+	case !form.banked:
+		root.Problem("values: is missing")
+	case fields.Get("attestation-keys") == nil && fields.Get("endorsement-keys") == nil:
+		root.Problem("want values, attestation-keys or endorsement-keys")
+	}
+}
+
+// readBank returns the shape that the registers of the document have.
+func (s *Set) readBank(root, node *yamldoc.Node, form shape) (shape, bool) {
+	if !form.banked {
+		return form, true
+	}
+	if node == nil {
+		root.Problem("bank: is missing; want one of: %s", strings.Join(bankNames(), ", "))
+		return shape{}, false
+	}
+	text, ok := node.Text()
+	if !ok {
+		return shape{}, false
+	}
+	if form, ok = form.in(text); !ok {
+		node.Problem("got %q, want one of: %s", attestd.Excerpt(text, 20), strings.Join(bankNames(), ", "))
+	}
+	s.Bank = text
+	return form, ok
+}
+
+func (s *Set) readValues(node *yamldoc.Node, form shape) {
+	values, ok := node.Items()
 	if !ok {
 		return
 	}
@@ -69,6 +113,8 @@ func (s *Set) read(root *yamldoc.Node) {
 	}
 	s.refuseTwins(values)
 }
+
+func (s *Set) hasKeys() bool { return len(s.AttestationKeys)+len(s.EndorsementKeys) > 0 }
 
 func (s *Set) readFormat(node *yamldoc.Node) (shape, bool) {
 	if node == nil {
@@ -100,7 +146,7 @@ func readName(node *yamldoc.Node) string {
 }
 
 func readValue(node *yamldoc.Node, form shape) (Value, bool) {
-	optional := []string{"registers"}
+	optional := []string{"registers", "rules", "events"}
 	if form.single != "" {
 		optional = append(optional, "measurement")
 	}
@@ -119,27 +165,60 @@ func readValue(node *yamldoc.Node, form shape) (Value, bool) {
 		return Value{}, false
 	}
 	value.State = State(index) //nolint:gosec // index of an array of three
-	short, long := fields.Get("measurement"), fields.Get("registers")
-	switch {
-	case (short == nil) == (long == nil) && form.single != "":
-		node.Problem("want either measurement or registers")
+	if !value.readMeasured(node, fields, form) {
 		return Value{}, false
-	case long == nil && short == nil:
-		node.Problem("registers is missing")
-		return Value{}, false
-	case short != nil:
-		value.Registers = readDigest(nil, form.single, short, form)
-	default:
-		value.Registers = readRegisters(long, form)
 	}
-	if len(value.Registers) == 0 {
-		return Value{}, false // reported where it stands
-	}
-	if missing := form.missing(value.Registers); missing != "" {
+	if missing := form.missing(value); missing != "" {
 		node.Problem("does not name %s; without it, other images would match too", missing)
 		return Value{}, false
 	}
+	if value.demandsNothing() {
+		node.Problem("demands nothing: every register may hold anything")
+		return Value{}, false
+	}
 	return value, true
+}
+
+// readMeasured reads what must have been measured, and reports whether all of it will do.
+func (v *Value) readMeasured(node *yamldoc.Node, fields yamldoc.Fields, form shape) bool {
+	short, long := fields.Get("measurement"), fields.Get("registers")
+	rules, events := fields.Get("rules"), fields.Get("events")
+	for _, only := range []*yamldoc.Node{rules, events} {
+		if only != nil && !form.banked {
+			only.Problem("only values of format tpm have it; leave it out")
+			return false
+		}
+	}
+	switch {
+	case (short == nil) == (long == nil) && form.single != "":
+		node.Problem("want either measurement or registers")
+		return false
+	case long == nil && short == nil && rules == nil && form.banked:
+		node.Problem("want registers, rules or both")
+		return false
+	case long == nil && short == nil && rules == nil:
+		node.Problem("registers is missing")
+		return false
+	case short != nil:
+		v.Registers = readDigest(nil, form.single, short, form)
+	case long != nil:
+		v.Registers = readRegisters(long, form)
+	}
+	if (short != nil || long != nil) && len(v.Registers) == 0 {
+		return false // reported where it stands
+	}
+	if rules != nil {
+		if v.Rules = readRules(rules, form); len(v.Rules) == 0 {
+			return false
+		}
+		for _, register := range v.Registers {
+			if slices.ContainsFunc(v.Rules, func(r RegisterRules) bool { return r.Register == register.Name }) {
+				rules.Problem("%s stands in registers too; equal registers have equal events", register.Name)
+				return false
+			}
+		}
+	}
+	return events == nil || v.readEvents(events, form)
 }
 
 func readRegisters(node *yamldoc.Node, form shape) []attestd.Register {
@@ -174,103 +253,25 @@ func readDigest(
 	return append(registers, attestd.Register{Name: name, Algorithm: form.algorithm, Digest: digest})
 }
 
-// refuseTwins reports values with equal registers: two states for one thing contradict each other.
+// refuseTwins reports values that demand the same: two states for one thing contradict each other.
 func (s *Set) refuseTwins(nodes []*yamldoc.Node) {
 	if len(s.Values) != len(nodes) {
 		return // something else is wrong already, and the lines would not fit
 	}
 	first := make(map[string]string, len(s.Values))
 	for i, value := range s.Values {
-		key := string(keyOf(sorted(value.Registers)))
+		key := string(keyOf(sorted(value.Registers))) + string(appendRules(nil, value.Rules))
 		if other, double := first[key]; double {
-			nodes[i].Problem("has the same registers as %q", other)
+			nodes[i].Problem("has the same %s as %q", value.what(), other)
 			continue
 		}
 		first[key] = value.Name
 	}
 }
 
-// FromClaims returns a set with one value, made from verified claims: the registers that say what
-// runs, and not those that say where. Its state is proposed, which matches nothing: whoever knows
-// that the evidence came from the right machine makes it active.
-//
-// Errors: a [*attestd.CallerError] where the name will not do, the claims are of a debug guest or
-// nothing was measured; another error where the claims did not come out of a verification.
-func FromClaims(name string, c *attestd.Claims) (*Set, error) {
-	if !c.Proven() {
-		return nil, errors.New("claims that did not come out of a verification measure nothing")
+func (v *Value) what() string {
+	if len(v.Rules) > 0 {
+		return "registers and rules"
 	}
-	refuse := func(hint, format string, args ...any) (*Set, error) {
-		return nil, &attestd.CallerError{
-			Class: attestd.ClassMeasurement, Hint: hint, Err: fmt.Errorf(format, args...),
-		}
-	}
-	form, ok := shapes[c.Format()]
-	if !ok {
-		return refuse("reference values can be written for: "+strings.Join(formatNames(), ", "),
-			"no reference values for format %q", c.Format())
-	}
-	if !nameForm.MatchString(name) {
-		return refuse("use 1 to 64 of: letters, digits, . _ + -", "name %q will not do",
-			attestd.Excerpt(name, 40))
-	}
-	if debug, ok := c.Fact("debug"); ok && debug.String() != "false" {
-		// The host can change a debug guest after it was measured, so its digest names nothing.
-		return refuse("start it without debug and collect the evidence again",
-			"evidence is of a debug guest, whose measurement proves nothing")
-	}
-	value := Value{Name: "measured", State: StateProposed}
-	for register := range c.Registers() {
-		if !slices.Contains(form.taken, register.Name) {
-			continue
-		}
-		if problem := form.problem(register.Name, register.Digest); problem != "" {
-			if slices.Contains(form.required, register.Name) {
-				return refuse("collect evidence of what really runs", "%s %s", register.Name, problem)
-			}
-			continue
-		}
-		value.Registers = append(value.Registers, attestd.Register{
-			Name: register.Name, Algorithm: register.Algorithm, Digest: bytes.Clone(register.Digest),
-		})
-	}
-	if missing := form.missing(value.Registers); missing != "" {
-		return refuse("collect evidence of what really runs", "evidence has no %s", missing)
-	}
-	return &Set{Name: name, Format: c.Format(), Values: []Value{value}}, nil
-}
-
-// YAML returns the document that [Parse] reads back into an equal set.
-//
-// Errors: where the set is not one that Parse would return.
-func (s *Set) YAML() ([]byte, error) {
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "schema: %s\nname: %s\n", Schema, strconv.Quote(s.Name))
-	if s.Version != "" {
-		fmt.Fprintf(&out, "version: %s\n", strconv.Quote(s.Version))
-	}
-	fmt.Fprintf(&out, "format: %s\nvalues:\n", strconv.Quote(string(s.Format)))
-	for _, value := range s.Values {
-		fmt.Fprintf(&out, "  - name: %s\n    state: %s\n    registers:\n",
-			strconv.Quote(value.Name), value.State)
-		for _, register := range value.Registers {
-			fmt.Fprintf(&out, "      %s: \"%s\"\n", register.Name, folded(register.Digest))
-		}
-	}
-	if _, err := Parse("reference values", out.Bytes()); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
-}
-
-// folded writes a digest in hex, 64 digits a line: YAML joins lines of a quoted text that end in a
-// backslash without a space (YAML 1.2.2, section 7.3.1), and people's lines end at 100 columns.
-func folded(digest []byte) string {
-	digits := hex.EncodeToString(digest)
-	var out strings.Builder
-	for len(digits) > 64 {
-		out.WriteString(digits[:64] + "\\\n        ")
-		digits = digits[64:]
-	}
-	return out.String() + digits
+	return "registers"
 }

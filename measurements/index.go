@@ -14,6 +14,10 @@ import (
 // maxClose bounds how many values with one and the same register are looked at to name the closest.
 const maxClose = 8
 
+// maxRuled bounds how many values with rules one format has: each is held against every event of each
+// piece of evidence.
+const maxRuled = 64
+
 // maxLayouts bounds how many different choices of registers the values of one format name: each is
 // looked up for each piece of evidence (16,000 of them took 90 ms).
 const maxLayouts = 64
@@ -31,14 +35,21 @@ type Index struct {
 type formatIndex struct {
 	layouts []*layout
 	// near finds values by one register, to say what evidence comes close to.
-	near   map[string][]place
+	near map[string][]place
+	// ruled are the values with rules, in their order.
+	ruled []*ruled
+	// golden are some values with events, to name a difference where nothing is near.
+	golden []place
 	loaded int
 }
 
 type layout struct {
-	names  []string // sorted
-	values map[[sha256.Size]byte]place
+	registers []register // sorted
+	values    map[[sha256.Size]byte]place
 }
+
+// register of an algorithm: evidence can quote one register in several banks.
+type register struct{ name, algorithm string }
 
 type place struct {
 	set   *Set
@@ -57,15 +68,18 @@ type Match struct {
 	Label, Value string
 	// State of that value.
 	State State
-	// Differs of Registers registers are not equal in the closest known value.
+	// Differs of Registers registers are not equal in the closest known value, or fail its rules.
 	Differs, Registers int
+	// Event names, in at most MaxLine characters, the first event that differs from the closest known
+	// value; empty where that value has neither rules nor events.
+	Event string
 }
 
 // NewIndex returns an index over sets, which must not be changed afterwards.
 //
 // Errors: a [*attestd.CallerError] of class CONFIG where two sets of a format have one name and
 // version, a set is not one that Parse would return, or the values of a format name more than 64
-// different choices of registers.
+// different choices of registers, or more than 64 of them have rules.
 func NewIndex(sets ...*Set) (*Index, error) {
 	index := &Index{sets: sets, formats: make(map[attestd.Format]*formatIndex)}
 	labels := make(map[string]bool, len(sets))
@@ -90,8 +104,14 @@ func refuseSet(hint, format string, args ...any) error {
 
 func (x *Index) add(set *Set) error {
 	form, ok := shapes[set.Format]
-	if !ok || len(set.Values) == 0 {
+	if !ok || len(set.Values) == 0 && !(form.banked && set.hasKeys()) {
 		return refuseSet(docHint, "%q has no values of a known format", set.Label())
+	}
+	if len(set.Values) == 0 {
+		return nil
+	}
+	if form, ok = form.in(set.Bank); !ok {
+		return refuseSet(docHint, "%q is of no known bank: %q", set.Label(), set.Bank)
 	}
 	of := x.formats[set.Format]
 	if of == nil {
@@ -102,26 +122,68 @@ func (x *Index) add(set *Set) error {
 		value := &set.Values[i]
 		// Parse saw to all this; a set that was made by hand must not match more than one that was
 		// read, and a value without registers would match everything.
-		if len(value.Registers) == 0 || form.missing(value.Registers) != "" {
-			return refuseSet(docHint, "%q of %q lacks registers", value.Name, set.Label())
+		if problem := value.problem(form); problem != "" {
+			return refuseSet(docHint, "%q of %q %s", value.Name, set.Label(), problem)
 		}
-		for _, register := range value.Registers {
-			if problem := form.problem(register.Name, register.Digest); problem != "" {
-				return refuseSet(docHint, "%q of %q: %s %s",
-					value.Name, set.Label(), register.Name, problem)
-			}
-		}
-		of.add(place{set: set, value: value})
-		if len(of.layouts) > maxLayouts {
+		of.add(place{set: set, value: value}, form)
+		switch {
+		case len(of.layouts) > maxLayouts:
 			return refuseSet("name the same registers in every value",
 				"%q of %q: %d values of a format each name other registers, want at most %d",
 				value.Name, set.Label(), len(of.layouts), maxLayouts)
+		case len(of.ruled) > maxRuled:
+			return refuseSet("put what may differ into the lists of one value's rules",
+				"%q of %q: %d values of a format have rules, want at most %d",
+				value.Name, set.Label(), len(of.ruled), maxRuled)
 		}
 	}
 	return nil
 }
 
-func (f *formatIndex) add(at place) {
+// problem says why a value may not be loaded, or nothing.
+func (v *Value) problem(form shape) string {
+	if missing := form.missing(*v); missing != "" || len(v.names()) == 0 {
+		return "lacks registers"
+	}
+	for _, register := range v.Registers {
+		if problem := form.problem(register.Name, register.Digest); problem != "" {
+			return register.Name + " " + problem
+		}
+		if register.Algorithm != form.algorithm {
+			return register.Name + " is of another algorithm"
+		}
+	}
+	if len(v.Rules)+len(v.Events) > 0 && !form.banked {
+		return "has rules or events, which its format has not"
+	}
+	for _, rules := range v.Rules {
+		if problem := rules.problem(form); problem != "" {
+			return problem
+		}
+	}
+	if v.demandsNothing() {
+		return "demands nothing"
+	}
+	return ""
+}
+
+// demandsNothing reports whether a value would match whatever was measured.
+func (v *Value) demandsNothing() bool {
+	return len(v.Registers) == 0 &&
+		!slices.ContainsFunc(v.Rules, func(r RegisterRules) bool { return !r.Any })
+}
+
+func (f *formatIndex) add(at place, form shape) {
+	if len(at.value.Events) > 0 && len(f.golden) < maxClose {
+		f.golden = append(f.golden, at)
+	}
+	if at.value.State.Matches() {
+		f.loaded++
+	}
+	if len(at.value.Rules) > 0 {
+		f.ruled = append(f.ruled, prepare(at, form))
+		return
+	}
 	registers := sorted(at.value.Registers)
 	for _, register := range registers {
 		key := nearKey(register)
@@ -132,12 +194,7 @@ func (f *formatIndex) add(at place) {
 	if !at.value.State.Matches() {
 		return
 	}
-	f.loaded++
-	names := make([]string, len(registers))
-	for i, register := range registers {
-		names[i] = register.Name
-	}
-	into := f.layoutOf(names)
+	into := f.layoutOf(registers)
 	key := sha256.Sum256(keyOf(registers))
 	// The same registers can be known under several names: an active one wins over a retiring one,
 	// then the first.
@@ -146,19 +203,27 @@ func (f *formatIndex) add(at place) {
 	}
 }
 
-func (f *formatIndex) layoutOf(names []string) *layout {
+func (f *formatIndex) layoutOf(registers []attestd.Register) *layout {
+	names := make([]register, len(registers))
+	for i, one := range registers {
+		names[i] = register{one.Name, one.Algorithm}
+	}
 	for _, known := range f.layouts {
-		if slices.Equal(known.names, names) {
+		if slices.Equal(known.registers, names) {
 			return known
 		}
 	}
-	added := &layout{names: names, values: make(map[[sha256.Size]byte]place)}
+	added := &layout{registers: names, values: make(map[[sha256.Size]byte]place)}
 	f.layouts = append(f.layouts, added)
 	return added
 }
 
-// Match looks registers up. The registers must be those of verified claims.
-func (x *Index) Match(format attestd.Format, registers iter.Seq[attestd.Register]) Match {
+// Match looks up what was measured. Registers and events must be those of verified claims; events may
+// be nil, which meets no rule. They are only asked for where a value has rules, or where nothing
+// matches and a value has events to name what differs.
+func (x *Index) Match(
+	format attestd.Format, registers iter.Seq[attestd.Register], events iter.Seq[attestd.Event],
+) Match {
 	if x == nil || registers == nil || x.formats[format] == nil {
 		return Match{}
 	}
@@ -169,26 +234,56 @@ func (x *Index) Match(format attestd.Format, registers iter.Seq[attestd.Register
 	}
 	wanted := make([]attestd.Register, 0, len(seen))
 	for _, known := range of.layouts {
-		wanted = pick(wanted[:0], seen, known.names)
-		if len(wanted) != len(known.names) {
+		wanted = pick(wanted[:0], seen, known.registers)
+		if len(wanted) != len(known.registers) {
 			continue
 		}
 		if at, ok := known.values[sha256.Sum256(keyOf(wanted))]; ok {
 			return Match{
 				Found: true, Loaded: of.loaded, Label: at.set.Label(), Value: at.value.Name,
-				State: at.value.State, Registers: len(known.names),
+				State: at.value.State, Registers: len(known.registers),
 			}
 		}
 	}
-	closest := of.closest(seen)
+	var heard []*hearing
+	if len(of.ruled) > 0 {
+		heard = hear(of.ruled, seen, events)
+		if met := firstMet(heard); met != nil {
+			match := met.match()
+			match.Found, match.Loaded = true, of.loaded
+			return match
+		}
+	}
+	closest := of.closest(seen, heard, events)
 	closest.Loaded = of.loaded
 	return closest
 }
 
-// pick appends the registers called names, in their order, and stops at the first that is not there.
-func pick(into, from []attestd.Register, names []string) []attestd.Register {
+// firstMet returns the first active value that is met, or else the first retiring one.
+func firstMet(heard []*hearing) *hearing {
+	for _, state := range []State{StateActive, StateRetiring} {
+		for _, one := range heard {
+			if one.of.value.State == state && len(one.failed) == 0 {
+				return one
+			}
+		}
+	}
+	return nil
+}
+
+func (h *hearing) match() Match {
+	return Match{
+		Label: h.of.set.Label(), Value: h.of.value.Name, State: h.of.value.State,
+		Differs: len(h.failed), Registers: len(h.of.value.names()), Event: h.first,
+	}
+}
+
+// pick appends the named registers, in their order, and stops at the first that is not there.
+func pick(into, from []attestd.Register, names []register) []attestd.Register {
 	for _, name := range names {
-		at := slices.IndexFunc(from, func(r attestd.Register) bool { return r.Name == name })
+		at := slices.IndexFunc(from, func(r attestd.Register) bool {
+			return r.Name == name.name && r.Algorithm == name.algorithm
+		})
 		if at < 0 {
 			return into
 		}
@@ -197,29 +292,61 @@ func pick(into, from []attestd.Register, names []string) []attestd.Register {
 	return into
 }
 
-// closest names the value with the most registers equal to those seen.
-func (f *formatIndex) closest(seen []attestd.Register) Match {
+// closest names the value that has the most in common with what was seen, and the first event that
+// differs from it.
+func (f *formatIndex) closest(
+	seen []attestd.Register, heard []*hearing, events iter.Seq[attestd.Event],
+) Match {
 	var best Match
+	var value *Value
 	most := 0
-	for _, register := range seen {
-		for _, at := range f.near[nearKey(register)] {
-			equal := 0
-			for _, want := range at.value.Registers {
-				if got := pick(nil, seen, []string{want.Name}); len(got) == 1 && same(got[0], want) {
-					equal++
-				}
-			}
-			if equal > most {
-				most = equal
-				best = Match{
-					Label: at.set.Label(), Value: at.value.Name, State: at.value.State,
-					Differs:   len(at.value.Registers) - equal,
-					Registers: len(at.value.Registers),
-				}
+	consider := func(at place, floor int) {
+		equal := 0
+		for _, want := range at.value.Registers {
+			if holds(seen, want) {
+				equal++
 			}
 		}
+		// Of two that come equally close, the one that can say which event differs is of more use.
+		better := value == nil || equal > most ||
+			equal == most && len(value.Events) == 0 && len(at.value.Events) > 0
+		if equal < floor || !better {
+			return
+		}
+		most, value = equal, at.value
+		best = Match{
+			Label: at.set.Label(), Value: at.value.Name, State: at.value.State,
+			Differs: len(at.value.Registers) - equal, Registers: len(at.value.Registers),
+		}
+	}
+	for _, register := range seen {
+		for _, at := range f.near[nearKey(register)] {
+			consider(at, 1)
+		}
+	}
+	for _, one := range heard {
+		match := one.match()
+		if equal := match.Registers - match.Differs; value == nil || equal > most {
+			most, value, best = equal, one.of.value, match
+		}
+	}
+	if value == nil {
+		for _, at := range f.golden {
+			consider(at, 0)
+		}
+	}
+	if value != nil && best.Event == "" && best.Differs > 0 {
+		best.Event = firstDifference(value, events, func(register string) bool {
+			return slices.ContainsFunc(value.Registers, func(want attestd.Register) bool {
+				return want.Name == register && !holds(seen, want)
+			})
+		})
 	}
 	return best
+}
+
+func holds(seen []attestd.Register, want attestd.Register) bool {
+	return slices.ContainsFunc(seen, func(r attestd.Register) bool { return same(r, want) })
 }
 
 // Sets returns what the index was made from.

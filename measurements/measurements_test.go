@@ -66,8 +66,8 @@ func TestParseRefusesWhatWouldMatchTooMuch(t *testing.T) {
 		{name: "both forms at once", doc: document("sev-snp", "  - name: a\n    state: active\n"+
 			"    measurement: \""+hexOf("a1")+"\"\n    registers: {MEASUREMENT: \""+hexOf("a1")+"\"}\n"),
 			want: "either measurement or registers"},
-		{name: "a format without reference values", doc: document("tpm", good),
-			want: `no reference values for format "tpm"`},
+		{name: "a format without reference values", doc: document("azure-vtpm", good),
+			want: `no reference values for format "azure-vtpm"`},
 		{name: "a misspelt key", doc: document("sev-snp",
 			"  - name: a\n    state: active\n    meassurement: \""+hexOf("a1")+"\"\n"),
 			want: "unknown key; did you mean measurement?", neg: 177},
@@ -199,22 +199,22 @@ func TestMatchNeedsEveryRegisterOfALivingValue(t *testing.T) {
 			if format == "" {
 				format = attestd.FormatNitro
 			}
-			if got := known.Match(format, slices.Values(row.registers)); got != row.want {
+			if got := known.Match(format, slices.Values(row.registers), nil); got != row.want {
 				t.Errorf("got %+v, want %+v", got, row.want)
 			}
 		})
 	}
-	if got := (*measurements.Index)(nil).Match("nitro", slices.Values(registers(1))); got.Found {
+	if got := (*measurements.Index)(nil).Match("nitro", slices.Values(registers(1)), nil); got.Found {
 		t.Error("a nil index matched")
 	}
 	swapped := registers(0xa1, 0xb2, 0xc3)
 	swapped[0].Digest, swapped[1].Digest = swapped[1].Digest, swapped[0].Digest
-	if known.Match(attestd.FormatNitro, slices.Values(swapped)).Found {
+	if known.Match(attestd.FormatNitro, slices.Values(swapped), nil).Found {
 		t.Error("the right digests in the wrong registers matched")
 	}
 	other := registers(0xa1, 0xb2, 0xc3)
 	other[0].Algorithm = "SHA512"
-	if known.Match(attestd.FormatNitro, slices.Values(other)).Found {
+	if known.Match(attestd.FormatNitro, slices.Values(other), nil).Found {
 		t.Error("a digest of another algorithm matched")
 	}
 }
@@ -226,7 +226,7 @@ func TestActiveWinsOverRetiring(t *testing.T) {
 	for _, docs := range [][]string{{retiring, active}, {active, retiring}} {
 		got := index(t, docs...).Match(attestd.FormatSEVSNP, slices.Values([]attestd.Register{
 			{Name: "MEASUREMENT", Algorithm: "SHA384", Digest: bytes.Repeat([]byte{0xa1}, 48)},
-		}))
+		}), nil)
 		if !got.Found || got.Value != "new" {
 			t.Errorf("got %+v, want the active value", got)
 		}
@@ -250,7 +250,8 @@ func TestIndexRefusesSetsThatContradictOrWouldMatchEverything(t *testing.T) {
 		"a value without registers":   {empty}, // neg: 139
 		"a register that is all zero": {zero},
 		"a set without values":        {{Name: "x", Format: attestd.FormatSEVSNP}},
-		"a set of no known format":    {{Name: "x", Format: "tpm", Values: set.Values}},
+		"a set of no known format":    {{Name: "x", Format: "azure-vtpm", Values: set.Values}},
+		"a TPM's set of no bank":      {{Name: "x", Format: "tpm", Values: set.Values}},
 	} {
 		if made, err := measurements.NewIndex(sets...); err == nil || made != nil {
 			t.Errorf("%s: got %v, %v, want an error", name, made, err)
@@ -340,7 +341,7 @@ func BenchmarkMatch(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if !known.Match(attestd.FormatSEVSNP, slices.Values(seen)).Found {
+				if !known.Match(attestd.FormatSEVSNP, slices.Values(seen), nil).Found {
 					b.Fatal("not found")
 				}
 			}

@@ -45,8 +45,22 @@ type Set struct {
 	// Version of it, as in "2025.5"; empty where the document gives none.
 	Version string
 	Format  attestd.Format
+	// Bank of the registers of every value, as in "sha256"; empty for formats with one algorithm and
+	// where there are no values.
+	Bank string
+	// AttestationKeys and EndorsementKeys are keys that the document's author vouches for; of TPMs
+	// alone. They say who measured, never what: a set of keys alone is no reference value.
+	AttestationKeys, EndorsementKeys []Key
 	// Values are alternatives: evidence matches the set where it matches one of them.
 	Values []Value
+}
+
+// Key is one key that is trusted by its digest.
+type Key struct {
+	// Name tells people whose key it is, as in "rack-3-host-7".
+	Name string
+	// SHA256 of the key's DER SubjectPublicKeyInfo.
+	SHA256 [32]byte
 }
 
 // Value is one combination of registers that is known.
@@ -57,6 +71,11 @@ type Value struct {
 	// Registers must all be equal in the evidence. Registers of the evidence that are not named
 	// here are not compared.
 	Registers []attestd.Register
+	// Rules say what the events of further registers may be. All must be met.
+	Rules []RegisterRules
+	// Events are those of the golden boot, to name what differs from it. They never match by
+	// themselves.
+	Events []attestd.Event
 }
 
 // Label returns name and version of the set as people read them, as in "web-guest 2025.5".

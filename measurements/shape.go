@@ -22,6 +22,38 @@ type shape struct {
 	taken []string
 	// single is the register that the short form "measurement:" stands for; empty for none.
 	single string
+	// banked formats have registers of several algorithms: a document names one of the banks, which
+	// sets algorithm and size. They are also those with keys, rules and events.
+	banked bool
+}
+
+// banks are those that reference values can be written for. SHA-1 is not among them: a log with
+// another meaning can be made for its registers.
+var banks = []struct {
+	name, algorithm string
+	size            int
+}{{"sha256", "SHA256", 32}, {"sha384", "SHA384", 48}, {"sha512", "SHA512", 64}}
+
+func bankNames() []string {
+	names := make([]string, len(banks))
+	for i, bank := range banks {
+		names[i] = bank.name
+	}
+	return names
+}
+
+// in returns the shape of a banked format within a bank; others are as they are.
+func (s shape) in(bank string) (shape, bool) {
+	if !s.banked {
+		return s, bank == ""
+	}
+	for _, known := range banks {
+		if known.name == bank {
+			s.algorithm, s.size = known.algorithm, known.size
+			return s, true
+		}
+	}
+	return shape{}, false
 }
 
 // shapes is the one list of formats that reference values can be written for.
@@ -41,6 +73,14 @@ var shapes = map[attestd.Format]shape{
 		required:  []string{"PCR4", "PCR7"},
 		mayBeZero: []string{"PCR8", "PCR9", "PCR10", "PCR11", "PCR12", "PCR13", "PCR14", "PCR15"},
 		taken:     []string{"PCR4", "PCR7", "PCR12"},
+	},
+	// TPM 2.0: PCR4 is the boot loader or unified kernel image that the firmware started (TCG PC
+	// Client PFP 1.06, section 3.3.4). A value without it would take every image of one signer for
+	// one. Registers that the operating system extends may be zero.
+	attestd.FormatTPM: {
+		names: pcrNames(24), required: []string{"PCR4"}, banked: true,
+		mayBeZero: []string{"PCR8", "PCR9", "PCR10", "PCR11", "PCR12", "PCR13", "PCR14", "PCR15"},
+		taken:     pcrNames(8),
 	},
 	// AMD SEV-SNP: the launch digest (AMD 56860, ATTESTATION_REPORT, MEASUREMENT).
 	attestd.FormatSEVSNP: {
@@ -90,15 +130,27 @@ func (s shape) problem(register string, digest []byte) string {
 	}
 }
 
-// missing lists the required registers that are not among registers.
-func (s shape) missing(registers []attestd.Register) string {
+// missing lists the required registers that a value says nothing about.
+func (s shape) missing(value Value) string {
 	var missing []string
 	for _, name := range s.required {
-		if !slices.ContainsFunc(registers, func(r attestd.Register) bool { return r.Name == name }) {
+		if !slices.Contains(value.names(), name) {
 			missing = append(missing, name)
 		}
 	}
 	return strings.Join(missing, ", ")
+}
+
+// names lists the registers that a value says something about.
+func (v Value) names() []string {
+	names := make([]string, 0, len(v.Registers)+len(v.Rules))
+	for _, register := range v.Registers {
+		names = append(names, register.Name)
+	}
+	for _, rules := range v.Rules {
+		names = append(names, rules.Register)
+	}
+	return names
 }
 
 func isZero(digest []byte) bool {

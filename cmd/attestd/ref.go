@@ -178,7 +178,7 @@ authentic is compared with nothing.`,
 			if err != nil {
 				return err
 			}
-			match := index.Match(claims.Format(), claims.Registers())
+			match := index.Match(claims.Format(), claims.Registers(), claims.Events())
 			return a.tellMatch(match, claims, report.QuoteArg(evidence)+q.question().again(), form)
 		},
 	}
