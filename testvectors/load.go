@@ -56,7 +56,7 @@ type Vector struct {
 	// TrustedAK is the SHA-256 of the DER SubjectPublicKeyInfo of an attestation key that the
 	// verdict takes for named as trusted by the operator; nil for none.
 	TrustedAK *[32]byte
-	Expect         attestd.Verdict
+	Expect    attestd.Verdict
 	// Check fails, unless Expect is accepted.
 	Check attestd.CheckID
 	// Claims are golden facts as text.

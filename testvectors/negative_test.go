@@ -20,7 +20,7 @@ var (
 // catalogueDue lists the numbers of the catalogue of negative cases that touch what exists.
 func catalogueDue() []int {
 	var due []int
-	for _, span := range [][2]int{{1, 54}, {91, 104}, {108, 115}, {161, 171}} {
+	for _, span := range [][2]int{{1, 104}, {108, 115}, {161, 171}} {
 		for number := span[0]; number <= span[1]; number++ {
 			due = append(due, number)
 		}
@@ -78,7 +78,7 @@ func collectRows(t *testing.T, root string, rows map[int][]string) {
 			return filepath.SkipDir
 		}
 		if !strings.HasSuffix(name, "_test.go") && !strings.HasSuffix(name, ".vector") &&
-			!strings.HasSuffix(name, ".txtar") {
+			!strings.HasSuffix(name, ".log") && !strings.HasSuffix(name, ".txtar") {
 			return nil
 		}
 		if filepath.Base(name) == "negative_test.go" {
