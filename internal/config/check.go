@@ -91,7 +91,7 @@ func (c Config) checkListen(problem report) {
 
 func (c Config) checkVerify(problem report) {
 	if c.Verify.Policy == "" || c.Verify.Policy == appraisal.Recorded {
-		problem("verify.policy", "got %q, want production or the path of a policy for fresh evidence",
+		problem("verify.policy", "got %q, want production, laboratory or the path of a policy for fresh evidence",
 			c.Verify.Policy)
 	}
 	if c.Verify.Isolation != IsolateProcess && c.Verify.Isolation != IsolateNone {

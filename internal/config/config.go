@@ -68,7 +68,7 @@ type Challenges struct {
 
 // Verify says how evidence is judged.
 type Verify struct {
-	Policy        string        `key:"policy" doc:"appraisal policy for fresh evidence: production, or the path of a policy file"`
+	Policy        string        `key:"policy" doc:"appraisal policy for fresh evidence: production, laboratory (software TPMs and test roots), or the path of a policy file"`
 	References    []string      `key:"references" doc:"paths of reference-values files"`
 	AllowRecorded bool          `key:"allow_recorded" doc:"serve /v1/verify-recorded, which does not show freshness"`
 	InsecureRoots []string      `key:"insecure_roots" doc:"PEM files with test roots; what chains to one scores at least 60"`
@@ -112,7 +112,7 @@ func Default() Config {
 		},
 		Appraisals: Appraisals{Keep: 30 * 24 * time.Hour, Most: 20000},
 		Limits: Limits{
-			JSONBody: 1 << 20, RawBody: 256 << 10, AllBodies: 64 << 20, HeaderBytes: 16 << 10,
+			JSONBody: 2 << 20, RawBody: 1 << 20, AllBodies: 64 << 20, HeaderBytes: 16 << 10,
 			Connections: 1024, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 			WriteTimeout: 30 * time.Second, IdleTimeout: 60 * time.Second, ShutdownTimeout: 10 * time.Second,
 		},

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -217,6 +218,9 @@ func warnOfSwitches(logger *slog.Logger, verify config.Verify) {
 		logger.Warn("roots that are not compiled in are trusted", "key", "verify.insecure_roots",
 			"count", len(verify.InsecureRoots))
 	}
+	if verify.Policy == appraisal.Laboratory {
+		logger.Warn("evidence is judged under a policy for laboratories", "key", "verify.policy")
+	}
 	if verify.AllowRecorded {
 		logger.Warn("evidence is judged without freshness on request", "key", "verify.allow_recorded")
 	}
@@ -266,12 +270,12 @@ func readDocuments(verify config.Verify) (documents, error) {
 		return documents{}, err
 	}
 	read.recorded = service.Document{Source: appraisal.Recorded, Bytes: recorded.Document()}
-	if verify.Policy == appraisal.Production {
-		production, err := appraisal.Builtin(appraisal.Production)
+	if slices.Contains(appraisal.BuiltinNames(), verify.Policy) {
+		builtin, err := appraisal.Builtin(verify.Policy)
 		if err != nil {
 			return documents{}, err
 		}
-		read.policy = service.Document{Source: appraisal.Production, Bytes: production.Document()}
+		read.policy = service.Document{Source: verify.Policy, Bytes: builtin.Document()}
 	} else {
 		read.policy, err = readFile(verify.Policy)
 		errs = append(errs, err)

@@ -256,6 +256,19 @@ func TestADaemonThatCannotBeSureDoesNotStart(t *testing.T) {
 	}
 }
 
+func TestTheLaboratoryPolicyIsServedByItsNameWithAWarning(t *testing.T) {
+	settings := settingsIn(t)
+	settings.Verify.Policy = "laboratory"
+	r := start(t, settings)
+	if status, body := fetch(t, plainClient, "GET", r.URL+"/readyz", "", ""); status != 200 {
+		t.Errorf("readyz: got %d %s", status, body)
+	}
+	if !strings.Contains(r.log.String(), `"key":"verify.policy"`) {
+		t.Error("no warning names the key")
+	}
+	r.end()
+}
+
 func TestASocketThatADeadDaemonLeftIsReplaced(t *testing.T) {
 	settings := settingsIn(t)
 	listener, err := net.Listen("unix", settings.SocketPath())
