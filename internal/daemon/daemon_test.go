@@ -256,19 +256,6 @@ func TestADaemonThatCannotBeSureDoesNotStart(t *testing.T) {
 	}
 }
 
-func TestTheLaboratoryPolicyIsServedByItsNameWithAWarning(t *testing.T) {
-	settings := settingsIn(t)
-	settings.Verify.Policy = "laboratory"
-	r := start(t, settings)
-	if status, body := fetch(t, plainClient, "GET", r.URL+"/readyz", "", ""); status != 200 {
-		t.Errorf("readyz: got %d %s", status, body)
-	}
-	if !strings.Contains(r.log.String(), `"key":"verify.policy"`) {
-		t.Error("no warning names the key")
-	}
-	r.end()
-}
-
 func TestASocketThatADeadDaemonLeftIsReplaced(t *testing.T) {
 	settings := settingsIn(t)
 	listener, err := net.Listen("unix", settings.SocketPath())
@@ -421,10 +408,13 @@ func TestSwitchesThatMakeVerdictsLessCertainAreLogged(t *testing.T) {
 	if err := os.WriteFile(root, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	settings.Verify.InsecureRoots = []string{root}
+	settings.Verify.InsecureRoots, settings.Verify.Policy = []string{root}, "laboratory"
 	r := start(t, settings)
+	if status, body := fetch(t, plainClient, "GET", r.URL+"/readyz", "", ""); status != 200 {
+		t.Errorf("readyz: got %d %s", status, body)
+	}
 	r.end()
-	for _, key := range []string{"verify.insecure_roots", "verify.allow_recorded", "verify.isolation"} {
+	for _, key := range []string{"verify.insecure_roots", "verify.policy", "verify.allow_recorded", "verify.isolation"} {
 		if !strings.Contains(r.log.data.String(), `"level":"WARN","msg":`) || !strings.Contains(r.log.data.String(), `"key":"`+key+`"`) {
 			t.Errorf("the log does not warn of %s", key)
 		}
