@@ -1,0 +1,249 @@
+package tpmtrust
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/attestd/attestd"
+)
+
+// How far revocation was looked at, for a whole path: the worst of its certificates.
+const (
+	CRLFresh   = "fresh"   // a CRL that covers the time, for every certificate below the root
+	CRLStale   = "stale"   // CRLs for all of them, and one that does not cover the time
+	CRLMissing = "missing" // none for one of them
+)
+
+// revocations is a CRL whose signature by its issuer was verified.
+type revocations struct {
+	from, until time.Time
+	serials     map[string]struct{}
+	points      []string // those that it is for alone; none for every certificate of the issuer
+	err         error    // why it cannot be used, although it is its issuer's
+}
+
+var (
+	oidDeltaCRL          = asn1.ObjectIdentifier{2, 5, 29, 27}
+	oidDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
+)
+
+// given is a CRL of a query, with the parsed form where it was needed.
+type given struct {
+	raw    []byte
+	issuer string
+}
+
+// checkRevocation looks for every certificate of the path below the root. One that is on a CRL is
+// refused however old the CRL is: what was revoked stays so. A CRL that carries the issuer's name and
+// not its signature is refused, since somebody made it up; CRLs of others are left alone.
+func (s *Store) checkRevocation(leaf *node, crls [][]byte, at time.Time) (string, *Fault) {
+	if len(crls) == 0 {
+		return CRLMissing, nil
+	}
+	lists := make([]given, len(crls))
+	for index, raw := range crls {
+		name, err := crlIssuer(raw)
+		if err != nil {
+			return "", refuse(ReasonCRL, attestd.ClassCollateralInvalid,
+				fmt.Sprintf("CRL %d, which cannot be read", index+1), "a CRL in DER").because(err)
+		}
+		lists[index] = given{raw: raw, issuer: name}
+	}
+	state := CRLFresh
+	left := limits.signatures
+	for link := leaf; link.issuer != nil; link = link.issuer {
+		covered, fault := s.covered(link, lists, at, &left)
+		if fault != nil {
+			return "", fault
+		}
+		if covered == CRLMissing || covered == CRLStale && state == CRLFresh {
+			state = covered
+		}
+	}
+	return state, nil
+}
+
+// covered looks at one certificate.
+func (s *Store) covered(link *node, lists []given, at time.Time, left *int) (string, *Fault) {
+	issuer := link.issuer.certificate
+	name := nameText(issuer.RawSubject)
+	state := CRLMissing
+	for index := range lists {
+		if lists[index].issuer != name {
+			continue
+		}
+		list, fault := s.list(issuer, lists[index].raw, left)
+		if fault != nil {
+			return "", fault
+		}
+		if list.err != nil {
+			return "", refuse(ReasonCRL, attestd.ClassCollateralInvalid, "a CRL of "+
+				quote(issuer.Subject.CommonName), "a complete CRL of its issuer's own").because(list.err)
+		}
+		if !list.isFor(link.certificate) {
+			continue
+		}
+		if _, revoked := list.serials[link.certificate.SerialNumber.String()]; revoked {
+			return "", refuse(ReasonRevoked, attestd.ClassRevokedCert,
+				describe(link.certificate)+" on the CRL of "+quote(issuer.Subject.CommonName),
+				"one that is not revoked")
+		}
+		if !at.Before(list.from) && !at.After(list.until) {
+			state = CRLFresh
+		} else if state == CRLMissing {
+			state = CRLStale
+		}
+	}
+	return state, nil
+}
+
+// list returns the verified form of a CRL.
+func (s *Store) list(issuer *x509.Certificate, raw []byte, left *int) (*revocations, *Fault) {
+	invalid := func(err error) *Fault {
+		return refuse(ReasonCRL, attestd.ClassCollateralInvalid,
+			"a CRL in the name of "+quote(issuer.Subject.CommonName), "one that it signed").because(err)
+	}
+	// RFC 5280 section 6.3.3 (f): "verify that the issuer's key usage has the cRLSign bit".
+	if issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
+		return nil, invalid(errors.New("the issuer's key usage has no cRLSign"))
+	}
+	if *left == 0 {
+		return nil, refuse(ReasonCRL, attestd.ClassTooLarge, "more CRLs to verify",
+			fmt.Sprintf("at most %d", limits.signatures))
+	}
+	*left--
+	key := queryDigest(issuer.RawSubjectPublicKeyInfo, [][]byte{raw})
+	if known, ok := s.crls.Get(key); ok {
+		return known, nil
+	}
+	parsed, err := x509.ParseRevocationList(append([]byte(nil), raw...))
+	if err != nil {
+		return nil, invalid(errors.New(attestd.Excerpt(err.Error(), 120)))
+	}
+	if err := checkListAlgorithm(parsed, issuer); err != nil {
+		return nil, invalid(err)
+	}
+	s.count()
+	if issuer.CheckSignature(parsed.SignatureAlgorithm, parsed.RawTBSRevocationList,
+		parsed.Signature) != nil {
+		return nil, invalid(errors.New("its signature is not the issuer's"))
+	}
+	list := readList(parsed)
+	s.crls.Add(key, list)
+	return list, nil
+}
+
+func checkListAlgorithm(list *x509.RevocationList, issuer *x509.Certificate) error {
+	return checkAlgorithm(&x509.Certificate{SignatureAlgorithm: list.SignatureAlgorithm}, issuer)
+}
+
+func readList(parsed *x509.RevocationList) *revocations {
+	list := &revocations{from: parsed.ThisUpdate, until: parsed.NextUpdate}
+	if parsed.NextUpdate.IsZero() {
+		list.until = parsed.ThisUpdate // without a next update nothing says that it is current
+	}
+	for _, extension := range parsed.Extensions {
+		switch {
+		case extension.Id.Equal(oidDeltaCRL):
+			list.err = errors.New("it is a delta CRL")
+		case extension.Id.Equal(oidDistributionPoint):
+			list.points, list.err = readPoint(extension.Value)
+		case extension.Critical:
+			list.err = fmt.Errorf("critical extension %s", extension.Id)
+		}
+		if list.err != nil {
+			return list
+		}
+	}
+	list.serials = make(map[string]struct{}, len(parsed.RevokedCertificateEntries))
+	for _, entry := range parsed.RevokedCertificateEntries {
+		for _, extension := range entry.Extensions {
+			// A critical entry extension is certificateIssuer: the serial would be another CA's.
+			if extension.Critical {
+				list.err = fmt.Errorf("critical entry extension %s", extension.Id)
+				return list
+			}
+		}
+		list.serials[entry.SerialNumber.String()] = struct{}{}
+	}
+	return list
+}
+
+// readPoint reads an IssuingDistributionPoint (RFC 5280, section 5.2.5) that has nothing but URIs: one
+// that leaves certificates or reasons out, or has those of other CAs, is not read here.
+func readPoint(value der) ([]string, error) {
+	indirect := errors.New("it is indirect, or for some certificates or reasons alone")
+	inside, err := value.only(tagSequence)
+	if err != nil {
+		return nil, err
+	}
+	point, err := inside.take(0xa0) // distributionPoint [0]
+	if err != nil || len(inside) != 0 {
+		return nil, indirect
+	}
+	names, err := point.only(0xa0) // fullName [0]
+	if err != nil {
+		return nil, indirect
+	}
+	var points []string
+	for len(names) > 0 {
+		uri, err := names.take(0x86) // uniformResourceIdentifier [6]
+		if err != nil || len(points) == limits.attributes {
+			return nil, indirect
+		}
+		points = append(points, string(uri))
+	}
+	if len(points) == 0 {
+		return nil, indirect
+	}
+	return points, nil
+}
+
+// isFor is RFC 5280 section 6.3.3 (b) (2): a CRL for one distribution point says something of
+// certificates that name it.
+func (r *revocations) isFor(certificate *x509.Certificate) bool {
+	if len(r.points) == 0 {
+		return true
+	}
+	for _, point := range certificate.CRLDistributionPoints {
+		if slices.Contains(r.points, strings.TrimSpace(point)) {
+			return true
+		}
+	}
+	return false
+}
+
+// crlIssuer reads the issuer's name off the front of a CertificateList (RFC 5280, section 5.1) without
+// reading the entries, of which there may be many.
+func crlIssuer(raw []byte) (string, error) {
+	var list struct {
+		TBS       asn1.RawValue
+		Algorithm asn1.RawValue
+		Signature asn1.BitString
+	}
+	if rest, err := asn1.Unmarshal(raw, &list); err != nil || len(rest) != 0 {
+		return "", errors.New("not a CertificateList")
+	}
+	body := list.TBS.Bytes
+	for range 3 { // version, which may be left out, algorithm, issuer
+		var element asn1.RawValue
+		rest, err := asn1.Unmarshal(body, &element)
+		if err != nil {
+			return "", errors.New("not a TBSCertList")
+		}
+		body = rest
+		if element.Tag == asn1.TagSequence && element.Class == asn1.ClassUniversal {
+			var next asn1.RawValue
+			if _, err := asn1.Unmarshal(body, &next); err != nil {
+				return "", errors.New("no issuer")
+			}
+			return nameText(next.FullBytes), nil
+		}
+	}
+	return "", errors.New("no issuer")
+}

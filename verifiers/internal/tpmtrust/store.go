@@ -1,0 +1,203 @@
+package tpmtrust
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/attestd/attestd"
+)
+
+// Config says how a Store is made.
+type Config struct {
+	// InsecureRoots are roots that were loaded by hand. Paths that end in one say so.
+	InsecureRoots []*x509.Certificate
+	// Count is called once per public-key verification; nil for nobody who counts.
+	Count func()
+	// CacheSize is how many verified leaves are kept; 0 for 4,096.
+	CacheSize int
+}
+
+// Store holds roots and what was verified before. It may be used by many at once. The cache saves
+// signatures and never changes an answer: it is asked with every byte that the answer depends on, and
+// validity and revocation are looked at on every call.
+type Store struct {
+	anchors map[string][]*node
+	count   func()
+	links   *lru.Cache[[sha256.Size]byte, struct{}]
+	eks     *lru.Cache[[sha256.Size]byte, endorsement]
+	aks     *lru.Cache[[sha256.Size]byte, attestation]
+	crls    *lru.Cache[[sha256.Size]byte, *revocations]
+
+	// builtIn is filled when a path first needs it: reading some hundred certificates takes
+	// milliseconds that a process without TPMs would pay for nothing.
+	once    sync.Once
+	builtIn map[string][]*x509.Certificate
+}
+
+type endorsement struct {
+	leaf *node
+	ek   EK
+}
+
+type attestation struct {
+	leaf *node
+	ak   AK
+}
+
+// New returns a Store.
+//
+// Errors: a [*attestd.CallerError] of class CONFIG, where the pinned roots are not those of the table
+// or an insecure root is no certificate authority that signs itself.
+func New(config Config) (*Store, error) {
+	roots, err := Pinned()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{anchors: make(map[string][]*node), count: config.Count}
+	if s.count == nil {
+		s.count = func() {}
+	}
+	known := make(map[string]bool)
+	for _, root := range roots {
+		if err := checkAuthority(root.Certificate); err != nil {
+			return nil, notPinned(err)
+		}
+		known[string(root.Certificate.Raw)] = true
+		s.anchor(root.Certificate, &anchor{
+			certificate: root.Certificate, vendor: root.Vendor, use: use(root.Use),
+		})
+	}
+	for _, root := range config.InsecureRoots {
+		if root == nil || known[string(root.Raw)] {
+			continue // a pinned root needs no second entry, and is not made insecure by one
+		}
+		own, err := x509.ParseCertificate(append([]byte(nil), root.Raw...))
+		if err == nil {
+			err = checkInsecure(own)
+		}
+		if err != nil {
+			return nil, &attestd.CallerError{
+				Class: attestd.ClassConfig, Hint: "load the self-signed root of a TPM maker",
+				Err: fmt.Errorf("insecure root %q: %w",
+					attestd.Excerpt(root.Subject.CommonName, 64), err),
+			}
+		}
+		known[string(own.Raw)] = true
+		s.anchor(own, &anchor{certificate: own, vendor: "insecure root", insecure: true})
+	}
+	return s, s.makeCaches(config.CacheSize)
+}
+
+func (s *Store) anchor(certificate *x509.Certificate, a *anchor) {
+	name := nameText(certificate.RawSubject)
+	s.anchors[name] = append(s.anchors[name], &node{
+		certificate: certificate, anchor: a, room: pathLength(certificate),
+	})
+}
+
+func (s *Store) makeCaches(size int) (err error) {
+	if size <= 0 {
+		size = limits.cachedNodes
+	}
+	if s.links, err = lru.New[[sha256.Size]byte, struct{}](2 * size); err != nil {
+		return err
+	}
+	if s.eks, err = lru.New[[sha256.Size]byte, endorsement](size); err != nil {
+		return err
+	}
+	if s.aks, err = lru.New[[sha256.Size]byte, attestation](size); err != nil {
+		return err
+	}
+	s.crls, err = lru.New[[sha256.Size]byte, *revocations](limits.cachedCRLs)
+	return err
+}
+
+// candidates returns the compiled-in CA certificates of that name.
+func (s *Store) candidates(name string) []*x509.Certificate {
+	s.once.Do(func() {
+		certificates, err := Intermediates()
+		if err != nil {
+			return // no candidates: paths that need one are refused; a test reads all of them
+		}
+		s.builtIn = make(map[string][]*x509.Certificate, len(certificates))
+		for _, certificate := range certificates {
+			subject := nameText(certificate.RawSubject)
+			s.builtIn[subject] = append(s.builtIn[subject], certificate)
+		}
+	})
+	return s.builtIn[name]
+}
+
+// queryDigest names a question about a leaf: its bytes and those of every certificate beside it.
+func queryDigest(leaf []byte, given [][]byte) [sha256.Size]byte {
+	digest := sha256.New()
+	var length [4]byte
+	write := func(data []byte) {
+		length[0], length[1] = byte(len(data)>>24), byte(len(data)>>16)
+		length[2], length[3] = byte(len(data)>>8), byte(len(data))
+		digest.Write(length[:])
+		digest.Write(data)
+	}
+	write(leaf)
+	for _, certificate := range given {
+		write(certificate)
+	}
+	return [sha256.Size]byte(digest.Sum(nil))
+}
+
+// checkSizes bounds a question before a byte of it is read.
+func checkSizes(leaf []byte, given, crls [][]byte) *Fault {
+	tooLarge := func(got, want string) *Fault {
+		return refuse(ReasonSize, attestd.ClassTooLarge, got, want)
+	}
+	switch {
+	case len(leaf) == 0:
+		return refuse(ReasonEncoding, attestd.ClassMalformed, "no certificate", "X.509 in DER")
+	case len(leaf) > limits.certificate:
+		return tooLarge(fmt.Sprintf("a certificate of %d bytes", len(leaf)),
+			fmt.Sprintf("at most %d", limits.certificate))
+	case len(given) > limits.intermediates:
+		return tooLarge(fmt.Sprintf("%d intermediate certificates", len(given)),
+			fmt.Sprintf("at most %d", limits.intermediates))
+	case len(crls) > limits.crls:
+		return tooLarge(fmt.Sprintf("%d CRLs", len(crls)), fmt.Sprintf("at most %d", limits.crls))
+	}
+	for _, der := range given {
+		if len(der) > limits.certificate {
+			return tooLarge(fmt.Sprintf("an intermediate certificate of %d bytes", len(der)),
+				fmt.Sprintf("at most %d", limits.certificate))
+		}
+	}
+	for _, der := range crls {
+		if len(der) > limits.crl {
+			return tooLarge(fmt.Sprintf("a CRL of %d bytes", len(der)),
+				fmt.Sprintf("at most %d", limits.crl))
+		}
+	}
+	return nil
+}
+
+// checkTimes is RFC 5280 section 6.1.3 (a)(2) for every CA of the path, the root included. The leaf's
+// own end is returned instead of being refused: many TPMs outlive their EK certificate, and whether
+// that matters is the policy's to say. A leaf that is not valid yet has no such excuse.
+func (n *node) checkTimes(at time.Time) (expired bool, fault *Fault) {
+	for link := n; link != nil; link = link.issuer {
+		certificate := link.certificate
+		early, late := at.Before(certificate.NotBefore), at.After(certificate.NotAfter)
+		switch {
+		case late && link == n:
+			expired = true
+		case early || late:
+			return false, refuse(ReasonTime, attestd.ClassCertTime,
+				fmt.Sprintf("%s at %s", describe(certificate), at.UTC().Format(time.RFC3339)),
+				fmt.Sprintf("a time from %s to %s", certificate.NotBefore.UTC().Format(time.RFC3339),
+					certificate.NotAfter.UTC().Format(time.RFC3339)))
+		}
+	}
+	return expired, nil
+}
