@@ -2,6 +2,7 @@ package testvectors_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,6 +75,14 @@ func (c commandLine) ask(t *testing.T, vector testvectors.Vector, at time.Time) 
 			write(t, filepath.Join(collateral, fmt.Sprint(i)), der)
 		}
 		args = append(args, "--collateral", collateral)
+	}
+	if len(vector.DemandNonce) > 0 {
+		args = append(args, "--nonce", hex.EncodeToString(vector.DemandNonce))
+	}
+	if document := vector.Reference(); document != nil {
+		reference := filepath.Join(c.folder, "reference.yaml")
+		write(t, reference, document)
+		args = append(args, "--reference", reference)
 	}
 	verdict, code := c.run(t, append(args, evidence)...)
 	if want := verdictExits[verdict.Verdict]; code != want {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,8 +30,9 @@ type service struct {
 	raw    bool
 }
 
-// newService starts the binary with /v1/verify-recorded allowed, and stops it when the test ends.
-func newService(t *testing.T) service {
+// newService starts the binary with /v1/verify-recorded allowed and, unless it is nil, a document of
+// reference values. It stops the binary when the test ends.
+func newService(t *testing.T, reference []byte) service {
 	t.Helper()
 	name, err := builtBinary()
 	if err != nil {
@@ -41,9 +43,14 @@ func newService(t *testing.T) service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings := filepath.Join(state, "config.yaml")
+	settings, verify := filepath.Join(state, "config.yaml"), "allow_recorded: true"
+	if reference != nil {
+		document := filepath.Join(state, "reference.yaml")
+		write(t, document, reference)
+		verify += ", references: [" + document + "]"
+	}
 	write(t, settings, fmt.Appendf(nil, "schema: attestd.config.v1\nstate_dir: %s\n"+
-		"listen: {http: off, unix: s}\nchallenges: {ephemeral_key: true}\nverify: {allow_recorded: true}\n", state))
+		"listen: {http: off, unix: s}\nchallenges: {ephemeral_key: true}\nverify: {%s}\n", state, verify))
 	var said bytes.Buffer
 	command := exec.Command(name, "serve", "--config", settings) //nolint:gosec // the binary built above
 	command.Stdout, command.Stderr = &said, &said
@@ -102,6 +109,9 @@ func (s service) ask(t *testing.T, vector testvectors.Vector, at time.Time) atte
 	when := at.Format(time.RFC3339Nano)
 	if s.raw && len(vector.Endorsements.Certificates) == 0 {
 		target += "?at=" + url.QueryEscape(when)
+		if len(vector.DemandNonce) > 0 {
+			target += "&nonce=" + hex.EncodeToString(vector.DemandNonce)
+		}
 		media, body = "application/octet-stream", vector.Evidence
 	} else {
 		certificates := []string{}
@@ -109,10 +119,14 @@ func (s service) ask(t *testing.T, vector testvectors.Vector, at time.Time) atte
 			certificates = append(certificates, base64.StdEncoding.EncodeToString(der))
 		}
 		var err error
-		body, err = json.Marshal(map[string]any{
+		members := map[string]any{
 			"at": when, "evidence": vector.Evidence,
 			"endorsements": map[string]any{"certificates": certificates},
-		})
+		}
+		if len(vector.DemandNonce) > 0 {
+			members["nonce"] = vector.DemandNonce
+		}
+		body, err = json.Marshal(members)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,9 +164,17 @@ func (s service) ask(t *testing.T, vector testvectors.Vector, at time.Time) atte
 //
 // neg: 171
 func TestVectorsThroughHTTP(t *testing.T) {
-	through, reference := newService(t), newLibrary(t, judge.Config{})
+	reference := newLibrary(t, judge.Config{})
 	vectors := append(corpus(t).Vectors, selfMade(t)...)
+	// Reference values are an operator's: a daemon for each document of them, and one for none.
+	services := map[string]service{}
 	for _, vector := range vectors {
+		document := vector.Reference()
+		through, running := services[string(document)]
+		if !running {
+			through = newService(t, document)
+			services[string(document)] = through
+		}
 		want := reference.ask(t, vector, vector.At)
 		for _, raw := range []bool{false, true} {
 			through.raw = raw
@@ -161,5 +183,5 @@ func TestVectorsThroughHTTP(t *testing.T) {
 			})
 		}
 	}
-	t.Logf("%d vectors", len(vectors))
+	t.Logf("%d vectors, %d daemons", len(vectors), len(services))
 }

@@ -68,6 +68,15 @@ type Vector struct {
 	Synthetic bool
 }
 
+// Reference returns the reference-values document that names the vector's trusted key; nil for none.
+func (v Vector) Reference() []byte {
+	if v.TrustedAK == nil {
+		return nil
+	}
+	return fmt.Appendf(nil, "schema: attestd.reference-values.v1\nname: vector\nformat: %s\n"+
+		"attestation-keys:\n  vector: \"%x\"\n", v.Format, *v.TrustedAK)
+}
+
 // Missing is a vector that could not be had, and why.
 type Missing struct {
 	Name, Why string

@@ -95,7 +95,7 @@ func expectRejection(
 	t *testing.T, built *judge.Judge, vector testvectors.Vector, policy *appraisal.Policy, want attestd.CheckID,
 ) {
 	t.Helper()
-	request := library{policy: policy}.request(vector, vector.At)
+	request := library{policy: policy}.request(t, vector, vector.At)
 	request.Format = attestd.FormatSEVSNP
 	verdict, err := built.Judge(request)
 	if err != nil {

@@ -28,17 +28,20 @@ func TestNothingLeaksBetweenRequests(t *testing.T) {
 		vectors = append(vectors, lab.report(lab.genoa, product, 3, nil))
 	}
 	config := judge.Config{InsecureRoots: lab.roots()}
-	want := make([]string, len(vectors))
+	want, requests := make([]string, len(vectors)), make([]judge.Request, len(vectors))
 	for i, vector := range vectors {
 		want[i] = asText(t, newLibrary(t, config).ask(t, vector, vector.At))
 	}
 	shared := newLibrary(t, config)
+	for i, vector := range vectors {
+		requests[i] = shared.request(t, vector, vector.At)
+	}
 	var group sync.WaitGroup
 	for worker := range 8 {
 		group.Go(func() {
 			for round := range 3 * len(vectors) {
 				i := (round*(2*worker+1) + worker) % len(vectors)
-				verdict, err := shared.judge.Judge(shared.request(vectors[i], vectors[i].At))
+				verdict, err := shared.judge.Judge(requests[i])
 				if err != nil {
 					t.Errorf("%s: %v", vectors[i].Name, err)
 					return

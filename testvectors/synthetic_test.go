@@ -203,7 +203,7 @@ func TestSyntheticMatrix(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				request := library{policy: policy}.request(row.vector, row.vector.At)
+				request := library{policy: policy}.request(t, row.vector, row.vector.At)
 				verdict, err := built.Judge(request)
 				if err != nil {
 					t.Fatal(err)
@@ -256,7 +256,7 @@ func TestFormatsDoNotStandInForEachOther(t *testing.T) {
 				continue
 			}
 			t.Run(string(vector.Format)+" evidence as "+string(format), func(t *testing.T) {
-				request := newLibrary(t, judge.Config{}).request(vector, vector.At)
+				request := newLibrary(t, judge.Config{}).request(t, vector, vector.At)
 				request.Format = format
 				verdict, err := built.Judge(request)
 				if err != nil {
@@ -316,7 +316,7 @@ func TestValidEvidenceOfSomethingElse(t *testing.T) {
 		{"another tenant's enclave, valid in every way", other, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			request := library{policy: policy}.request(row.vector, row.vector.At)
+			request := library{policy: policy}.request(t, row.vector, row.vector.At)
 			request.References = index
 			verdict, err := built.Judge(request)
 			if err != nil {

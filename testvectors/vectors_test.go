@@ -9,6 +9,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/internal/tpmevidence"
 	"github.com/attestd/attestd/testvectors"
 )
 
@@ -105,6 +106,23 @@ func withLeaf(document, leaf []byte) []byte {
 	return changed
 }
 
+// parts takes a container of TPM evidence apart, packed puts one together.
+func parts(container []byte) tpmevidence.Evidence {
+	evidence, err := tpmevidence.Parse(container)
+	if err != nil {
+		panic(err)
+	}
+	return evidence
+}
+
+func packed(evidence tpmevidence.Evidence) []byte {
+	container, err := evidence.Marshal()
+	if err != nil {
+		panic(err)
+	}
+	return container
+}
+
 // splices returns body with parts of donor.
 func splices(body, donor testvectors.Vector) map[string]testvectors.Vector {
 	out := map[string]testvectors.Vector{}
@@ -139,6 +157,21 @@ func splices(body, donor testvectors.Vector) map[string]testvectors.Vector {
 			put("certificate table", slices.Concat(body.Evidence[:report], donor.Evidence[report:]),
 				donor.Endorsements)
 		}
+	case attestd.FormatTPM:
+		own, other := parts(body.Evidence), parts(donor.Evidence)
+		splice := func(what string, edit func(*tpmevidence.Evidence)) {
+			changed := own
+			edit(&changed)
+			if evidence := packed(changed); !bytes.Equal(evidence, body.Evidence) &&
+				!bytes.Equal(evidence, donor.Evidence) {
+				put(what, evidence, body.Endorsements)
+			}
+		}
+		splice("signature", func(e *tpmevidence.Evidence) { e.QuoteSignature = other.QuoteSignature })
+		splice("quote", func(e *tpmevidence.Evidence) { e.Quote = other.Quote })
+		splice("PCR values", func(e *tpmevidence.Evidence) { e.PCRs = other.PCRs })
+		splice("attestation key", func(e *tpmevidence.Evidence) { e.AKPublic = other.AKPublic })
+		splice("parents", func(e *tpmevidence.Evidence) { e.AKParents = other.AKParents })
 	}
 	return out
 }

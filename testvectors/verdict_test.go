@@ -9,11 +9,12 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
 	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/measurements"
 	"github.com/attestd/attestd/testvectors"
 )
 
 // entry is one way into the product. All of them are asked the same question: the vector as it
-// stands, under the policy "recorded", at a time, without a demand for nonce or key.
+// stands, under the policy "recorded", at a time, with the nonce and the trusted key of its record.
 type entry interface {
 	ask(t *testing.T, vector testvectors.Vector, at time.Time) attestd.Appraisal
 }
@@ -37,16 +38,36 @@ func newLibrary(t *testing.T, config judge.Config) library {
 	return library{judge: built, policy: policy}
 }
 
-func (l library) request(vector testvectors.Vector, at time.Time) judge.Request {
-	return judge.Request{
+func (l library) request(
+	t *testing.T, vector testvectors.Vector, at time.Time,
+) judge.Request {
+	t.Helper()
+	request := judge.Request{
 		Evidence: vector.Evidence, Endorsements: vector.Endorsements, At: at,
 		Demand: attestd.Recorded(), Policy: l.policy,
 	}
+	if len(vector.DemandNonce) > 0 {
+		demand, err := request.Demand.WithNonce(vector.DemandNonce)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Demand = demand
+	}
+	if document := vector.Reference(); document != nil {
+		set, err := measurements.Parse("reference", document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if request.References, err = measurements.NewIndex(set); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return request
 }
 
 func (l library) ask(t *testing.T, vector testvectors.Vector, at time.Time) attestd.Appraisal {
 	t.Helper()
-	verdict, err := l.judge.Judge(l.request(vector, at))
+	verdict, err := l.judge.Judge(l.request(t, vector, at))
 	if err != nil {
 		t.Fatalf("no verdict: %v", err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -41,6 +42,12 @@ func TestPublishedEvidenceInEveryForm(t *testing.T) {
 			}
 			if len(vector.Endorsements.Certificates) > 0 {
 				args = append(args, "--collateral", folderOf(t, vector.Endorsements.Certificates))
+			}
+			if len(vector.DemandNonce) > 0 {
+				args = append(args, "--nonce", hex.EncodeToString(vector.DemandNonce))
+			}
+			if document := vector.Reference(); document != nil {
+				args = append(args, "--reference", written(t, "reference.yaml", document))
 			}
 			demandForms(t, args, vector)
 			doc, _ := ran(t, exitAccepted, "inspect", args[1], "-o", "json")
