@@ -6,7 +6,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/attestd/attestd"
 )
@@ -228,15 +227,12 @@ func digests8(digest []byte) string { return hex.EncodeToString(digest[:min(len(
 // MaxLine bounds what a Match says of an event, in characters.
 const MaxLine = 88
 
-// line names an event with what was got and wanted, within MaxLine characters: the role goes first
-// where there is no room.
+// line names an event with what was got and wanted, within MaxLine characters: the type goes where
+// there is no room, since nobody's digest covers it.
 func line(event *attestd.Event, got, want string) string {
 	place := fmt.Sprintf("%s event %d", event.Register, event.Index)
-	kind := attestd.Excerpt(event.Type, 40)
-	said := fmt.Sprintf("%s %s %s: got %s, want %s", place, kind, event.Role, got, want)
-	if len(said) > MaxLine {
-		said = fmt.Sprintf("%s %s: got %s, want %s", place, strings.TrimPrefix(kind, "EV_"), got, want)
-	}
+	said := fmt.Sprintf("%s %s %s: got %s, want %s", place, attestd.Excerpt(event.Type, 40), event.Role,
+		got, want)
 	if len(said) > MaxLine {
 		said = fmt.Sprintf("%s %s: got %s, want %s", place, event.Role, got, want)
 	}

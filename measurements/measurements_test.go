@@ -297,6 +297,8 @@ func TestProposedIsTheZeroStateAndMatchesNothing(t *testing.T) {
 func FuzzReferenceValues(f *testing.F) {
 	f.Add([]byte(document("sev-snp", snpValue("a", "active", hexOf("a1")))))
 	f.Add([]byte(document("nitro", nitroValue("a", "retiring", hexOf("a1"), hexOf("b2"), hexOf("c3")))))
+	f.Add([]byte(bootRules))
+	f.Add([]byte(tpmDocument("attestation-keys: {a: \"" + hex32("01") + "\"}\n")))
 	f.Add([]byte("a: [{"))
 	f.Add([]byte("&a {? *a : [*a]}"))
 	f.Fuzz(func(t *testing.T, doc []byte) {

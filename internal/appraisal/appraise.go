@@ -187,7 +187,7 @@ func (w *appraiser) apply(r *rule, vector *vector) {
 		}
 		found = r.compareReference(match, measured(claims))
 	case r.spec.ID == CheckOwnership:
-		found = r.compare(attestd.Text(ownershipNone), true, "")
+		found = r.compare(ownershipOf(claims), true, "")
 	default:
 		value, known := claims.Fact(r.spec.Fact)
 		found = r.compare(value, known, claims.Product())

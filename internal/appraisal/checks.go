@@ -1,6 +1,10 @@
 package appraisal
 
-import "github.com/attestd/attestd"
+import (
+	"slices"
+
+	"github.com/attestd/attestd"
+)
 
 // Ids of the checks that are made here, for every format.
 const (
@@ -18,12 +22,25 @@ const (
 	CheckOwnership attestd.CheckID = "ownership/known"
 )
 
-// factOwnership is the fact that CheckOwnership compares. It is no verifier's: it comes from what was
-// enrolled. As long as nothing can be enrolled it is "none", which is the truth.
+// factOwnership is the fact that CheckOwnership compares: how a machine is known to be ours. A
+// verifier states it where the operator's own list names the machine; everything else, and no such
+// fact, is "none".
 const (
 	factOwnership = "ownership"
 	ownershipNone = "none"
 )
+
+// owners are the ways in which a machine can be known to be ours.
+var owners = []string{"inventory", "cloud-account", "enrolment"}
+
+// ownershipOf returns how the machine is known to be ours.
+func ownershipOf(claims *attestd.Claims) attestd.Value {
+	value, _ := claims.Fact(factOwnership)
+	if text, ok := value.Text(); ok && slices.Contains(owners, text) {
+		return value
+	}
+	return attestd.Text(ownershipNone)
+}
 
 // Checks lists the checks that are made here for every format, in the order in which they run.
 func Checks() []attestd.CheckSpec {
@@ -79,11 +96,11 @@ func sharedChecks() []attestd.CheckSpec {
 		{
 			ID: CheckOwnership, Class: attestd.ClassPlatform, Group: attestd.GroupIdentity,
 			Stage: attestd.StageAppraise, Rule: attestd.RuleOneOf, Fact: factOwnership,
-			Values: []string{"inventory", "cloud-account", "enrolment"},
+			Values: owners,
 			Proves: "the machine is one of ours, by inventory, cloud account or enrolment",
 			Why:    "anyone can start a published image on a genuine chip of their own",
 			Spec:   "attestd: docs/policy.md, ownership",
-			Hint:   "none is known before machines are enrolled; accept the risk or write `any`",
+			Hint:   "of a TPM: name its EK in reference values, endorsement-keys; else accept the risk",
 		},
 	}
 }

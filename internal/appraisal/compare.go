@@ -31,6 +31,9 @@ func (r *rule) compare(value attestd.Value, known bool, product string) finding 
 	if known {
 		found.got = show(value)
 	}
+	if set, ok := value.Uint(); ok && known && r.spec.Rule == attestd.RuleCovers {
+		found.got = shorten(ranges(set))
+	}
 	passed := false
 	switch {
 	case r.any:
@@ -62,6 +65,9 @@ func (r *rule) meets(value attestd.Value) bool {
 		}
 		text, ok := value.Text()
 		return ok && slices.Contains(r.texts, text)
+	case attestd.RuleCovers:
+		set, ok := value.Uint()
+		return ok && r.covers != 0 && set&r.covers == r.covers
 	case attestd.RuleDigest:
 		digest, ok := value.Bytes()
 		return ok && slices.ContainsFunc(r.digests, func(want []byte) bool {
@@ -146,23 +152,38 @@ func (r *rule) compareReference(match measurements.Match, measured string) findi
 	case match.Label == "":
 	case match.Differs == 0:
 		found.got, found.remedy = "proposed only: "+label, remedyProposed
+	case match.Event != "":
+		found.got = match.Event
+		found.want = fmt.Sprintf("a known measurement; closest %s (%d of %d differ)",
+			label, match.Differs, match.Registers)
+		found.remedy = remedyDiffers
 	default:
 		found.got = fmt.Sprintf("%s; closest %s (%d of %d differ)",
 			measured, label, match.Differs, match.Registers)
 	}
-	found.got = shorten(found.got)
+	found.got, found.want = shorten(found.got), shorten(found.want)
 	return found
 }
 
-// measured shows the principal register of the claims.
+// remedyDiffers is for a boot that was compared with a golden one, event by event.
+const remedyDiffers = "`attestd ref diff` names each event that differs; if intended, `attestd measure`"
+
+// measured shows the principal register of the claims; of several banks the strongest that was
+// quoted, and where it was not quoted the first that was.
 func measured(claims *attestd.Claims) string {
 	principal := measurements.Principal(claims.Format())
+	var shown attestd.Register
 	for register := range claims.Registers() {
-		if register.Name == principal {
-			return principal + " " + shortHex(hex.EncodeToString(register.Digest))
+		better := len(register.Digest) > len(shown.Digest)
+		switch {
+		case shown.Name == "", register.Name == principal && (shown.Name != principal || better):
+			shown = register
 		}
 	}
-	return "no measurement"
+	if shown.Name == "" || len(shown.Digest) == 0 {
+		return "no measurement"
+	}
+	return shown.Name + " " + shortHex(hex.EncodeToString(shown.Digest))
 }
 
 // show writes a value within maxShown characters.

@@ -26,6 +26,8 @@ const (
 	Production = "production"
 	// Recorded is for archives and CI: it asks for authenticity and scores the rest.
 	Recorded = "recorded"
+	// Laboratory is production, less what a software TPM or a laboratory cannot have.
+	Laboratory = "laboratory"
 )
 
 //go:embed policies/*.yaml
@@ -44,11 +46,12 @@ type Policy struct {
 }
 
 // BuiltinNames lists the policies that are compiled in.
-func BuiltinNames() []string { return []string{Production, Recorded} }
+func BuiltinNames() []string { return []string{Production, Recorded, Laboratory} }
 
 var parsedBuiltins = map[string]func() (*Policy, error){
 	Production: sync.OnceValues(func() (*Policy, error) { return parseBuiltin(Production) }),
 	Recorded:   sync.OnceValues(func() (*Policy, error) { return parseBuiltin(Recorded) }),
+	Laboratory: sync.OnceValues(func() (*Policy, error) { return parseBuiltin(Laboratory) }),
 }
 
 func parseBuiltin(name string) (*Policy, error) {

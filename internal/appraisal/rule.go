@@ -34,6 +34,7 @@ type rule struct {
 	numbers []uint64
 	texts   []string
 	digests [][]byte
+	covers  uint64 // a bit for each number that must be there
 	floors  map[string][]attestd.Component
 }
 
@@ -99,6 +100,8 @@ func (r *rule) readWant(node *yamldoc.Node, kind attestd.Kind) {
 		r.readDigests(node)
 	case attestd.RuleFloor:
 		r.readFloors(node)
+	case attestd.RuleCovers:
+		r.readCovers(node)
 	case attestd.RuleReference:
 		r.want = "a known measurement"
 		if !node.IsText("active-reference") {
@@ -135,6 +138,46 @@ func (r *rule) readOneOf(node *yamldoc.Node, kind attestd.Kind) {
 		seen, shown = append(seen, text), append(shown, attestd.Excerpt(text, 24))
 	}
 	r.want = shorten(strings.Join(shown, ", "))
+}
+
+// readCovers reads the numbers of a set that the fact's must hold.
+func (r *rule) readCovers(node *yamldoc.Node) {
+	items, _ := node.Items()
+	for _, item := range items {
+		number, ok := item.Uint()
+		switch {
+		case !ok:
+		case number > 63:
+			item.Problem("got %d, want 0 to 63", number)
+		case r.covers&(1<<number) != 0:
+			item.Problem("stands twice")
+		default:
+			r.covers |= 1 << number
+		}
+	}
+	r.want = ranges(r.covers)
+}
+
+// ranges writes the numbers of a set as people do: "0-7, 10".
+func ranges(set uint64) string {
+	var parts []string
+	for from := 0; from < 64; from++ {
+		if set>>from&1 == 0 {
+			continue
+		}
+		to := from
+		for to < 63 && set>>(to+1)&1 == 1 {
+			to++
+		}
+		if parts = append(parts, strconv.Itoa(from)); to > from {
+			parts[len(parts)-1] += "-" + strconv.Itoa(to)
+		}
+		from = to
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (r *rule) readDigests(node *yamldoc.Node) {

@@ -11,6 +11,7 @@ const (
 	warned          = 32 // genuine, with known weaknesses
 	unrecognised    = 33 // of executables
 	contraindicated = 96
+	unknownInstance = 97 // of instance-identity: not recognised, and it should be
 	cryptoFailed    = 99
 )
 
@@ -36,6 +37,8 @@ type profile struct {
 	runtimeOpaque int8
 	// known: what a known measurement says about executables.
 	known int8
+	// named: the evidence is signed by a key of the machine's own, which somebody knows or not.
+	named bool
 }
 
 // profiles, by format. AWS says of Nitro Enclaves that they are isolated; that their memory is
@@ -46,7 +49,15 @@ var profiles = map[attestd.Format]profile{
 	attestd.FormatNitroTPM: {known: approvedBoot},
 	attestd.FormatSEVSNP:   {hardware: affirmed, runtimeOpaque: affirmed, known: approvedBoot},
 	attestd.FormatTDX:      {hardware: affirmed, runtimeOpaque: affirmed, known: approvedBoot},
+	// A TPM says by a fact whether it is hardware.
+	attestd.FormatTPM: {known: approvedBoot, named: true},
 }
+
+// Facts of TPM evidence that the vector looks at.
+const (
+	factProtection = "protection"
+	factResidency  = "ak_residency"
+)
 
 // vector gathers what the checks say. Claims of the vector only get worse.
 type vector struct {
@@ -56,12 +67,25 @@ type vector struct {
 
 func vectorOf(claims *attestd.Claims) vector {
 	of := profiles[claims.Format()]
+	if text, _ := textOf(claims, factProtection); of.named && text == "hardware" {
+		of.hardware = affirmed
+	}
 	if claims.InsecureRoots() {
 		of.hardware, of.runtimeOpaque = sayNothing, sayNothing
 	}
-	return vector{profile: of, trust: attestd.TrustVector{
+	made := vector{profile: of, trust: attestd.TrustVector{
 		Hardware: of.hardware, RuntimeOpaque: of.runtimeOpaque,
 	}}
+	// Where neither a TPM's answer nor a certificate vouches for the key, the operator named it.
+	if text, known := textOf(claims, factResidency); of.named && known && text == "none" {
+		made.trust.InstanceIdentity = affirmed
+	}
+	return made
+}
+
+func textOf(claims *attestd.Claims, fact string) (string, bool) {
+	value, _ := claims.Fact(fact)
+	return value.Text()
 }
 
 // note takes one appraised check into account.
@@ -93,6 +117,8 @@ func (v *vector) note(spec *attestd.CheckSpec, found finding) {
 		worsen(&v.trust.Executables, unrecognised)
 	case spec.ID == CheckOwnership && !failed:
 		worsen(&v.trust.InstanceIdentity, affirmed)
+	case spec.ID == CheckOwnership && v.profile.named && v.trust.InstanceIdentity == sayNothing:
+		worsen(&v.trust.InstanceIdentity, unknownInstance)
 	case spec.Group == attestd.GroupIdentity && failed && bad == contraindicated:
 		worsen(&v.trust.InstanceIdentity, contraindicated)
 	}

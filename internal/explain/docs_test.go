@@ -83,7 +83,7 @@ func checksPage(t *testing.T) string {
 	out.text("Checks that are *verified* are decided by cryptography, encoding, freshness and " +
 		"binding: the first that fails ends the verification, and no policy waives it. Checks that " +
 		"are *appraised* compare a verified fact with what the policy wants; under each stands what " +
-		"the two built-in policies make of it.")
+		"the built-in policies make of it.")
 	area := ""
 	for _, spec := range newJudge(t).Specs() {
 		if now, _, _ := strings.Cut(string(spec.ID), "/"); now != area {
