@@ -10,6 +10,7 @@ import (
 	"crypto/hmac"
 	"crypto/rsa"
 	"crypto/sha512"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -142,13 +143,23 @@ func seal(hash crypto.Hash, symmetric tpm2.Symmetric, seed, name, secret []byte)
 		return nil, err
 	}
 	sealed := sized(secret)
-	// The initialization vector is zero: each key is used once.
-	cipher.NewCFBEncrypter(block, make([]byte, aes.BlockSize)). //nolint:staticcheck // what TPMs use
-									XORKeyStream(sealed, sealed)
+	encryptCFB(block, sealed)
 	mac := hmac.New(hash.New, kdfA(hash, seed, "INTEGRITY", nil, 8*hash.Size()))
 	mac.Write(sealed)
 	mac.Write(name)
 	return append(sized(mac.Sum(nil)), sealed...), nil
+}
+
+// encryptCFB encrypts in place, with feedback of whole blocks (NIST SP 800-38A, section 6.3). The
+// initialization vector is zero: each key is used once.
+func encryptCFB(block cipher.Block, data []byte) {
+	stream := make([]byte, block.BlockSize())
+	for len(data) > 0 {
+		block.Encrypt(stream, stream)
+		n := subtle.XORBytes(data, data, stream[:min(len(data), len(stream))])
+		copy(stream, data[:n])
+		data = data[n:]
+	}
 }
 
 // sized returns a TPM2B of the bytes.

@@ -54,7 +54,7 @@ var templates = []template{
 	{"H-3", tpm2.AlgECC, tpm2.CurveP384, tpm2.AlgSHA384, highAttributes, policyB384, 256},
 	{"H-4", tpm2.AlgECC, tpm2.CurveP521, tpm2.AlgSHA512, highAttributes, policyB512, 256},
 	{"H-6", tpm2.AlgRSA, 3072, tpm2.AlgSHA384, highAttributes, policyB384, 256},
-	{"H-7", tpm2.AlgRSA, 4096, tpm2.AlgSHA512, highAttributes, policyB512, 256},
+	{"H-7", tpm2.AlgRSA, 4096, tpm2.AlgSHA384, highAttributes, policyB384, 256},
 }
 
 // CheckEKTemplate demands that the public area is one of the TCG's templates. A certificate vouches
