@@ -2,9 +2,6 @@ package eventlog
 
 import (
 	"bytes"
-	"iter"
-
-	"github.com/attestd/attestd"
 )
 
 // Boot is what a replayed log shows. Facts rest on registers of [Boot.Matched] and on data that their
@@ -59,8 +56,9 @@ type Boot struct {
 	// GCETechnology says what Google's firmware measured in PCR 0 about the memory of the machine.
 	GCETechnology GCETechnology
 
-	layout layout
-	log    []byte
+	layout   layout
+	log      []byte
+	believed uint32 // Matched by the log's register indices
 }
 
 // Switch is something that is on or off, or not known.
@@ -137,36 +135,18 @@ func believe(log []byte, state *replay) (Boot, *Fault) {
 		return Boot{}, fault
 	}
 	boot := Boot{Log: state.layout.log(), Bank: state.bank, Count: state.total, layout: state.layout}
+	boot.ExitSupplied, boot.Phase = state.supplement()
 	var fault *Fault
-	if boot.Matched, boot.Unaccounted, fault = state.compare(); fault != nil {
+	if boot.believed, boot.Unaccounted, fault = state.compare(); fault != nil {
 		return Boot{}, fault
 	}
-	boot.log = bytes.Clone(log)
-	return boot, nil
-}
-
-// Events returns the events of matched registers, decoded while they are asked for from a copy of the
-// log. Slices in them are shared by all callers and must not be written to.
-func (b Boot) Events() iter.Seq[attestd.Event] {
-	return func(yield func(attestd.Event) bool) {
-		var events reader
-		if events.open(b.log, b.layout, b.Bank) != nil {
-			return // a zero Boot, which shows nothing
-		}
-		for e := (raw{}); ; {
-			more, fault := events.next(&e)
-			if fault != nil || !more {
-				return
-			}
-			if e.kind == evNoAction || b.Matched&(1<<e.register) == 0 {
-				continue
-			}
-			if !yield(attestd.Event{
-				Log: b.Log, Index: e.index, Register: b.layout.name(e.register), Type: typeName(e.kind),
-				Digest: e.digest, Role: attestd.RoleOther,
-			}) {
-				return
-			}
-		}
+	boot.Matched = boot.believed
+	if state.layout == layoutRTMR {
+		boot.Matched, boot.Unaccounted = boot.Matched>>1, boot.Unaccounted>>1
 	}
+	boot.log = bytes.Clone(log)
+	if fault := boot.collect(); fault != nil {
+		return Boot{}, fault
+	}
+	return boot, nil
 }
