@@ -5,11 +5,12 @@ import (
 	"crypto/sha512"
 )
 
-// Bank is a bank of registers, by the number of its hash algorithm (TCG Algorithm Registry, TPM_ALG_ID).
+// Bank is a bank of registers, by the number of its hash algorithm (TCG Algorithm Registry,
+// TPM_ALG_ID).
 type Bank uint16
 
-// Banks that can be replayed. SHA-1 is not among them: whoever can make two firmware volumes with one
-// digest has two machines with one quote.
+// Banks that can be replayed. SHA-1 is not among them: whoever can make two firmware volumes with
+// one digest has two machines with one quote.
 const (
 	SHA256 Bank = 0x000b
 	SHA384 Bank = 0x000c
@@ -27,7 +28,8 @@ type algorithm struct {
 // stepped over.
 var algorithms = [...]algorithm{
 	{0x0004, 20, "SHA1"}, {0x000b, 32, "SHA256"}, {0x000c, 48, "SHA384"}, {0x000d, 64, "SHA512"},
-	{0x0012, 32, "SM3_256"}, {0x0027, 32, "SHA3_256"}, {0x0028, 48, "SHA3_384"}, {0x0029, 64, "SHA3_512"},
+	{0x0012, 32, "SM3_256"}, {0x0027, 32, "SHA3_256"}, {0x0028, 48, "SHA3_384"},
+	{0x0029, 64, "SHA3_512"},
 }
 
 func algorithmByID(id uint16) (algorithm, bool) {

@@ -4,8 +4,9 @@ import (
 	"bytes"
 )
 
-// Boot is what a replayed log shows. Facts rest on registers of [Boot.Matched] and on data that their
-// digests cover; where a fact's register was not quoted, or shows nothing, the fact is unknown.
+// Boot is what a replayed log shows. Facts rest on registers of [Boot.Matched] and on data that
+// their digests cover; where a fact's register was not quoted, or shows nothing, the fact is
+// unknown.
 type Boot struct {
 	// Log is "boot" or "ccel", Bank the bank that was replayed.
 	Log  string
@@ -14,41 +15,43 @@ type Boot struct {
 	Count int
 	// Matched has bit n set where PCR n (or RTMR n) was quoted and the log's events give its value.
 	Matched uint32
-	// Unaccounted has bit n set where PCR n above 7 (RTMR n above 1) was quoted and has another value than
-	// its initial one, and the log has no event of it. Nothing is known of what was measured there.
+	// Unaccounted has bit n set where PCR n above 7 (RTMR n above 1) was quoted and has another value
+	// than its initial one, and the log has no event of it. Nothing is known of what was measured
+	// there.
 	Unaccounted uint32
 
-	// SecureBoot says whether the firmware checked signatures: the variable SecureBoot, measured in PCR 7
-	// before its separator. A variable without data counts as off.
+	// SecureBoot says whether the firmware checked signatures: the variable SecureBoot, measured in
+	// PCR 7 before its separator. A variable without data counts as off.
 	SecureBoot Switch
 	// PK, KEK, DB and DBX count the entries of the variables with those names, in PCR 7.
 	PK, KEK, DB, DBX Database
 	// Authorities is the number of events in PCR 7 that name the entry which vouched for an image.
 	Authorities int
-	// Debugger says that the firmware measured a debug mode ("UEFI Debug Mode", PFP 1.06 section 10.4.4),
-	// DMAUnprotected that it measured that protection against DMA was off.
+	// Debugger says that the firmware measured a debug mode ("UEFI Debug Mode", PFP 1.06 section
+	// 10.4.4), DMAUnprotected that it measured that protection against DMA was off.
 	Debugger, DMAUnprotected bool
 
 	// Separators has bit n set where PCR n below 8 has its one good separator (CCEL: RTMR n has one at
 	// least). ReplayBoot refuses a log in which a quoted PCR below 8 has none.
 	Separators uint8
-	// Late is the number of events in PCR 0 to 7 behind their register's separator that are not among those
-	// which follow it on every machine: drivers, firmware volumes, configuration.
+	// Late is the number of events in PCR 0 to 7 behind their register's separator that are not among
+	// those which follow it on every machine: drivers, firmware volumes, configuration.
 	Late int
 
-	// Applications is the number of images started in PCR 4, Early how many of them came before "Calling
-	// EFI Application from Boot Option", or without it: images of the firmware's own, or a boot that was
-	// hooked. Drivers is the number of images of PCR 2.
+	// Applications is the number of images started in PCR 4, Early how many of them came before
+	// "Calling EFI Application from Boot Option", or without it: images of the firmware's own, or a
+	// boot that was hooked. Drivers is the number of images of PCR 2.
 	Applications, Early, Drivers int
-	// ExitBootServices says that boot services were left with success: "Exit Boot Services Invocation" and
-	// "... Returned with Success" are the last of PCR 5. ExitSupplied says that the log lacks those two
-	// events and that adding them gave the quoted PCR 5, as on machines whose log is read before them.
+	// ExitBootServices says that boot services were left with success: "Exit Boot Services Invocation"
+	// and "... Returned with Success" are the last of PCR 5. ExitSupplied says that the log lacks
+	// those two events and that adding them gave the quoted PCR 5, as on machines whose log is read
+	// before them.
 	ExitBootServices, ExitSupplied bool
 
 	// Kernels, Initrds and CommandLines are the numbers of events with these roles.
 	Kernels, Initrds, CommandLines int
-	// Phase is the last boot phase of systemd-pcrphase that PCR 11 shows beyond the log, as in "ready";
-	// empty for none.
+	// Phase is the last boot phase of systemd-pcrphase that PCR 11 shows beyond the log, as in
+	// "ready"; empty for none.
 	Phase string
 
 	// FirmwareVersion is the measured text of EV_S_CRTM_VERSION in PCR 0, where its digest covers it.
@@ -64,8 +67,8 @@ type Boot struct {
 // Switch is something that is on or off, or not known.
 type Switch struct{ Known, On bool }
 
-// Database counts the entries of a signature database. Known says that the variable was measured and
-// covered; an absent variable is known and empty.
+// Database counts the entries of a signature database. Known says that the variable was measured
+// and covered; an absent variable is known and empty.
 type Database struct {
 	Known bool
 	// Certificates, Hashes (of images) and Others (hashes of certificates, bare keys).
@@ -78,7 +81,8 @@ func (d Database) Entries() int { return d.Certificates + d.Hashes + d.Others }
 // GCETechnology is what EV_NONHOST_INFO of Google Compute Engine's firmware says.
 type GCETechnology uint8
 
-// Technologies. The host's firmware wrote the event: it is a statement of Google's, not of a processor.
+// Technologies. The host's firmware wrote the event: it is a statement of Google's, not of a
+// processor.
 const (
 	GCEUnknown GCETechnology = iota // no such event
 	GCENone                         // memory is not encrypted
@@ -99,12 +103,13 @@ func (g GCETechnology) String() string {
 	return ""
 }
 
-// ReplayBoot replays a TPM's event log and compares it with the quoted registers, then collects what it
-// shows. Nothing of a log is returned beside a fault.
+// ReplayBoot replays a TPM's event log and compares it with the quoted registers, then collects
+// what it shows. Nothing of a log is returned beside a fault.
 //
-// Faults: MALFORMED and TOO_LARGE for a log that leaves its format; MEASUREMENT for one that does not lead
-// to the quoted registers, lacks a separator, has an error separator, or contradicts itself; STALE for
-// firmware events after boot services were left; UNSUPPORTED for a bank that cannot be replayed.
+// Faults: MALFORMED and TOO_LARGE for a log that leaves its format; MEASUREMENT for one that does
+// not lead to the quoted registers, lacks a separator, has an error separator, or contradicts
+// itself; STALE for firmware events after boot services were left; UNSUPPORTED for a bank that
+// cannot be replayed.
 func ReplayBoot(log []byte, quoted Registers) (Boot, *Fault) {
 	state := replay{bank: quoted.Bank, layout: layoutPCR}
 	if quoted.Bank.Size() == 0 {
@@ -118,8 +123,8 @@ func ReplayBoot(log []byte, quoted Registers) (Boot, *Fault) {
 	return believe(log, &state)
 }
 
-// ReplayCCEL replays the event log of a confidential virtual machine and compares it with its runtime
-// measurement registers. Bits of the result's Matched count RTMRs.
+// ReplayCCEL replays the event log of a confidential virtual machine and compares it with its
+// runtime measurement registers. Bits of the result's Matched count RTMRs.
 func ReplayCCEL(log []byte, quoted RTMRs) (Boot, *Fault) {
 	state := replay{bank: SHA384, layout: layoutRTMR}
 	for index, value := range quoted {

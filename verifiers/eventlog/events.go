@@ -7,8 +7,8 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// Events returns the events of matched registers, decoded while they are asked for from a copy of the
-// log. Slices in them are shared by all callers and must not be written to.
+// Events returns the events of matched registers, decoded while they are asked for from a copy of
+// the log. Slices in them are shared by all callers and must not be written to.
 func (b Boot) Events() iter.Seq[attestd.Event] {
 	return func(yield func(attestd.Event) bool) {
 		var events reader
@@ -74,11 +74,13 @@ func describe(event *attestd.Event, seen *sight) {
 			describeText(event, seen, text)
 		}
 	case contentText:
-		if text, ok := decodeUTF16(seen.covered); ok && printable(text) && event.Role == attestd.RoleFirmware {
-			event.What = attestd.Excerpt(text, whatLimit)
-		} else {
-			describeText(event, seen, string(seen.covered))
+		text := string(seen.covered)
+		if event.Role == attestd.RoleFirmware {
+			if wide, ok := decodeUTF16(seen.covered); ok {
+				text = wide
+			}
 		}
+		describeText(event, seen, text)
 	}
 }
 

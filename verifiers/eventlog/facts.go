@@ -74,8 +74,9 @@ func (c *collector) event(e *raw) *Fault {
 	return c.firmware(e, &seen, before)
 }
 
-// separator counts separators. PFP 1.06 section 3.3.2.2: each of PCR 0 to 7 gets one before the first
-// boot attempt; an error is measured in its place, after which nothing in the register is to be trusted.
+// separator counts separators. PFP 1.06 section 3.3.2.2: each of PCR 0 to 7 gets one before the
+// first boot attempt; an error is measured in its place, after which nothing in the register is to
+// be trusted.
 func (c *collector) separator(e *raw, seen *sight) *Fault {
 	l := c.boot.layout
 	if seen.mark == markSeparatorError {
@@ -142,16 +143,17 @@ func (c *collector) count(seen *sight) {
 	}
 }
 
-// policy takes the Secure Boot policy from before the separator. A second event that says something else
-// is a contradiction, wherever it stands: an operating system that adds one must not be able to choose
-// which of the two is believed.
+// policy takes the Secure Boot policy from before the separator. A second event that says something
+// else is a contradiction, wherever it stands: an operating system that adds one must not be able
+// to choose which of the two is believed.
 func (c *collector) policy(e *raw, seen *sight, before bool) *Fault {
 	l := c.boot.layout
 	switch seen.content {
 	case contentSwitch:
 		value := seen.covered
 		if len(value) > 1 || len(value) == 1 && value[0] > 1 {
-			return about(attestd.ClassMalformed, e, l, "no byte, 0 or 1", "SecureBoot with %d bytes", len(value))
+			return about(attestd.ClassMalformed, e, l, "no byte, 0 or 1",
+				"SecureBoot with %d bytes", len(value))
 		}
 		now := Switch{Known: true, On: len(value) == 1 && value[0] == 1}
 		if known := c.boot.SecureBoot; known.Known && known != now {
@@ -250,8 +252,8 @@ func (c *collector) finish() *Fault {
 	return nil
 }
 
-// versionText returns the text of EV_S_CRTM_VERSION: "a NUL-terminated UCS-2 string" (PFP 1.06 section
-// 10.4.1), or a GUID, or in some firmware something else, for which it is empty.
+// versionText returns the text of EV_S_CRTM_VERSION: "a NUL-terminated UCS-2 string" (PFP 1.06
+// section 10.4.1), or a GUID, or in some firmware something else, for which it is empty.
 func versionText(data []byte) string {
 	text, ok := decodeUTF16(data)
 	if !ok || len(text) == 0 {

@@ -6,8 +6,8 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// Fault says why a log is refused: the class of the error, what was seen and what was wanted. Register,
-// event and type are named in Got.
+// Fault says why a log is refused: the class of the error, what was seen and what was wanted.
+// Register, event and type are named in Got.
 type Fault struct {
 	Class attestd.Class
 	// Event is the index of the event in question, counted from 0 after the header; -1 where it is the

@@ -1,7 +1,7 @@
 package eventlog
 
-// mark is a text that firmware measures word for word. It is recognised by its digest, so that neither the
-// type nor the data of an event can hide it.
+// mark is a text that firmware measures word for word. It is recognised by its digest, so that
+// neither the type nor the data of an event can hide it.
 type mark uint8
 
 const (
@@ -20,9 +20,9 @@ const (
 	markCount
 )
 
-// markTexts: separators as PFP 1.06 section 10.4.1 has them (EV_SEPARATOR: "The event field MUST contain
-// the hex value 00000000h or FFFFFFFFh"; 00000001h is what an error is measured as), actions as tables
-// "EV_EFI_ACTION strings" and "EV_ACTION strings" of section 10.4.4 have them.
+// markTexts: separators as PFP 1.06 section 10.4.1 has them (EV_SEPARATOR: "The event field MUST
+// contain the hex value 00000000h or FFFFFFFFh"; 00000001h is what an error is measured as),
+// actions as tables "EV_EFI_ACTION strings" and "EV_ACTION strings" of section 10.4.4 have them.
 var markTexts = [markCount]string{
 	markSeparator:      "\x00\x00\x00\x00",
 	markSeparatorOnes:  "\xff\xff\xff\xff",
@@ -37,8 +37,9 @@ var markTexts = [markCount]string{
 	markDMA:            "DMA Protection Disabled",
 }
 
-// section is a section of a unified kernel image whose name systemd-stub measures into PCR 11 in front
-// of its contents (systemd, "TPM2 PCR Measurements Made by systemd"): ASCII with the zero that ends it.
+// section is a section of a unified kernel image whose name systemd-stub measures into PCR 11 in
+// front of its contents (systemd, "TPM2 PCR Measurements Made by systemd"): ASCII with the zero
+// that ends it.
 type section uint8
 
 const (
@@ -51,12 +52,12 @@ const (
 
 var sectionNames = [...]string{
 	sectionLinux: ".linux", sectionInitrd: ".initrd", sectionCommandLine: ".cmdline",
-	sectionOther: ".osrel", 5: ".ucode", 6: ".splash", 7: ".dtb", 8: ".uname", 9: ".sbat", 10: ".pcrpkey",
-	11: ".profile", 12: ".dtbauto", 13: ".hwids", 14: ".efifw",
+	sectionOther: ".osrel", 5: ".ucode", 6: ".splash", 7: ".dtb", 8: ".uname", 9: ".sbat",
+	10: ".pcrpkey", 11: ".profile", 12: ".dtbauto", 13: ".hwids", 14: ".efifw",
 }
 
-// phases are the words that systemd-pcrphase measures into PCR 11 while a machine starts and stops, in
-// their order; a system without initial ramdisk starts with the third.
+// phases are the words that systemd-pcrphase measures into PCR 11 while a machine starts and stops,
+// in their order; a system without initial ramdisk starts with the third.
 var phases = [...]string{"enter-initrd", "leave-initrd", "sysinit", "ready", "shutdown", "final"}
 
 // knowledge holds the digests of marks and section names in one bank.
@@ -96,17 +97,17 @@ func (k *knowledge) section(value []byte) section {
 	return sectionNone
 }
 
-// supplement tries what is known to be measured after a log was read: the end of boot services in PCR 5,
-// and boot phases in PCR 11. What it adds are fixed words, so that a register which then has the quoted
-// value was extended with them. It changes a register only where that gives the quoted value.
+// supplement tries what is known to be measured after a log was read: the end of boot services in
+// PCR 5, and boot phases in PCR 11. What it adds are fixed words, so that a register which then has
+// the quoted value was extended with them. It changes a register only where that gives the quoted
+// value.
 func (s *replay) supplement() (exitSupplied bool, phase string) {
 	if s.layout != layoutPCR {
 		return false, ""
 	}
+	invoked, failed, left := markTexts[markExit], markTexts[markExitFailure], markTexts[markExitSuccess]
 	exits := [...][]string{
-		{markTexts[markExit], markTexts[markExitSuccess]},
-		{markTexts[markExit], markTexts[markExitFailure], markTexts[markExit], markTexts[markExitSuccess]},
-		{markTexts[markExit], markTexts[markExitFailure], markTexts[markExitSuccess]},
+		{invoked, left}, {invoked, failed, invoked, left}, {invoked, failed, left},
 	}
 	if s.lags(5) {
 		for _, words := range exits {
@@ -126,13 +127,14 @@ func (s *replay) supplement() (exitSupplied bool, phase string) {
 	return exitSupplied, phase
 }
 
-// lags reports whether the register was quoted, has events, and has another value than the quoted one.
+// lags reports whether the register was quoted, has events, and has another value than the quoted
+// one.
 func (s *replay) lags(register int) bool {
 	return s.quoted[register] != nil && s.counts[register] > 0 && !s.matches(register)
 }
 
-// try extends a copy of the register with words, one after the other, until it has the quoted value. It
-// returns the number of words that this took and keeps the copy then; 0 where none did.
+// try extends a copy of the register with words, one after the other, until it has the quoted
+// value. It returns the number of words that this took and keeps the copy then; 0 where none did.
 func (s *replay) try(register int, words []string) int {
 	before := s.values[register]
 	var sum digest

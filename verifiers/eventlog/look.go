@@ -43,7 +43,8 @@ type observer struct {
 	separated uint32
 	// open is the section whose contents the next event of PCR 11 measures.
 	open section
-	// reads is what the last command of grub's reads: a kernel or an initial ramdisk, and files names them.
+	// reads is what the last command of grub's reads: a kernel or an initial ramdisk, and files names
+	// them.
 	reads attestd.Role
 	files []byte
 	sum   digest
@@ -55,9 +56,14 @@ func newObserver(l layout, bank Bank) *observer {
 	return o
 }
 
-// place is what a register holds by the PFP's table "PCR usage" (1.06 section 3.3.4) and, above 7, by the
-// Linux TPM PCR Registry. RTMRs hold several (UEFI 2.10 section 38.4.1: PCR 1 and 7 go to RTMR 0, 2 to 6
-// to RTMR 1, 8 to 15 to RTMR 2).
+// covers reports whether the event's digest is that of data.
+func (o *observer) covers(e *raw, data []byte) bool {
+	return bytes.Equal(o.sum.of(o.bank, data), e.digest)
+}
+
+// place is what a register holds by the PFP's table "PCR usage" (1.06 section 3.3.4) and, above 7,
+// by the Linux TPM PCR Registry. RTMRs hold several (UEFI 2.10 section 38.4.1: PCR 1 and 7 go to
+// RTMR 0, 2 to 6 to RTMR 1, 8 to 15 to RTMR 2).
 type place uint8
 
 const (
@@ -137,8 +143,8 @@ func (o *observer) lookFirmware(e *raw) sight {
 	switch seen.mark {
 	case markNone:
 	case markSeparator, markSeparatorOnes:
-		// Whatever it calls itself, nothing behind it is the firmware's. Some firmware measures a field of
-		// zeros into PCR 0, which looks the same: then less is believed, and that is all.
+		// Whatever it calls itself, nothing behind it is the firmware's. Some firmware measures a field
+		// of zeros into PCR 0, which looks the same: then less is believed, and that is all.
 		o.separated |= 1 << e.register
 		if e.kind == evSeparator || where&placeFirmware == 0 {
 			seen.role = attestd.RoleSeparator
@@ -146,8 +152,8 @@ func (o *observer) lookFirmware(e *raw) sight {
 		}
 		seen.mark = markNone
 	case markSeparatorError:
-		// The variable BootOrder with the options 1 and 0 has the same digest, and so may a field of PCR 0.
-		// An error that hides behind another type leaves its register without a separator.
+		// The variable BootOrder with the options 1 and 0 has the same digest, and so may a field of PCR
+		// 0. An error that hides behind another type leaves its register without a separator.
 		if e.kind == evSeparator || !o.ambiguous(e.register) {
 			seen.role = attestd.RoleSeparator
 			return seen
@@ -159,7 +165,7 @@ func (o *observer) lookFirmware(e *raw) sight {
 	default:
 		return seen
 	}
-	covered := bytes.Equal(o.sum.of(o.bank, e.data), e.digest)
+	covered := o.covers(e, e.data)
 	if covered {
 		seen.content, seen.covered = contentText, e.data
 	}
@@ -179,14 +185,15 @@ func (o *observer) lookFirmware(e *raw) sight {
 	return seen
 }
 
-// isData reports whether an event of RTMR 1, which holds PCR 2 to 6, is something else than an image: its
-// digest covers the data, or, as with EV_EFI_VARIABLE_BOOT (PFP 1.06 section 10.4.1), the value of the
-// variable in them. What an image is hashed from starts with the letters of its DOS header.
+// isData reports whether an event of RTMR 1, which holds PCR 2 to 6, is something else than an
+// image: its digest covers the data, or, as with EV_EFI_VARIABLE_BOOT (PFP 1.06 section 10.4.1),
+// the value of the variable in them. What an image is hashed from starts with the letters of its
+// DOS header.
 func (o *observer) isData(e *raw, covered bool) bool {
 	data := e.data
 	if v, ok := parseVariable(data); ok && !covered {
 		data = v.data
-		covered = bytes.Equal(o.sum.of(o.bank, data), e.digest)
+		covered = o.covers(e, data)
 	}
 	return covered && !bytes.HasPrefix(data, []byte("MZ"))
 }
@@ -196,9 +203,9 @@ func (o *observer) ambiguous(register uint32) bool {
 	return register <= 1 // PCR 0 and 1, and RTMR 0
 }
 
-// lookPolicy reads an event of the Secure Boot policy and reports whether it is one. Before the separator
-// a digest of variables covers their UEFI_VARIABLE_DATA (PFP 1.06 section 3.3.4.8). After it come the
-// authorities, and shim's own variables.
+// lookPolicy reads an event of the Secure Boot policy and reports whether it is one. Before the
+// separator a digest of variables covers their UEFI_VARIABLE_DATA (PFP 1.06 section 3.3.4.8). After
+// it come the authorities, and shim's own variables.
 func (o *observer) lookPolicy(e *raw, covered bool, where place, seen *sight) bool {
 	alone := where == placePolicy
 	before := o.separated&(1<<e.register) == 0
@@ -235,7 +242,8 @@ func (o *observer) lookPolicy(e *raw, covered bool, where place, seen *sight) bo
 	return true
 }
 
-// policyRole returns the role of a variable of the Secure Boot policy by its name, which is covered.
+// policyRole returns the role of a variable of the Secure Boot policy by its name, which is
+// covered.
 func policyRole(v *variable) attestd.Role {
 	switch {
 	case v.is(globalVariable, "SecureBoot"):
@@ -253,8 +261,8 @@ func policyRole(v *variable) attestd.Role {
 	}
 }
 
-// authorises reports whether a variable named as a database holds one entry of it and not the whole: the
-// type alone does not say so, since it is not covered, and no entry reads as a list.
+// authorises reports whether a variable named as a database holds one entry of it and not the
+// whole: the type alone does not say so, since it is not covered, and no entry reads as a list.
 func authorises(kind uint32, v *variable) bool {
 	if kind != evVariableAuthority {
 		return false
@@ -263,14 +271,15 @@ func authorises(kind uint32, v *variable) bool {
 	return isEntry && signatures(v.data, func(Signature) {}) != nil
 }
 
-// harmless names what shim measures into PCR 7 that vouches for no image (shim, file mok.c and sbat.c).
+// harmless names what shim measures into PCR 7 that vouches for no image (shim, file mok.c and
+// sbat.c).
 func harmless(v *variable) bool {
 	return v.is(shimLock, "SbatLevel") || v.is(shimLock, "MokListTrusted")
 }
 
-// Texts that grub 2.06 and later measure into PCR 8 (GRUB manual, section "Measured Boot"), and Red Hat's
-// earlier ones. The digest covers what follows, without the zero at the end, in some of the earlier ones
-// with it. The prefix itself is not covered.
+// Texts that grub 2.06 and later measure into PCR 8 (GRUB manual, section "Measured Boot"), and Red
+// Hat's earlier ones. The digest covers what follows, without the zero at the end, in some of the
+// earlier ones with it. The prefix itself is not covered.
 var loaderPrefixes = [...]string{
 	"grub_cmd: ", "kernel_cmdline: ", "module_cmdline: ", "grub_cmd ", "grub_kernel_cmdline ",
 }
@@ -318,7 +327,7 @@ func (o *observer) lookCommands(e *raw) sight {
 		}
 		text := e.data[len(prefix):]
 		bare := bytes.TrimSuffix(text, []byte{0})
-		if !bytes.Equal(o.sum.of(o.bank, bare), e.digest) && !bytes.Equal(o.sum.of(o.bank, text), e.digest) {
+		if !o.covers(e, bare) && !o.covers(e, text) {
 			continue
 		}
 		seen.content, seen.covered = contentText, bare
@@ -351,20 +360,22 @@ func (o *observer) follow(command []byte) {
 	}
 }
 
-// named reports whether label is one of the files, with or without the device that grub puts in front.
+// named reports whether label is one of the files, with or without the device that grub puts in
+// front.
 func (o *observer) named(label []byte) bool {
 	for rest := o.files; len(rest) > 0 && len(label) > 0; {
 		var file []byte
 		file, rest, _ = bytes.Cut(rest, []byte(" "))
-		if len(file) > 0 && (bytes.Equal(file, label) || bytes.HasSuffix(label, file) && label[0] == '(') {
+		onDevice := label[0] == '(' && bytes.HasSuffix(label, file)
+		if len(file) > 0 && (onDevice || bytes.Equal(file, label)) {
 			return true
 		}
 	}
 	return false
 }
 
-// Tags of the Linux EFI stub (Linux 6.x, drivers/firmware/efi/libstub/efistub.h): the digest covers the
-// load options or the initial ramdisk, which are not in the log.
+// Tags of the Linux EFI stub (Linux 6.x, drivers/firmware/efi/libstub/efistub.h): the digest covers
+// the load options or the initial ramdisk, which are not in the log.
 const (
 	tagInitrd      = 0x8f3b22ec
 	tagLoadOptions = 0x8f3b22ed
@@ -382,8 +393,8 @@ func linuxTag(data []byte) attestd.Role {
 	}
 }
 
-// lookUnified reads an event of systemd-stub: in PCR 11 a section's name and then its contents, in PCR 12
-// what was added from outside of the image.
+// lookUnified reads an event of systemd-stub: in PCR 11 a section's name and then its contents, in
+// PCR 12 what was added from outside of the image.
 func (o *observer) lookUnified(e *raw) sight {
 	if o.layout == layoutPCR && e.register == 12 {
 		seen := sight{role: attestd.RoleCommandLine} // what is not covered may be one
@@ -392,8 +403,8 @@ func (o *observer) lookUnified(e *raw) sight {
 		}
 		return seen
 	}
-	// The name and the contents are extended one after the other, and every name is known by its digest:
-	// which event is the kernel does not rest on the log's words.
+	// The name and the contents are extended one after the other, and every name is known by its
+	// digest: which event is the kernel does not rest on the log's words.
 	if open := o.open; open != sectionNone {
 		o.open = sectionNone
 		switch open {
@@ -416,10 +427,11 @@ func (o *observer) lookUnified(e *raw) sight {
 	return sight{role: attestd.RoleUKI}
 }
 
-// wide returns the UTF-16 text of an event if its digest covers it: as it stands, or without the zeros
-// that end it, or with all of them where the log lacks one byte (systemd-boot before version 250).
+// wide returns the UTF-16 text of an event if its digest covers it: as it stands, or without the
+// zeros that end it, or with all of them where the log lacks one byte (systemd-boot before version
+// 250).
 func (o *observer) wide(e *raw) ([]byte, bool) {
-	if bytes.Equal(o.sum.of(o.bank, e.data), e.digest) {
+	if o.covers(e, e.data) {
 		return e.data, true
 	}
 	text, odd := e.data, len(e.data)%2 == 1
@@ -429,14 +441,14 @@ func (o *observer) wide(e *raw) ([]byte, bool) {
 		}
 		text = text[: len(text)-1 : len(text)-1]
 		whole := append(text, 0, 0)
-		if bytes.Equal(o.sum.of(o.bank, whole), e.digest) {
+		if o.covers(e, whole) {
 			return whole, true
 		}
 	}
 	for len(text) >= 2 && text[len(text)-1] == 0 && text[len(text)-2] == 0 {
 		text = text[:len(text)-2]
 	}
-	if bytes.Equal(o.sum.of(o.bank, text), e.digest) {
+	if o.covers(e, text) {
 		return text, true
 	}
 	return nil, false

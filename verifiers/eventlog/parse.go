@@ -17,8 +17,8 @@ const (
 
 const registerCount = 24
 
-// extendable reports whether an event may extend the register. In a CCEL index 0 is the measurement of
-// the initial memory, which nothing can extend (UEFI 2.10 section 38.4.1).
+// extendable reports whether an event may extend the register. In a CCEL index 0 is the measurement
+// of the initial memory, which nothing can extend (UEFI 2.10 section 38.4.1).
 func (l layout) extendable(register uint32) bool {
 	if l == layoutRTMR {
 		return register >= 1 && register <= 4
@@ -103,8 +103,8 @@ func (r *reader) open(log []byte, l layout, bank Bank) *Fault {
 	return nil
 }
 
-// specification reads what follows the signature in TCG_EfiSpecIdEvent: platform class, version, size of
-// UINTN, the algorithms with their sizes, vendor information.
+// specification reads what follows the signature in TCG_EfiSpecIdEvent: platform class, version,
+// size of UINTN, the algorithms with their sizes, vendor information.
 func (r *reader) specification(data []byte) *Fault {
 	const fixed = 4 + 4 + 4
 	if len(data) < fixed {
@@ -117,7 +117,8 @@ func (r *reader) specification(data []byte) *Fault {
 	}
 	count := binary.LittleEndian.Uint32(data[8:])
 	data = data[fixed:]
-	if count == 0 || uint64(count) > uint64(limits.algorithms) || uint64(len(data)) < uint64(count)*4+1 {
+	few := count > 0 && uint64(count) <= uint64(limits.algorithms)
+	if !few || uint64(len(data)) < uint64(count)*4+1 {
 		return malformed(-1, "", "a Spec ID event of %d algorithms in %d bytes", count, len(data))
 	}
 	for range count {
@@ -134,8 +135,9 @@ func (r *reader) specification(data []byte) *Fault {
 		// A quote of one bank says nothing about digests of another: whoever keeps SHA-1 digests in the
 		// log only would have the rest of it believed unseen.
 		return &Fault{
-			Class: attestd.ClassMeasurement, Event: -1, Want: "digests of the quoted bank " + r.bank.String(),
-			Got: "a log with digests of " + r.listNames(),
+			Class: attestd.ClassMeasurement, Event: -1,
+			Got:  "a log with digests of " + r.listNames(),
+			Want: "digests of the quoted bank " + r.bank.String(),
 		}
 	}
 	return nil
@@ -147,12 +149,14 @@ func (r *reader) list(id, size uint16) *Fault {
 			continue
 		}
 		if one.size != int(size) || r.listed[index] {
-			return malformed(-1, "each algorithm once with its digest size", "%s with %d bytes", one.name, size)
+			return malformed(-1, "each algorithm once with its digest size",
+				"%s with %d bytes", one.name, size)
 		}
 		r.listed[index] = true
 		return nil
 	}
-	return malformed(-1, "algorithms of the TCG Algorithm Registry", "algorithm 0x%04x with %d bytes", id, size)
+	return malformed(-1, "algorithms of the TCG Algorithm Registry",
+		"algorithm 0x%04x with %d bytes", id, size)
 }
 
 func (r *reader) lists(id uint16) bool {
@@ -225,8 +229,8 @@ func (r *reader) next(e *raw) (bool, *Fault) {
 			e.index, typeName(e.kind), r.layout.name(e.register))
 	}
 	if r.bank != 0 && e.digest == nil {
-		return false, malformed(e.index, "a digest of every listed algorithm", "event %d (%s %s) without %s",
-			e.index, r.layout.name(e.register), typeName(e.kind), r.bank)
+		return false, malformed(e.index, "a digest of every listed algorithm",
+			"event %d (%s %s) without %s", e.index, r.layout.name(e.register), typeName(e.kind), r.bank)
 	}
 	return true, nil
 }
@@ -272,8 +276,8 @@ func (r *reader) cut(where string) *Fault {
 	return malformed(r.count, "", "a log that is cut off in event %d, in %s", r.count, where)
 }
 
-// padding reports whether nothing but 0xff follows: a CCEL is a memory area of fixed size, filled so
-// behind its last event.
+// padding reports whether nothing but 0xff follows: a CCEL is a memory area of fixed size, filled
+// so behind its last event.
 func (r *reader) padding() bool {
 	if len(r.rest) < 4 || binary.LittleEndian.Uint32(r.rest) != 0xffffffff {
 		return false
@@ -286,10 +290,12 @@ func (r *reader) padding() bool {
 	return true
 }
 
-// noAction looks at an event that extends nothing. A second header would make the algorithms ambiguous.
+// noAction looks at an event that extends nothing. A second header would make the algorithms
+// ambiguous.
 func noAction(e *raw) *Fault {
 	if bytes.HasPrefix(e.data, specSignature[:len(specSignature)-3]) { // whatever its version
-		return malformed(e.index, "one Spec ID event, the first", "event %d is another Spec ID event", e.index)
+		return malformed(e.index, "one Spec ID event, the first",
+			"event %d is another Spec ID event", e.index)
 	}
 	return nil
 }

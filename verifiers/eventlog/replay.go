@@ -14,13 +14,13 @@ type Registers struct {
 	Values [registerCount][]byte
 }
 
-// RTMRs are the four runtime measurement registers of a TD report (SHA-384), nil for one that nothing
-// vouches for.
+// RTMRs are the four runtime measurement registers of a TD report (SHA-384), nil for one that
+// nothing vouches for.
 type RTMRs [4][]byte
 
-// Replay returns the values that the bank's registers have after the log's events, for a TPM that was
-// started as the log says. Registers without events have their initial value. Nothing vouches for the
-// result: it says what a quote would have to show.
+// Replay returns the values that the bank's registers have after the log's events, for a TPM that
+// was started as the log says. Registers without events have their initial value. Nothing vouches
+// for the result: it says what a quote would have to show.
 //
 // It makes one pass and allocates nothing per event.
 func Replay(log []byte, bank Bank) (Registers, *Fault) {
@@ -97,8 +97,8 @@ func (s *replay) run(log []byte) *Fault {
 	}
 }
 
-// start sets the registers to what they hold after TPM2_Startup: zeros, and ones for those of a dynamic
-// launch (PC Client Platform TPM Profile 1.06 section 4.6, table "PCR initial values").
+// start sets the registers to what they hold after TPM2_Startup: zeros, and ones for those of a
+// dynamic launch (PC Client Platform TPM Profile 1.06 section 4.6, table "PCR initial values").
 func (s *replay) start(locality byte) {
 	size := s.bank.Size()
 	for register := range s.values {
@@ -120,8 +120,8 @@ func (s *replay) start(locality byte) {
 
 var startupLocality = []byte("StartupLocality\x00")
 
-// startup reads a StartupLocality event (PFP 1.06 section 10.4.5.3): PCR 0 starts with the locality of
-// TPM2_Startup, 0 or 3, or with 4 where an H-CRTM sequence measured before it.
+// startup reads a StartupLocality event (PFP 1.06 section 10.4.5.3): PCR 0 starts with the locality
+// of TPM2_Startup, 0 or 3, or with 4 where an H-CRTM sequence measured before it.
 func (s *replay) startup(e *raw) *Fault {
 	if s.layout != layoutPCR || !bytes.HasPrefix(e.data, startupLocality) {
 		return nil
@@ -131,8 +131,8 @@ func (s *replay) startup(e *raw) *Fault {
 		locality = e.data[len(startupLocality)]
 	}
 	if e.register != 0 || locality != 0 && locality != 3 && locality != 4 {
-		return malformed(e.index, "locality 0, 3 or 4 for PCR0", "event %d is a StartupLocality of %s with %s",
-			e.index, s.layout.name(e.register), hexName("0x", uint32(locality), 2))
+		return malformed(e.index, "locality 0, 3 or 4 for PCR0",
+			"event %d is a StartupLocality of %s with %s", e.index, s.layout.name(e.register), hexName("0x", uint32(locality), 2))
 	}
 	if s.located || s.counts[0] > 0 {
 		return malformed(e.index, "one StartupLocality before the first event of PCR0",
@@ -153,10 +153,11 @@ func (s *replay) matches(register int) bool {
 	return bytes.Equal(s.values[register][:s.bank.Size()], s.quoted[register])
 }
 
-// compare refuses a log whose events do not lead to the quoted values, and returns the registers of which
-// they do, and those that hold something of which the log says nothing: an operating system extends
-// registers above 7 without adding to this log, and then a register without any event is no contradiction.
-// A register with some events of its own is one: nobody could tell a late extension from a dropped event.
+// compare refuses a log whose events do not lead to the quoted values, and returns the registers of
+// which they do, and those that hold something of which the log says nothing: an operating system
+// extends registers above 7 without adding to this log, and then a register without any event is no
+// contradiction. A register with some events of its own is one: nobody could tell a late extension
+// from a dropped event.
 func (s *replay) compare() (matched, unaccounted uint32, fault *Fault) {
 	for register := range s.quoted {
 		switch {
@@ -183,7 +184,8 @@ func (s *replay) outside(register int) bool {
 func (s *replay) mismatch(register int) *Fault {
 	size := s.bank.Size()
 	name := s.layout.name(uint32(register)) //nolint:gosec // below 24
-	got := fmt.Sprintf("%s is %x.. after its %d events", name, s.values[register][:8], s.counts[register])
+	got := fmt.Sprintf("%s is %x.. after its %d events",
+		name, s.values[register][:8], s.counts[register])
 	event := -1
 	switch agreed := s.agreed[register]; {
 	case agreed >= 0:

@@ -37,8 +37,8 @@ func (s Signature) Digest() []byte {
 	return sum[:]
 }
 
-// signatureType is a type of EFI_SIGNATURE_LIST (UEFI 2.10 section 32.4.1): the length of an entry's data,
-// 0 for any, and how much of it is the hash.
+// signatureType is a type of EFI_SIGNATURE_LIST (UEFI 2.10 section 32.4.1): the length of an
+// entry's data, 0 for any, and how much of it is the hash.
 type signatureType struct {
 	id   guid
 	kind SignatureKind
@@ -94,10 +94,10 @@ func unlisted(format string, args ...any) *problem {
 
 const signatureListHead = 16 + 4 + 4 + 4
 
-// signatures gives every entry to yield. It allocates only for a problem. An entry counts only where the
-// sizes of its list leave no byte unexplained: bytes between header and entries, or entries of another
-// size than their type has, are where a parser that trusts them reads a hash that no firmware looked at
-// (GO-2026-5298).
+// signatures gives every entry to yield. It allocates only for a problem. An entry counts only
+// where the sizes of its list leave no byte unexplained: bytes between header and entries, or
+// entries of another size than their type has, are where a parser that trusts them reads a hash
+// that no firmware looked at (GO-2026-5298).
 func signatures(data []byte, yield func(Signature)) *problem {
 	count := 0
 	for lists := 0; len(data) > 0; lists++ {
@@ -152,15 +152,17 @@ func signatureList(list []byte, room int, yield func(Signature)) (int, *problem)
 			one.Data = one.Data[:kind.hash:kind.hash]
 		}
 		if kind.kind == SignatureCertificate && !isDER(one.Data) {
-			return 0, unlisted("a certificate of %d bytes that is no DER sequence of that length", len(one.Data))
+			return 0, unlisted("a certificate of %d bytes that is no DER sequence of that length",
+				len(one.Data))
 		}
 		yield(one)
 	}
 	return count, nil
 }
 
-// isDER reports whether data are one DER sequence with a length of two or more bytes that fills them, as
-// every certificate is. What is inside is not looked at: entries are compared by their digest.
+// isDER reports whether data are one DER sequence with a length of two or more bytes that fills
+// them, as every certificate is. What is inside is not looked at: entries are compared by their
+// digest.
 func isDER(data []byte) bool {
 	if len(data) < 4 || data[0] != 0x30 || data[1] < 0x81 || data[1] > 0x83 {
 		return false
@@ -176,7 +178,8 @@ func isDER(data []byte) bool {
 }
 
 // authority returns the entry of a database that an EV_EFI_VARIABLE_AUTHORITY shows: an
-// EFI_SIGNATURE_DATA (PFP 1.06 section 10.4.1), or, from shim for its own certificate, the bare one.
+// EFI_SIGNATURE_DATA (PFP 1.06 section 10.4.1), or, from shim for its own certificate, the bare
+// one.
 func authority(data []byte) (Signature, bool) {
 	const owner = 16
 	if isDER(data) {

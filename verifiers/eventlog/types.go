@@ -1,6 +1,7 @@
 package eventlog
 
-// Event types: PFP 1.06 section 10.4.1 table "Events", and those of older revisions that logs still have.
+// Event types: PFP 1.06 section 10.4.1 table "Events", and those of older revisions that logs still
+// have.
 const (
 	evPrebootCert          = 0x00000000
 	evPostCode             = 0x00000001

@@ -18,15 +18,20 @@ func newGUID(a uint32, b, c uint16, rest ...byte) guid {
 	return out
 }
 
-// Vendors of variables: EFI_GLOBAL_VARIABLE (UEFI 2.10 section 3.3), EFI_IMAGE_SECURITY_DATABASE_GUID
-// (section 32.6.1), and the one under which shim keeps its variables.
+// Vendors of variables: EFI_GLOBAL_VARIABLE (UEFI 2.10 section 3.3),
+// EFI_IMAGE_SECURITY_DATABASE_GUID (section 32.6.1), and the one under which shim keeps its
+// variables.
 var (
-	globalVariable   = newGUID(0x8be4df61, 0x93ca, 0x11d2, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c)
-	securityDatabase = newGUID(0xd719b2cb, 0x3d3a, 0x4596, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f)
-	shimLock         = newGUID(0x605dab50, 0xe046, 0x4300, 0xab, 0xb6, 0x3d, 0xd8, 0x10, 0xdd, 0x8b, 0x23)
+	globalVariable = newGUID(0x8be4df61, 0x93ca, 0x11d2,
+		0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c)
+	securityDatabase = newGUID(0xd719b2cb, 0x3d3a, 0x4596,
+		0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f)
+	shimLock = newGUID(0x605dab50, 0xe046, 0x4300,
+		0xab, 0xb6, 0x3d, 0xd8, 0x10, 0xdd, 0x8b, 0x23)
 )
 
-// variable is a UEFI_VARIABLE_DATA (PFP 1.06 section 10.2.6); its parts are parts of the event's data.
+// variable is a UEFI_VARIABLE_DATA (PFP 1.06 section 10.2.6); its parts are parts of the event's
+// data.
 type variable struct {
 	vendor guid
 	name   []byte // UTF-16, little-endian
@@ -42,7 +47,10 @@ func parseVariable(data []byte) (variable, bool) {
 	}
 	units, size := binary.LittleEndian.Uint64(data[16:]), binary.LittleEndian.Uint64(data[24:])
 	rest := data[variableHead:]
-	if units > uint64(limits.name) || units*2 > uint64(len(rest)) || size != uint64(len(rest))-units*2 {
+	if units > uint64(limits.name) || units*2 > uint64(len(rest)) {
+		return variable{}, false
+	}
+	if size != uint64(len(rest))-units*2 {
 		return variable{}, false
 	}
 	return variable{vendor: guid(data), name: rest[:units*2], data: rest[units*2:]}, true

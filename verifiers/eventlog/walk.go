@@ -16,8 +16,8 @@ type Digest struct {
 	Value     []byte
 }
 
-// Walk parses a TPM's event log and gives each event to yield, which returns false to stop. The data and
-// digests of an entry are parts of the log.
+// Walk parses a TPM's event log and gives each event to yield, which returns false to stop. The
+// data and digests of an entry are parts of the log.
 func Walk(log []byte, yield func(Entry) bool) *Fault { return walk(log, layoutPCR, yield) }
 
 // WalkCCEL is Walk for the log of a confidential virtual machine.
