@@ -249,11 +249,13 @@ func readSecurity(info der) (production bool, err error) {
 			return false, errDER
 		}
 		last = int(tag)
-		switch tag {
-		case 0xa0:
+		switch {
+		case tag == 0xa0:
 			_, err = inner.number()
-		case 0xa1:
+		case tag == 0xa1:
 			production, err = inner.boolean()
+		case tag > 0xa1 && tag <= 0xbe: // properties whose meaning Google has not published
+			_, _, err = inner.next()
 		default:
 			err = errDER
 		}
