@@ -1,6 +1,7 @@
 package attester
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -86,3 +87,18 @@ func (c Challenge) ExpiresAt() time.Time { return c.reply.Challenge.ExpiresAt }
 func (c Challenge) Freshness(spki []byte) ([]byte, error) {
 	return c.reply.Challenge.Binding(spki).Digest()
 }
+
+// Activation returns the credential that came with the challenge, as TPM2_ActivateCredential takes it:
+// a TPM2B_ID_OBJECT and a TPM2B_ENCRYPTED_SECRET. There is none where ok is false: no keys were named
+// when the challenge was asked for, or the verifier knows them from before.
+func (c Challenge) Activation() (blob, secret []byte, ok bool) {
+	given := c.reply.Activation
+	if given == nil {
+		return nil, nil, false
+	}
+	return bytes.Clone(given.CredentialBlob), bytes.Clone(given.EncryptedSecret), true
+}
+
+// Activated reports whether the verifier knows the attestation key under its endorsement key from
+// before.
+func (c Challenge) Activated() bool { return c.reply.Activated }

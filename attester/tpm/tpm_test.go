@@ -234,7 +234,11 @@ func credential(t *testing.T, ek, akName, secret []byte) (blob, seed []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return blob, seed
+	return withLength(blob), withLength(seed)
+}
+
+func withLength(data []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(data))), data...)
 }
 
 func activate(t *testing.T, device *tpm.Device, who tpm.Identity) {
@@ -265,6 +269,12 @@ func TestACredentialIsAnsweredByTheTPMThatItIsForAlone(t *testing.T) {
 		t.Errorf("a credential for another AK: %v", err)
 	}
 	blob, seed = credential(t, mine.EKPublic, mine.AKName, make([]byte, 32))
+	for _, cut := range [][2][]byte{{nil, seed}, {blob[2:], seed}, {blob, seed[2:]}, {blob, nil}} {
+		if _, err := device.Activate(t.Context(), cut[0], cut[1]); !errors.As(err, &caller) ||
+			!strings.Contains(err.Error(), "its own length") {
+			t.Errorf("a credential without its lengths: %v", err)
+		}
+	}
 	seed[9] ^= 1
 	if _, err := device.Activate(t.Context(), blob, seed); !errors.As(err, &caller) {
 		t.Errorf("a credential with another seed: %v", err)
@@ -571,7 +581,7 @@ func TestNothingStaysLoadedAfterManyRunsAndErrors(t *testing.T) {
 				if _, err := device.Collect(t.Context(), tpm.Request{Freshness: freshness(byte(worker)), Key: key}); err != nil {
 					t.Error(err)
 				}
-				_, _ = device.Activate(t.Context(), []byte("no"), []byte("credential"))
+				_, _ = device.Activate(t.Context(), withLength([]byte("no")), withLength([]byte("credential")))
 			}
 		})
 	}
