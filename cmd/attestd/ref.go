@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,8 +13,8 @@ import (
 )
 
 func newRef(a *app) *cobra.Command {
-	return nounGroup("ref", "List, show and test files of reference values",
-		newRefList(a), newRefShow(a), newRefTest(a))
+	return nounGroup("ref", "List, show, test and predict reference values",
+		newRefList(a), newRefShow(a), newRefTest(a), newRefDiff(a))
 }
 
 // schemas of what these commands write as JSON.
@@ -25,6 +26,17 @@ const (
 type refListDoc struct {
 	Schema string     `json:"schema"`
 	Values []refValue `json:"values"`
+	Keys   []refKey   `json:"keys"`
+}
+
+// refKey is a key that a file vouches for.
+type refKey struct {
+	Source string         `json:"source"`
+	Set    string         `json:"set"`
+	Format attestd.Format `json:"format"`
+	Kind   string         `json:"kind"`
+	Name   string         `json:"name"`
+	SHA256 string         `json:"sha256"`
 }
 
 type refValue struct {
@@ -35,6 +47,18 @@ type refValue struct {
 	Value     string             `json:"value"`
 	State     measurements.State `json:"state"`
 	Registers []refRegister      `json:"registers"`
+	Rules     []refRule          `json:"rules"`
+	// Events counts those of the golden boot.
+	Events int `json:"events"`
+}
+
+// refRule is what the events of a register and role may be; a rule `any` for the whole register has
+// no role.
+type refRule struct {
+	Register string       `json:"register"`
+	Role     attestd.Role `json:"role"`
+	Demand   string       `json:"demand"`
+	Values   []string     `json:"values"`
 }
 
 type refRegister struct {
@@ -50,22 +74,25 @@ func newRefList(a *app) *cobra.Command {
 		Example: `  attestd ref ls references/*.yaml`,
 		Args:    arguments(1, -1, "one FILE or more"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			form, values, err := a.referenceValues(args)
+			form, doc, err := a.referenceValues(args)
 			if err != nil {
 				return err
 			}
 			if form == formJSON {
-				return report.JSON(a.out, refListDoc{refListSchema, values})
+				return report.JSON(a.out, doc)
 			}
 			table := report.Table{
-				Lead:  []string{"REFERENCES", fmt.Sprintf("%d value(s) in %d file(s)", len(values), len(args))},
+				Lead: []string{"REFERENCES", fmt.Sprintf("%d value(s) in %d file(s)",
+					len(doc.Values), len(args))},
 				Heads: []string{"set", "value", "format", "state", "registers", "file"},
 				Next:  "attestd ref show " + report.QuoteArg(args[0]),
 			}
-			for _, v := range values {
+			if len(doc.Keys) > 0 {
+				table.Lead = append(table.Lead, fmt.Sprintf("%d key(s) are vouched for", len(doc.Keys)))
+			}
+			for _, v := range doc.Values {
 				table.Rows = append(table.Rows, []string{
-					v.label(), v.Value, string(v.Format), v.State.String(),
-					fmt.Sprint(len(v.Registers)), v.Source,
+					v.label(), v.Value, string(v.Format), v.State.String(), v.counts(), v.Source,
 				})
 			}
 			return table.Text(a.out, a.page())
@@ -80,21 +107,14 @@ func newRefShow(a *app) *cobra.Command {
 		Example: `  attestd ref show web-guest.yaml`,
 		Args:    arguments(1, -1, "one FILE or more"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			form, values, err := a.referenceValues(args)
+			form, doc, err := a.referenceValues(args)
 			if err != nil {
 				return err
 			}
 			if form == formJSON {
-				return report.JSON(a.out, refListDoc{refListSchema, values})
+				return report.JSON(a.out, doc)
 			}
-			for _, v := range values {
-				table := report.Table{
-					Lead:  []string{"REFERENCE", v.label() + " / " + v.Value, string(v.Format), v.State.String()},
-					Heads: []string{"register", "digest"},
-				}
-				for _, r := range v.Registers {
-					table.Rows = append(table.Rows, []string{r.Name, r.Digest})
-				}
+			for _, table := range doc.tables() {
 				if err := table.Text(a.out, a.page()); err != nil {
 					return err
 				}
@@ -107,6 +127,53 @@ func newRefShow(a *app) *cobra.Command {
 	}
 }
 
+// tables has one for each value and one for the keys.
+func (d refListDoc) tables() []report.Table {
+	var tables []report.Table
+	for _, v := range d.Values {
+		table := report.Table{
+			Lead:  []string{"REFERENCE", v.label() + " / " + v.Value, string(v.Format), v.State.String()},
+			Heads: []string{"register", "digest"},
+		}
+		for _, r := range v.Registers {
+			table.Rows = append(table.Rows, []string{r.Name, r.Digest})
+		}
+		for _, r := range v.Rules {
+			values := r.Values
+			if len(values) == 0 {
+				values = []string{""}
+			}
+			for _, value := range values {
+				table.Rows = append(table.Rows, []string{
+					r.Register, strings.TrimSpace(string(r.Role) + " " + r.Demand + " " + value),
+				})
+			}
+		}
+		if v.Events > 0 {
+			table.Notes = []string{fmt.Sprintf("%d events of the golden boot; attestd ref diff compares "+
+				"a boot with them", v.Events)}
+		}
+		tables = append(tables, table)
+	}
+	if len(d.Keys) > 0 {
+		table := report.Table{Lead: []string{"KEYS", fmt.Sprintf("%d", len(d.Keys))},
+			Heads: []string{"kind", "name", "sha256"}}
+		for _, k := range d.Keys {
+			table.Rows = append(table.Rows, []string{k.Kind, k.Name, k.SHA256})
+		}
+		tables = append(tables, table)
+	}
+	return tables
+}
+
+// counts says how many registers must be equal, and how many rules there are.
+func (v refValue) counts() string {
+	if len(v.Rules) == 0 {
+		return fmt.Sprint(len(v.Registers))
+	}
+	return fmt.Sprintf("%d, %d rule(s)", len(v.Registers), len(v.Rules))
+}
+
 func (v refValue) label() string {
 	if v.Version == "" {
 		return v.Set
@@ -114,30 +181,58 @@ func (v refValue) label() string {
 	return v.Set + " " + v.Version
 }
 
-// referenceValues reads the files and lists their values in order.
-func (a *app) referenceValues(paths []string) (form string, values []refValue, err error) {
+// referenceValues reads the files and lists their values and keys in order.
+func (a *app) referenceValues(paths []string) (form string, doc refListDoc, err error) {
+	doc = refListDoc{Schema: refListSchema, Values: []refValue{}, Keys: []refKey{}}
 	if form, err = a.form(formText, formJSON); err != nil {
-		return "", nil, err
+		return "", doc, err
 	}
 	sets, err := a.referenceSets(paths)
 	if err != nil {
-		return "", nil, err
+		return "", doc, err
 	}
 	for index, set := range sets {
 		for _, value := range set.Values {
-			row := refValue{
-				Source: paths[index], Set: set.Name, Version: set.Version, Format: set.Format,
-				Value: value.Name, State: value.State,
-			}
-			for _, register := range value.Registers {
-				row.Registers = append(row.Registers, refRegister{
-					register.Name, register.Algorithm, hex.EncodeToString(register.Digest),
+			doc.Values = append(doc.Values, listed(paths[index], set, value))
+		}
+		for _, kind := range []struct {
+			name string
+			keys []measurements.Key
+		}{{"attestation", set.AttestationKeys}, {"endorsement", set.EndorsementKeys}} {
+			for _, key := range kind.keys {
+				doc.Keys = append(doc.Keys, refKey{
+					Source: paths[index], Set: set.Label(), Format: set.Format, Kind: kind.name, Name: key.Name,
+					SHA256: hex.EncodeToString(key.SHA256[:]),
 				})
 			}
-			values = append(values, row)
 		}
 	}
-	return form, values, nil
+	return form, doc, nil
+}
+
+func listed(source string, set *measurements.Set, value measurements.Value) refValue {
+	row := refValue{
+		Source: source, Set: set.Name, Version: set.Version, Format: set.Format, Value: value.Name,
+		State: value.State, Registers: []refRegister{}, Rules: []refRule{}, Events: len(value.Events),
+	}
+	for _, register := range value.Registers {
+		row.Registers = append(row.Registers, refRegister{
+			register.Name, register.Algorithm, hex.EncodeToString(register.Digest),
+		})
+	}
+	for _, of := range value.Rules {
+		if of.Any {
+			row.Rules = append(row.Rules, refRule{of.Register, "", measurements.DemandAny.String(), []string{}})
+		}
+		for _, rule := range of.Roles {
+			told := refRule{of.Register, rule.Role, rule.Demand.String(), append([]string{}, rule.Texts...)}
+			for _, digest := range rule.Digests {
+				told.Values = append(told.Values, hex.EncodeToString(digest))
+			}
+			row.Rules = append(row.Rules, told)
+		}
+	}
+	return row
 }
 
 type refTestDoc struct {
@@ -151,6 +246,7 @@ type refTestDoc struct {
 	State     string          `json:"state,omitempty"`
 	Differs   int             `json:"differs"`
 	Registers int             `json:"registers"`
+	Event     string          `json:"event,omitempty"`
 	Evidence  string          `json:"evidence_sha256"`
 }
 
@@ -161,7 +257,7 @@ func newRefTest(a *app) *cobra.Command {
 		Short: "Compare evidence with reference values",
 		Long: `Test verifies EVIDENCE as an archived document (freshness is not shown) and says whether it
 measured to a reference value of the FILEs. Exit code 0 is a match, 3 none; evidence that is not
-authentic is compared with nothing.`,
+authentic is compared with nothing. Keys that the FILEs name are trusted.`,
 		Example: `  attestd ref test web-guest.yaml report.bin --collateral ./amd`,
 		Args:    arguments(2, -1, "one FILE or more, and the EVIDENCE"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -170,11 +266,8 @@ authentic is compared with nothing.`,
 				return err
 			}
 			files, evidence := args[:len(args)-1], args[len(args)-1]
-			index, err := a.references(files)
-			if err != nil {
-				return err
-			}
-			claims, err := a.recordedClaims(q, evidence)
+			q.references = files
+			claims, index, err := a.recordedClaims(q, evidence)
 			if err != nil {
 				return err
 			}
@@ -199,7 +292,7 @@ func (a *app) tellMatch(
 		doc := refTestDoc{
 			Schema: refTestSchema, Verdict: verdict, Match: match.Found, Loaded: match.Loaded,
 			Closest: match.Label, Value: match.Value, Differs: match.Differs, Registers: match.Registers,
-			Evidence: hex.EncodeToString(digest[:]),
+			Event: match.Event, Evidence: hex.EncodeToString(digest[:]),
 		}
 		if match.Label != "" {
 			doc.State = match.State.String()
@@ -218,12 +311,17 @@ func (a *app) tellMatch(
 	case match.Label != "":
 		table.Lead = append(table.Lead, fmt.Sprintf("closest: %s / %s, differs in %d of %d registers",
 			match.Label, match.Value, match.Differs, match.Registers))
+		if match.Event != "" {
+			table.Notes = []string{match.Event}
+		}
 	}
 	table.Lead = append(table.Lead, string(claims.Format()),
 		fmt.Sprintf("%d active or retiring value(s) compared", match.Loaded))
 	switch {
 	case match.Found:
 		table.Next = "attestd verify " + again + " --recorded --reference FILE"
+	case match.Event != "":
+		table.Next = "attestd ref diff " + again + " FILE"
 	case len(table.Notes) > 0:
 		table.Next = "attestd explain measurement/known"
 	default:

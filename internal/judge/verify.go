@@ -3,7 +3,8 @@ package judge
 import "github.com/attestd/attestd"
 
 // Verify verifies without appraising, for those who need the claims themselves (measuring reference
-// values from evidence). The policy and the references of the request are not looked at.
+// values from evidence). The policy of the request is not looked at, and of its references only the
+// keys that they vouch for.
 //
 // Errors: those of [Judge.Judge], a [*attestd.EvidenceError] or a [*attestd.UndecidedError].
 func (j *Judge) Verify(request Request) (*attestd.Claims, error) {
@@ -13,6 +14,6 @@ func (j *Judge) Verify(request Request) (*attestd.Claims, error) {
 	}
 	return verify(verifier, attestd.Input{
 		Evidence: request.Evidence, Endorsements: request.Endorsements, At: request.At,
-		Demand: request.Demand,
+		Demand: request.Demand, Anchors: request.anchors(verifier.Format()),
 	})
 }
