@@ -180,6 +180,12 @@ func (c EKCertificateConfig) names() []byte {
 	return DER(0x30, DER(0xa4, DER(0x30, attributes)))
 }
 
+// TPMName is a GeneralName for a TPM of that manufacturer, to put into a subject alternative name.
+func TPMName(manufacturer string) []byte {
+	sequence := EKCertificateConfig{Manufacturer: manufacturer}.names()
+	return sequence[len(sequence)-int(sequence[1]):]
+}
+
 func orText(text, standard string) string {
 	if text == "" {
 		return standard
@@ -322,4 +328,9 @@ func (c *TPMCA) CRL(config TPMCRLConfig) ([]byte, error) {
 		issuer, signer = from.Root, from.rootKey
 	}
 	return x509.CreateRevocationList(rand.Reader, template, issuer, signer)
+}
+
+// Issue signs a template of the caller's with the root's key, as it stands.
+func (c *TPMCA) Issue(template *x509.Certificate, key crypto.PublicKey) ([]byte, error) {
+	return c.sign(TPMRoot, template, key)
 }
