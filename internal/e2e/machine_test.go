@@ -3,14 +3,10 @@ package e2e_test
 import (
 	"encoding/json"
 	"encoding/pem"
-	"net"
 	"net/http"
 	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/google/go-tpm/tpm2"
-	"github.com/google/go-tpm/tpm2/transport"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester"
@@ -84,26 +80,11 @@ func (m *machine) reboot(t *testing.T, boot *forge.Boot) {
 	m.boot(t, boot)
 }
 
-// extend extends PCRs in the banks that an extension has digests for.
 func (m *machine) extend(t *testing.T, extensions ...forge.Extension) {
 	t.Helper()
-	conn, err := net.Dial("unix", m.tpm.Socket())
-	if err != nil {
-		t.Fatal(err)
-	}
-	device := transport.FromReadWriteCloser(conn)
-	defer func() { _ = device.Close() }()
 	for _, one := range extensions {
-		var digests []tpm2.TPMTHA
-		for algorithm, digest := range one.Digests {
-			digests = append(digests, tpm2.TPMTHA{HashAlg: tpm2.TPMAlgID(algorithm), Digest: digest})
-		}
-		_, err := tpm2.PCRExtend{
-			PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(one.PCR), Auth: tpm2.PasswordAuth(nil)},
-			Digests:   tpm2.TPMLDigestValues{Digests: digests},
-		}.Execute(device)
-		if err != nil {
-			t.Fatalf("extend PCR %d: %v", one.PCR, err)
+		if err := m.tpm.Extend(one.PCR, one.Digests); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

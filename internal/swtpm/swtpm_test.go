@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -104,6 +105,30 @@ func TestACloneHasTheSameStateAndARestoredTPMGoesBack(t *testing.T) {
 	start(t, tpm)
 	if got := readClock(t, tpm).ClockInfo.ResetCount; got >= later {
 		t.Errorf("reset count after going back is %d, was %d", got, later)
+	}
+}
+
+func TestAPCRIsExtended(t *testing.T) {
+	tpm, _ := manufacture(t)
+	start(t, tpm)
+	digest := sha256.Sum256([]byte("event"))
+	if err := tpm.Extend(4, map[uint16][]byte{0x000b: digest[:], 0x0004: make([]byte, 20)}); err != nil {
+		t.Fatal(err)
+	}
+	want := sha256.Sum256(append(make([]byte, 32), digest[:]...))
+	open(t, tpm, func(device transport.TPM) {
+		answer, err := tpm2.PCRRead{PCRSelectionIn: tpm2.TPMLPCRSelection{
+			PCRSelections: []tpm2.TPMSPCRSelection{{Hash: tpm2.TPMAlgSHA256, PCRSelect: []byte{1 << 4, 0, 0}}},
+		}}.Execute(device)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := answer.PCRValues.Digests[0].Buffer; !bytes.Equal(got, want[:]) {
+			t.Errorf("PCR 4 is %x, want %x", got, want)
+		}
+	})
+	if err := tpm.Extend(24, map[uint16][]byte{0x000b: digest[:]}); err == nil {
+		t.Error("a PCR that there is not was extended")
 	}
 }
 
