@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -379,6 +380,11 @@ type judgeFunc func(context.Context, service.Job) (attestd.Appraisal, error)
 // Judge implements [service.Judge].
 func (f judgeFunc) Judge(ctx context.Context, job service.Job) (attestd.Appraisal, error) {
 	return f(ctx, job)
+}
+
+// Credential implements [service.Judge]; such a judge makes none.
+func (judgeFunc) Credential(context.Context, service.CredentialJob) (service.CredentialReply, error) {
+	return service.CredentialReply{}, errors.New("this judge makes no credentials")
 }
 
 // neg: 169

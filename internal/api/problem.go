@@ -49,8 +49,10 @@ var classes = map[attestd.Class]struct {
 }{
 	attestd.ClassMalformed:             {http.StatusBadRequest, "The request is not as it must be"},
 	attestd.ClassUnsupported:           {http.StatusBadRequest, "Not known here"},
+	attestd.ClassKeyProperties:         {http.StatusBadRequest, "A key is not of the kind it must be"},
 	attestd.ClassTooLarge:              {http.StatusRequestEntityTooLarge, "Over a limit"},
 	attestd.ClassForbidden:             {http.StatusForbidden, "Not allowed"},
+	attestd.ClassConflict:              {http.StatusConflict, "It contradicts what is known"},
 	attestd.ClassRateLimited:           {http.StatusTooManyRequests, "Too much at once"},
 	attestd.ClassCollateralStale:       {http.StatusServiceUnavailable, "Could not decide"},
 	attestd.ClassCollateralUnavailable: {http.StatusServiceUnavailable, "Could not decide"},

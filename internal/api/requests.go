@@ -62,6 +62,10 @@ type challengeRequest struct {
 	Tenant     word `json:"tenant"`
 	Purpose    word `json:"purpose"`
 	NonceBytes int  `json:"nonce_bytes"`
+	// AttestationKey and EndorsementKey are each a TPMT_PUBLIC; the service says which formats and
+	// lengths there are.
+	AttestationKey octets `json:"attestation_key"`
+	EndorsementKey octets `json:"endorsement_key"`
 }
 
 // verifyRequest is the JSON body of POST /v1/verify.
@@ -74,6 +78,8 @@ type verifyRequest struct {
 	Evidence     []byte              `json:"evidence"`
 	Endorsements endorsementsRequest `json:"endorsements"`
 	KeySPKI      word                `json:"key_spki"`
+	// ActivationSecret answers the challenge's credential. It has no place in a query, which logs keep.
+	ActivationSecret octets `json:"activation_secret"`
 }
 
 // recordedRequest is the JSON body of POST /v1/verify-recorded.
@@ -92,15 +98,18 @@ type endorsementsRequest struct {
 	CRLs         []string `json:"crls"`
 }
 
-func (r challengeRequest) wish(source string) (challenge.Wish, error) {
+func (r challengeRequest) wish(source string) (service.Wish, error) {
 	format, err := attestd.ParseFormat(string(r.Format))
 	if err != nil {
-		return challenge.Wish{}, err
+		return service.Wish{}, err
 	}
-	return challenge.Wish{
-		Format: format, Tenant: orDefault(r.Tenant, DefaultTenant),
-		Purpose:    orDefault(r.Purpose, challenge.DefaultPurpose),
-		NonceBytes: r.NonceBytes, Source: source,
+	return service.Wish{
+		Wish: challenge.Wish{
+			Format: format, Tenant: orDefault(r.Tenant, DefaultTenant),
+			Purpose:    orDefault(r.Purpose, challenge.DefaultPurpose),
+			NonceBytes: r.NonceBytes, Source: source,
+		},
+		AttestationKey: r.AttestationKey, EndorsementKey: r.EndorsementKey,
 	}, nil
 }
 
@@ -137,6 +146,7 @@ func (r verifyRequest) submission() (service.Submission, error) {
 		ChallengeID: string(r.ChallengeID), Tenant: orDefault(r.Tenant, DefaultTenant),
 		Purpose: orDefault(r.Purpose, challenge.DefaultPurpose), Format: format, Evidence: r.Evidence,
 		Endorsements: endorsements, Freshness: freshness, KeySPKI: key,
+		ActivationSecret: r.ActivationSecret,
 	}, nil
 }
 

@@ -18,7 +18,7 @@ func (s *server) challenge(w http.ResponseWriter, r *http.Request) error {
 	if _, err := mediaType(r, mediaJSON); err != nil {
 		return err
 	}
-	const limit = 4 << 10 // four short members
+	const limit = 4 << 10 // short members, and two keys of at most service.MaxPublic in base64
 	body, done, err := s.bodies.read(w, r, limit)
 	if err != nil {
 		return err

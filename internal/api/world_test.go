@@ -45,6 +45,10 @@ type options struct {
 	timeout    time.Duration
 	slots      int
 	waiting    int
+	// policy and references replace the recorded policy and no reference values.
+	policy     func([]attestd.CheckSpec) []byte
+	references []service.Document
+	clock      *registry.Clock
 }
 
 var smallLimits = api.Limits{JSONBody: 1 << 20, RawBody: 256 << 10, AllBodies: 64 << 20}
@@ -67,8 +71,11 @@ func newWorld(t testing.TB, o options) *world {
 	if o.perSource != 0 {
 		limits.PerSource = o.perSource
 	}
+	if o.clock == nil {
+		o.clock = registry.SystemClock()
+	}
 	w.store, err = registry.Open(context.Background(), registry.Config{
-		Path: filepath.Join(t.TempDir(), "attestd.db"), Clock: registry.SystemClock(), Limits: limits,
+		Path: filepath.Join(t.TempDir(), "attestd.db"), Clock: o.clock, Limits: limits,
 	})
 	w.must(err)
 	t.Cleanup(func() { _ = w.store.Close() })
@@ -100,10 +107,13 @@ func (w *world) handler(o options, judging *judge.Judge) http.Handler {
 	w.must(err)
 	// The recorded policy scores unknown measurements instead of demanding reference values.
 	policy := service.Document{Source: "recorded", Bytes: recorded.Document()}
+	if o.policy != nil {
+		policy = service.Document{Source: "test", Bytes: o.policy(judging.Specs())}
+	}
 	w.policy = policy
 	served, err := service.New(service.Config{
 		Store: w.store, Issuer: issuer, Judge: asked, Refuse: w.local,
-		Policy: policy, RecordedPolicy: policy, Formats: judging.Formats(),
+		Policy: policy, RecordedPolicy: policy, References: o.references, Formats: judging.Formats(),
 		Tenants: []string{"default", "blue"}, Timeout: o.timeout, Concurrency: o.slots, Waiting: o.waiting,
 		AllowRecorded: !o.noRecorded,
 	})

@@ -11,8 +11,8 @@ import (
 // Activation is a credential as TPM2_ActivateCredential takes it (TPM 2.0 Library, Part 1, section
 // "Credential Protection"). Only the TPM that holds both keys it was made for can answer it.
 type Activation struct {
-	// CredentialBlob is a TPM2B_ID_OBJECT, EncryptedSecret a TPM2B_ENCRYPTED_SECRET, each with its
-	// length before it.
+	// CredentialBlob is a TPMS_ID_OBJECT, EncryptedSecret the seed that it is protected by, encrypted
+	// to the endorsement key; both without the size of the TPM2B around them.
 	CredentialBlob  []byte `json:"credential_blob"`
 	EncryptedSecret []byte `json:"encrypted_secret"`
 }

@@ -39,6 +39,8 @@ type Config struct {
 type Judge struct {
 	verifiers []verifiers.Verifier
 	specs     map[attestd.Format][]attestd.CheckSpec
+	// credential is MakeCredential of verifiers/tpm.
+	credential credentialMaker
 }
 
 // Request is one piece of evidence and everything that it is judged by.
@@ -53,6 +55,9 @@ type Request struct {
 	Demand attestd.Demand
 	// ChallengeExpiresAt is when the demand's challenge expires; zero where there is none.
 	ChallengeExpiresAt time.Time
+	// Anchors are what the caller knows from before about the evidence's keys. The keys that
+	// References name are added to them.
+	Anchors attestd.Anchors
 	// Policy to appraise under. Without one nothing is accepted.
 	Policy *appraisal.Policy
 	// References may be nil or empty.
@@ -84,7 +89,10 @@ func New(config Config) (*Judge, error) {
 }
 
 func newWith(list []verifiers.Verifier) *Judge {
-	judge := &Judge{verifiers: list, specs: make(map[attestd.Format][]attestd.CheckSpec, len(list))}
+	judge := &Judge{
+		verifiers: list, specs: make(map[attestd.Format][]attestd.CheckSpec, len(list)),
+		credential: makeCredential,
+	}
 	for _, verifier := range list {
 		judge.specs[verifier.Format()] = verifier.Checks()
 	}
@@ -108,12 +116,21 @@ func (j *Judge) Judge(request Request) (attestd.Appraisal, error) {
 	}
 	claims, err := verify(verifier, attestd.Input{
 		Evidence: request.Evidence, Endorsements: request.Endorsements, At: request.At,
-		Demand: request.Demand,
+		Demand: request.Demand, Anchors: request.anchors(verifier.Format()),
 	})
 	if err != nil && !isAnswer(err) {
 		return attestd.Appraisal{}, err
 	}
 	return j.appraise(request, verifier, claims, err), nil
+}
+
+// anchors returns the caller's anchors and the keys that the reference values name for the format.
+func (r Request) anchors(format attestd.Format) attestd.Anchors {
+	anchors := r.Anchors
+	attestation, endorsement := r.References.Keys(format)
+	anchors.AttestationKeys = slices.Concat(anchors.AttestationKeys, attestation)
+	anchors.EndorsementKeys = slices.Concat(anchors.EndorsementKeys, endorsement)
+	return anchors
 }
 
 // Refuse returns the rejection of a request whose challenge will not do, without looking at what the

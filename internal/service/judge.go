@@ -23,6 +23,40 @@ import (
 // never write to one.
 type Judge interface {
 	Judge(ctx context.Context, job Job) (attestd.Appraisal, error)
+	// Credential makes the credential that only the TPM with both of the job's keys can answer. A key
+	// that will not do is a [*attestd.CallerError] of class MALFORMED, UNSUPPORTED or KEY_PROPERTIES.
+	Credential(ctx context.Context, job CredentialJob) (CredentialReply, error)
+}
+
+// Sizes of what a credential is made of.
+const (
+	// SecretSize is the length of the secret inside: 256 bits, that nobody guesses.
+	SecretSize = 32
+	// EntropySize is how much randomness a credential takes. Seed, padding and ephemeral keys are
+	// derived from it. It is part of the job, since a worker has none of its own.
+	EntropySize = 64
+	// MaxPublic is the longest TPMT_PUBLIC in bytes; an RSA-4096 key with a policy has about 600.
+	MaxPublic = 1 << 10
+)
+
+// CredentialJob asks for a credential. The same job gives the same credential for ever.
+type CredentialJob struct {
+	// AKPublic and EKPublic are the TPMT_PUBLIC of the attestation key and the endorsement key, as the
+	// attester sent them.
+	AKPublic, EKPublic []byte
+	// Secret is what the TPM will give back, SecretSize bytes; Entropy are EntropySize random bytes,
+	// used for this job alone.
+	Secret, Entropy []byte
+}
+
+// CredentialReply is a credential.
+type CredentialReply struct {
+	// AKName is the Name of the attestation key, computed from its public area, and EK the SHA-256 of
+	// the endorsement key's DER SubjectPublicKeyInfo.
+	AKName []byte
+	EK     [sha256.Size]byte
+	// Blob is a TPMS_ID_OBJECT, EncryptedSecret the buffer of a TPM2B_ENCRYPTED_SECRET.
+	Blob, EncryptedSecret []byte
 }
 
 // Job is one question to a [Judge]. The same Job gives the same answer for ever.
@@ -37,10 +71,19 @@ type Job struct {
 	// ChallengeExpiresAt is the end of the challenge's life by the clock that At is from; zero where
 	// no challenge of ours stands behind the demand.
 	ChallengeExpiresAt time.Time `json:"challenge_expires_at,omitzero"`
+	// Activation and LastSeen are what the store knows of the attestation key; nil for nothing.
+	Activation *attestd.Activation `json:"activation,omitempty"`
+	LastSeen   *attestd.TPMState   `json:"last_seen,omitempty"`
 	// Policy is the appraisal policy.
 	Policy Document `json:"policy"`
 	// References are the reference values; none is a valid answer, never "anything goes".
 	References []Document `json:"references,omitempty"`
+}
+
+// Anchors returns what the job says is known from before. The keys that reference values name are not
+// among it: they are added where the reference values are read.
+func (j Job) Anchors() attestd.Anchors {
+	return attestd.Anchors{Activation: j.Activation, LastSeen: j.LastSeen}
 }
 
 // Document is a policy or reference-values document with the name it came under. Its digest is what

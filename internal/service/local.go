@@ -41,6 +41,17 @@ func (l *Local) Judge(ctx context.Context, job Job) (attestd.Appraisal, error) {
 	return l.judge.Judge(request)
 }
 
+// Credential implements [Judge].
+func (l *Local) Credential(ctx context.Context, job CredentialJob) (CredentialReply, error) {
+	if err := ctx.Err(); err != nil {
+		return CredentialReply{}, err
+	}
+	made, err := l.judge.Credential(judge.CredentialRequest{
+		AKPublic: job.AKPublic, EKPublic: job.EKPublic, Secret: job.Secret, Entropy: job.Entropy,
+	})
+	return CredentialReply(made), err
+}
+
 // Refuse implements [Refuser].
 func (l *Local) Refuse(job Job, check attestd.CheckID, got, want string) (attestd.Appraisal, error) {
 	request, err := l.request(job)
@@ -65,6 +76,7 @@ func (l *Local) request(job Job) (judge.Request, error) {
 	return judge.Request{
 		Format: job.Format, Evidence: job.Evidence, Endorsements: job.Endorsements, At: job.At,
 		ChallengeExpiresAt: job.ChallengeExpiresAt, Policy: policy, References: index,
+		Anchors: job.Anchors(),
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type Store interface {
 	challenge.Store
 	InsertAppraisal(ctx context.Context, row challenge.Answered) error
 	Appraisal(ctx context.Context, id string) (document []byte, found bool, err error)
+	Room(ctx context.Context, tenant, source string) error
+	KnowsKey(ctx context.Context, tenant string, akName []byte, ek [sha256.Size]byte) (bool, error)
 	Pulse(ctx context.Context) error
 	ClockBehind() time.Duration
 }
@@ -106,17 +109,6 @@ func (s *Service) scope(tenant, purpose string, format attestd.Format) error {
 	return nil
 }
 
-// Challenge issues a challenge.
-//
-// Errors: [*attestd.CallerError] or [*attestd.UndecidedError]; anything else is a bug.
-func (s *Service) Challenge(ctx context.Context, wish challenge.Wish) (challenge.Reply, error) {
-	if err := s.scope(wish.Tenant, wish.Purpose, wish.Format); err != nil {
-		return challenge.Reply{}, err
-	}
-	reply, err := s.config.Issuer.Issue(ctx, wish)
-	return reply, storeError(ctx, err)
-}
-
 // Submission is evidence that answers a challenge.
 type Submission struct {
 	ChallengeID     string
@@ -129,6 +121,8 @@ type Submission struct {
 	Freshness attestd.Freshness
 	// KeySPKI is the DER SubjectPublicKeyInfo of the key that the evidence binds; empty for none.
 	KeySPKI []byte
+	// ActivationSecret is the answer to the challenge's credential; empty for none.
+	ActivationSecret []byte
 }
 
 // demand says what the evidence must hold to answer the challenge.
@@ -155,13 +149,16 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 	if err := s.scope(submission.Tenant, submission.Purpose, submission.Format); err != nil {
 		return attestd.Appraisal{}, err
 	}
+	if err := submission.checkSecret(); err != nil {
+		return attestd.Appraisal{}, err
+	}
 	// A place is taken before the challenge is used up, so that a busy verifier costs no nonce.
 	release, err := s.slots.take(ctx, s.config.Timeout)
 	if err != nil {
 		return attestd.Appraisal{}, err
 	}
 	defer release()
-	answered, refusal, err := s.config.Issuer.Consume(ctx, challenge.Use{
+	taken, refusal, err := s.config.Issuer.Consume(ctx, challenge.Use{
 		ID: submission.ChallengeID, Tenant: submission.Tenant, Purpose: submission.Purpose,
 		Format: submission.Format,
 	})
@@ -175,15 +172,37 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 	if refusal != nil {
 		return s.config.Refuse.Refuse(job, refusal.Check, refusal.Got, refusal.Want)
 	}
-	job.ChallengeExpiresAt = answered.ExpiresAt
-	if job.Demand, err = submission.demand(answered); err != nil {
+	job.ChallengeExpiresAt = taken.ExpiresAt
+	if job.Demand, err = submission.demand(taken.Challenge); err != nil {
 		return attestd.Appraisal{}, err
 	}
-	given, err := s.judge(ctx, job)
-	if err != nil {
+	if job.Activation, err = submission.activation(taken); err != nil {
 		return attestd.Appraisal{}, err
 	}
-	return s.keep(ctx, answered, given)
+	if taken.Key != nil {
+		job.LastSeen = &taken.Key.State
+	}
+	return s.judgeAndKeep(ctx, taken, job)
+}
+
+// judgeAndKeep judges again, once, where another verdict moved the state of the attestation key past
+// this one's while it was reached: with the newer state the answer may be another.
+func (s *Service) judgeAndKeep(
+	ctx context.Context, taken challenge.Taken, job Job,
+) (attestd.Appraisal, error) {
+	var moved *challenge.MovedError
+	for range 2 {
+		given, err := s.judge(ctx, job)
+		if err != nil {
+			return attestd.Appraisal{}, err
+		}
+		given, err = s.keep(ctx, taken, job, given)
+		if !errors.As(err, &moved) {
+			return given, err
+		}
+		job.LastSeen = &moved.State
+	}
+	return attestd.Appraisal{}, busy(moved)
 }
 
 // Recording is evidence from an archive.
@@ -229,26 +248,40 @@ func (s *Service) VerifyRecorded(ctx context.Context, recording Recording) (atte
 
 // judge asks the Judge within the time there is.
 func (s *Service) judge(ctx context.Context, job Job) (attestd.Appraisal, error) {
-	limited, cancel := context.WithTimeout(ctx, s.config.Timeout)
+	return within(ctx, s.config.Timeout, func(ctx context.Context) (attestd.Appraisal, error) {
+		return s.config.Judge.Judge(ctx, job)
+	})
+}
+
+// within asks a Judge for at most the time given.
+func within[T any](
+	ctx context.Context, most time.Duration, ask func(context.Context) (T, error),
+) (T, error) {
+	limited, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	given, err := s.config.Judge.Judge(limited, job)
+	given, err := ask(limited)
+	var nothing T
 	switch {
 	case ctx.Err() != nil:
-		return attestd.Appraisal{}, ctx.Err() // nobody waits for it: nothing is stored
+		return nothing, ctx.Err() // nobody waits for it: nothing is stored
 	case err == nil:
 		return given, nil
 	case limited.Err() != nil, errors.Is(err, context.DeadlineExceeded):
-		return attestd.Appraisal{}, busy(errors.New("no verdict in time"))
+		return nothing, busy(errors.New("no verdict in time"))
 	default:
-		return attestd.Appraisal{}, err
+		return nothing, err
 	}
 }
 
 // keep gives the verdict its id and stores it. A verdict that cannot be stored is not given: nobody
 // could look it up, and later steps rely on what is stored.
 func (s *Service) keep(
-	ctx context.Context, answered attestd.Challenge, given attestd.Appraisal,
+	ctx context.Context, taken challenge.Taken, job Job, given attestd.Appraisal,
 ) (attestd.Appraisal, error) {
+	seen, err := seenBy(taken, job, given)
+	if err != nil {
+		return attestd.Appraisal{}, err
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return attestd.Appraisal{}, fmt.Errorf("appraisal id: %w", err)
@@ -259,7 +292,7 @@ func (s *Service) keep(
 		return attestd.Appraisal{}, fmt.Errorf("appraisal: %w", err)
 	}
 	err = s.config.Store.InsertAppraisal(ctx, challenge.Answered{
-		ID: given.ID, ChallengeID: answered.ID, Tenant: answered.Tenant, Document: document,
+		ID: given.ID, ChallengeID: taken.ID, Tenant: taken.Tenant, Document: document, Seen: seen,
 	})
 	if err != nil {
 		return attestd.Appraisal{}, storeError(ctx, err)
@@ -308,8 +341,9 @@ func (s *Service) Ready(ctx context.Context) error {
 // storeError says for callers that the store failed; it passes on what is an answer already.
 func storeError(ctx context.Context, err error) error {
 	var caller *attestd.CallerError
+	var moved *challenge.MovedError
 	switch {
-	case err == nil, errors.As(err, &caller):
+	case err == nil, errors.As(err, &caller), errors.As(err, &moved):
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()

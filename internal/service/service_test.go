@@ -70,8 +70,13 @@ func TestAJobCrossesAProcessBorderUnchanged(t *testing.T) {
 		Endorsements: attestd.Endorsements{Certificates: [][]byte{{3}}, CRLs: [][]byte{{4}}},
 		At:           time.Date(2026, 11, 23, 6, 0, 0, 7, time.UTC), Demand: service.DemandSpec{Mode: service.DemandBinding, Binding: binding},
 		ChallengeExpiresAt: time.Date(2026, 11, 23, 6, 1, 0, 7, time.UTC),
-		Policy:             service.Document{Source: "p", Bytes: []byte("policy")},
-		References:         []service.Document{{Source: "r", Bytes: []byte("references")}},
+		Activation:         &attestd.Activation{AKName: []byte{5}, EK: [32]byte{6}, Secret: [32]byte{7}, Answer: []byte{8}, Earlier: true},
+		LastSeen: &attestd.TPMState{
+			ResetCount: 1, RestartCount: 2, Clock: 3, Firmware: 4,
+			IMA: &attestd.IMAState{Offset: 5, Entries: 6, Bank: "SHA256", Register: []byte{7}},
+		},
+		Policy:     service.Document{Source: "p", Bytes: []byte("policy")},
+		References: []service.Document{{Source: "r", Bytes: []byte("references")}},
 	}
 	sent, err := json.Marshal(want)
 	if err != nil {

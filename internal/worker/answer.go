@@ -9,6 +9,7 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
 	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/internal/service"
 	"github.com/attestd/attestd/measurements"
 )
 
@@ -42,7 +43,7 @@ func buildJudge(s setup) (answerer, error) {
 		judge: judge, policies: make(map[digest]*appraisal.Policy),
 		sets: make(map[digest]*measurements.Set), indexes: make(map[string]*measurements.Index),
 	}
-	return a.answer, a.warm()
+	return a, a.warm()
 }
 
 // warm judges nonsense once in every format, so that whatever is set up at first use is set up
@@ -63,6 +64,7 @@ func (a *answers) warm() error {
 			Policy: policy, References: index,
 		})
 	}
+	_, _ = a.credential(service.CredentialJob{AKPublic: []byte{0}, EKPublic: []byte{0}})
 	return nil
 }
 
@@ -82,8 +84,15 @@ func (a *answers) answer(q question) (attestd.Appraisal, error) {
 	return a.judge.Judge(judge.Request{
 		Format: q.job.Format, Evidence: q.job.Evidence, Endorsements: q.job.Endorsements,
 		At: q.job.At, Demand: demand, ChallengeExpiresAt: q.job.ChallengeExpiresAt,
-		Policy: policy, References: index,
+		Anchors: q.job.Anchors(), Policy: policy, References: index,
 	})
+}
+
+func (a *answers) credential(job service.CredentialJob) (service.CredentialReply, error) {
+	made, err := a.judge.Credential(judge.CredentialRequest{
+		AKPublic: job.AKPublic, EKPublic: job.EKPublic, Secret: job.Secret, Entropy: job.Entropy,
+	})
+	return service.CredentialReply(made), err
 }
 
 func (a *answers) policy(q question) (*appraisal.Policy, error) {

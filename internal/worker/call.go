@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -20,13 +21,23 @@ type call struct {
 	ctx       context.Context
 	frame     []byte
 	documents []document
-	expected  expectation
+	expected  reader
 	done      chan<- outcome // has room for the one outcome
 }
 
+// outcome is an error, or what was asked for.
 type outcome struct {
-	appraisal attestd.Appraisal
-	err       error
+	appraisal  attestd.Appraisal
+	credential service.CredentialReply
+	err        error
+}
+
+// reader turns the payload of a reply into an outcome where it is what was expected.
+type reader interface {
+	// kind is that of the reply where there is one.
+	kind() kind
+	// read returns an error where the payload is not, or says not, what it must.
+	read(payload []byte) (outcome, error)
 }
 
 // newCall encodes a job. What cannot be asked is refused here, before it costs a worker's time.
@@ -60,8 +71,35 @@ func (l *library) newCall(ctx context.Context, job service.Job, done chan<- outc
 		ctx: ctx, frame: frame, documents: documents, done: done,
 		expected: expectation{
 			evidence: hex.EncodeToString(evidence[:]), format: job.Format, policy: policy.ref,
-			at: job.At, demand: job.Demand.Mode,
+			at: job.At, demand: job.Demand.Mode, activation: activationOf(job),
 		},
+	}, nil
+}
+
+// activationOf keeps what is expected of the claims; the job's slices are its owner's again soon.
+func activationOf(job service.Job) *attestd.Activation {
+	if job.Activation == nil {
+		return nil
+	}
+	kept := *job.Activation
+	kept.AKName, kept.Answer = bytes.Clone(kept.AKName), bytes.Clone(kept.Answer)
+	return &kept
+}
+
+// newCredentialCall encodes a job that asks for a credential.
+func newCredentialCall(
+	ctx context.Context, job service.CredentialJob, done chan<- outcome,
+) (*call, error) {
+	if len(job.Secret) != service.SecretSize || len(job.Entropy) != service.EntropySize {
+		return nil, fmt.Errorf("a credential takes %d and %d random bytes, got %d and %d",
+			service.SecretSize, service.EntropySize, len(job.Secret), len(job.Entropy))
+	}
+	frame, err := sealFrame(appendCredentialJob(newFrame(4<<10), job), kindKeys, maxKeys)
+	if err != nil {
+		return nil, tooLarge(err)
+	}
+	return &call{
+		ctx: ctx, frame: frame, done: done, expected: madeFor{akPublic: bytes.Clone(job.AKPublic)},
 	}, nil
 }
 
@@ -73,35 +111,32 @@ func tooLarge(err error) error {
 	}
 }
 
-// read turns a reply into an outcome, and into a fault where it is not a verdict on what was sent.
-func (c *call) read(k kind, payload []byte) (attestd.Appraisal, error) {
+// read turns a reply into an outcome, and into a fault where it is not what was asked for.
+func (c *call) read(k kind, payload []byte) (outcome, error) {
 	switch k {
-	case kindVerdict:
-		a, err := readAppraisal(payload)
-		if err == nil {
-			err = c.expected.check(a)
-		}
+	case c.expected.kind():
+		out, err := c.expected.read(payload)
 		if err != nil {
-			return attestd.Appraisal{}, fault(ReasonGarbage, err)
+			return outcome{}, fault(ReasonGarbage, err)
 		}
-		return a, nil
+		return out, nil
 	case kindCaller, kindBug:
 		said, err := readComplaint(payload)
 		if err != nil {
-			return attestd.Appraisal{}, fault(ReasonGarbage, err)
+			return outcome{}, fault(ReasonGarbage, err)
 		}
 		message := errors.New(attestd.Excerpt(said.message, 500))
 		if k == kindBug {
-			return attestd.Appraisal{}, fault(ReasonBug, message)
+			return outcome{}, fault(ReasonBug, message)
 		}
 		if !slices.Contains(callerClasses, said.class) {
-			return attestd.Appraisal{}, fault(ReasonGarbage, errors.New("worker blames the caller in no class of theirs"))
+			return outcome{}, fault(ReasonGarbage, errors.New("worker blames the caller in no class of theirs"))
 		}
-		return attestd.Appraisal{}, &attestd.CallerError{
+		return outcome{}, &attestd.CallerError{
 			Class: said.class, Hint: attestd.Excerpt(said.hint, 300), Err: message,
 		}
 	default:
-		return attestd.Appraisal{}, fault(ReasonGarbage, fmt.Errorf("reply of unknown kind %q", byte(k)))
+		return outcome{}, fault(ReasonGarbage, fmt.Errorf("reply of unknown kind %q", byte(k)))
 	}
 }
 
@@ -109,6 +144,7 @@ func (c *call) read(k kind, payload []byte) (attestd.Appraisal, error) {
 // rates, so it must not be able to make attestd answer in their names.
 var callerClasses = []attestd.Class{
 	attestd.ClassMalformed, attestd.ClassTooLarge, attestd.ClassUnsupported, attestd.ClassConfig,
+	attestd.ClassKeyProperties,
 }
 
 // document is a policy or reference values, encoded once for all workers.

@@ -38,8 +38,11 @@ const (
 	exitTimeout = 3 // the watchdog fired
 )
 
-// answerer judges one question.
-type answerer func(question) (attestd.Appraisal, error)
+// answerer is what a worker can do.
+type answerer interface {
+	answer(question) (attestd.Appraisal, error)
+	credential(service.CredentialJob) (service.CredentialReply, error)
+}
 
 // builder makes the answerer of a worker, once, before the lock. Whatever judging will ever need
 // from files must be read by then.
@@ -88,7 +91,7 @@ type child struct {
 	reader    *bufio.Reader
 	writer    io.Writer
 	documents map[digest]service.Document
-	answer    answerer
+	answers   answerer
 	timeout   time.Duration
 	watchdog  *time.Timer
 }
@@ -106,10 +109,11 @@ func (w *child) prepare(build builder) error {
 	}
 	// Half of the hard limit: the collector works harder before the kernel says no.
 	debug.SetMemoryLimit(int64(s.memory / 2)) //nolint:gosec // a few hundred MiB
-	if w.answer, err = build(s); err != nil {
+	if w.answers, err = build(s); err != nil {
 		return err
 	}
-	// The first timer opens the runtime's poller, which cannot be done later.
+	// The watchdog ends a worker that attestd can no longer end, because attestd itself is gone. The
+	// first timer opens the runtime's poller, which cannot be done later.
 	w.timeout = s.timeout + grace
 	w.watchdog = time.AfterFunc(w.timeout, func() {
 		fmt.Fprintln(os.Stderr, "attestd worker: no answer in time")
@@ -146,6 +150,12 @@ func (w *child) turn() error {
 			return err
 		}
 		return w.judge(q)
+	case kindKeys:
+		job, err := readCredentialJob(payload)
+		if err != nil {
+			return err
+		}
+		return w.make(job)
 	default:
 		return fmt.Errorf("unknown frame %q", byte(k))
 	}
@@ -165,22 +175,11 @@ func (w *child) judge(q question) error {
 		}
 		q.job.References = append(q.job.References, document)
 	}
-	// The watchdog ends a worker that attestd can no longer end, because attestd itself is gone.
 	w.watchdog.Reset(w.timeout)
 	defer w.watchdog.Stop()
-	appraisal, err := w.answer(q)
-	var caller *attestd.CallerError
-	switch {
-	case errors.As(err, &caller):
-		reply := complaint{class: caller.Class, hint: caller.Hint, message: caller.Error()}
-		return w.send(kindCaller, reply.append(newFrame(512)))
-	case err != nil:
-		var bug *judge.Bug
-		if errors.As(err, &bug) {
-			fmt.Fprintf(os.Stderr, "%s\n", bug.Stack)
-		}
-		reply := complaint{class: attestd.ClassInternal, message: err.Error()}
-		return w.send(kindBug, reply.append(newFrame(512)))
+	appraisal, err := w.answers.answer(q)
+	if err != nil {
+		return w.complain(err)
 	}
 	frame := appendAppraisal(newFrame(32<<10), appraisal)
 	if len(frame)-headerSize > maxReply {
@@ -188,6 +187,32 @@ func (w *child) judge(q question) error {
 		return w.send(kindBug, reply.append(newFrame(64)))
 	}
 	return w.send(kindVerdict, frame)
+}
+
+// make answers with a credential. Like judge it has no recover of its own.
+func (w *child) make(job service.CredentialJob) error {
+	w.watchdog.Reset(w.timeout)
+	defer w.watchdog.Stop()
+	made, err := w.answers.credential(job)
+	if err != nil {
+		return w.complain(err)
+	}
+	return w.send(kindMade, appendCredential(newFrame(1<<10), made))
+}
+
+// complain answers with an error.
+func (w *child) complain(err error) error {
+	var caller *attestd.CallerError
+	if errors.As(err, &caller) {
+		reply := complaint{class: caller.Class, hint: caller.Hint, message: caller.Error()}
+		return w.send(kindCaller, reply.append(newFrame(512)))
+	}
+	var bug *judge.Bug
+	if errors.As(err, &bug) {
+		fmt.Fprintf(os.Stderr, "%s\n", bug.Stack)
+	}
+	reply := complaint{class: attestd.ClassInternal, message: err.Error()}
+	return w.send(kindBug, reply.append(newFrame(512)))
 }
 
 func (w *child) send(k kind, frame []byte) error {

@@ -68,6 +68,7 @@ func (q question) append(out []byte) []byte {
 	out = appendBytes(out, job.Demand.Nonce)
 	out = appendBytes(out, job.Demand.KeySPKI)
 	out = appendBinding(out, job.Demand.Binding)
+	out = appendAnchors(out, job)
 	out = append(out, q.policy[:]...)
 	out = binary.BigEndian.AppendUint32(out, uint32(len(q.references))) //nolint:gosec // bounded by memory
 	for _, reference := range q.references {
@@ -89,6 +90,7 @@ func readQuestion(payload []byte) (question, error) {
 	q.job.Demand.Nonce = r.bytes()
 	q.job.Demand.KeySPKI = r.bytes()
 	q.job.Demand.Binding = r.binding()
+	r.anchors(&q.job)
 	copy(q.policy[:], r.take(sha256.Size))
 	for range r.count(sha256.Size) {
 		q.references = append(q.references, digest(r.take(sha256.Size)))

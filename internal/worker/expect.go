@@ -1,6 +1,10 @@
 package worker
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +22,18 @@ type expectation struct {
 	policy   attestd.PolicyRef
 	at       time.Time
 	demand   service.DemandMode
+	// activation is what was known of the attestation key; nil for nothing.
+	activation *attestd.Activation
+}
+
+func (e expectation) kind() kind { return kindVerdict }
+
+func (e expectation) read(payload []byte) (outcome, error) {
+	a, err := readAppraisal(payload)
+	if err == nil {
+		err = e.check(a)
+	}
+	return outcome{appraisal: a}, err
 }
 
 // check refuses a verdict that is not about what was sent, or that contradicts itself. A worker that
@@ -25,7 +41,10 @@ type expectation struct {
 // could also answer with a verdict on other evidence, by another policy, or with a word that its own
 // score does not support.
 func (e expectation) check(a attestd.Appraisal) error {
-	return errors.Join(e.checkSubject(a), e.checkFreshness(a), checkTier(a), checkGrounds(a), checkText(a))
+	return errors.Join(
+		e.checkSubject(a), e.checkFreshness(a), checkTier(a), checkGrounds(a), checkText(a),
+		e.checkKeys(a),
+	)
 }
 
 func (e expectation) checkSubject(a attestd.Appraisal) error {
@@ -97,6 +116,16 @@ func checkGrounds(a attestd.Appraisal) error {
 	return nil
 }
 
+// checkKeys: where an attestation key was asked about, what is accepted is accepted for that key, and
+// says what attestd remembers of it.
+func (e expectation) checkKeys(a attestd.Appraisal) error {
+	if e.activation == nil || a.Verdict != attestd.VerdictAccepted || len(a.Claims) == 0 {
+		return nil
+	}
+	_, err := service.State(*e.activation, a)
+	return err
+}
+
 // checkText: what a worker says goes to terminals and logs, so it may hold nothing that Excerpt
 // would have to replace.
 func checkText(a attestd.Appraisal) error {
@@ -124,4 +153,66 @@ func printable[Text ~string | ~[]byte](text Text) bool {
 		}
 	}
 	return true
+}
+
+// madeFor is what is expected of a credential: that it is for the attestation key that was sent.
+type madeFor struct{ akPublic []byte }
+
+func (madeFor) kind() kind { return kindMade }
+
+func (m madeFor) read(payload []byte) (outcome, error) {
+	made, err := readCredential(payload)
+	if err == nil {
+		err = m.check(made)
+	}
+	return outcome{credential: made}, err
+}
+
+// Bounds of a credential in bytes: a TPMS_ID_OBJECT is two digests of at most 64 bytes, each behind a
+// length, and what is encrypted to RSA-4096 has 512.
+const (
+	maxBlob      = 256
+	maxEncrypted = 1 << 10
+)
+
+// check recomputes the Name: a worker that was taken over could otherwise have another key than the
+// one that was sent enrolled by its answer. The digest of the endorsement key cannot be recomputed
+// without reading the key, so it is believed here; the quote's verifier compares it with the key that
+// the vendor's certificate names.
+func (m madeFor) check(made service.CredentialReply) error {
+	name, err := nameOf(m.akPublic)
+	switch {
+	case err != nil:
+		return err
+	case !bytes.Equal(made.AKName, name):
+		return errors.New("credential is for another attestation key than was sent")
+	case made.EK == digest{}:
+		return errors.New("credential is for no endorsement key")
+	case len(made.Blob) == 0 || len(made.Blob) > maxBlob,
+		len(made.EncryptedSecret) == 0 || len(made.EncryptedSecret) > maxEncrypted:
+		return fmt.Errorf("credential has parts of %d and %d bytes", len(made.Blob), len(made.EncryptedSecret))
+	}
+	return nil
+}
+
+// nameOf returns the Name of a TPMT_PUBLIC (TPM 2.0 Library, Part 1, section "Names"): its nameAlg,
+// which lies behind its type, and the digest of the whole with it.
+func nameOf(public []byte) ([]byte, error) {
+	if len(public) < 4 {
+		return nil, errors.New("credential for a key that is none")
+	}
+	name := bytes.Clone(public[2:4])
+	switch binary.BigEndian.Uint16(name) {
+	case 0x000B: // TPM_ALG_SHA256
+		sum := sha256.Sum256(public)
+		return append(name, sum[:]...), nil
+	case 0x000C: // TPM_ALG_SHA384
+		sum := sha512.Sum384(public)
+		return append(name, sum[:]...), nil
+	case 0x000D: // TPM_ALG_SHA512
+		sum := sha512.Sum512(public)
+		return append(name, sum[:]...), nil
+	default:
+		return nil, fmt.Errorf("credential for a key with the name algorithm %#x", name)
+	}
 }

@@ -115,12 +115,41 @@ func TestEveryFieldCrosses(t *testing.T) {
 		t.Errorf("job: %v\n got %+v\nwant %+v", err, gotJob, job)
 	}
 
+	var bare service.Job // nothing is known from before, and no log was
+	fill(t, reflect.ValueOf(&bare).Elem(), new(int))
+	bare.Policy, bare.References, bare.Activation, bare.LastSeen.IMA = service.Document{}, nil, nil, nil
+	if got, err := worker.DecodeJob(worker.EncodeJob(bare)); err != nil || !reflect.DeepEqual(got, bare) {
+		t.Errorf("bare job: %v\n got %+v\nwant %+v", err, got, bare)
+	}
+
+	var keys service.CredentialJob
+	fill(t, reflect.ValueOf(&keys).Elem(), new(int))
+	if got, err := worker.DecodeCredentialJob(worker.EncodeCredentialJob(keys)); err != nil || !reflect.DeepEqual(got, keys) {
+		t.Errorf("keys: %v\n got %+v\nwant %+v", err, got, keys)
+	}
+	var made service.CredentialReply
+	fill(t, reflect.ValueOf(&made).Elem(), new(int))
+	if got, err := worker.DecodeCredential(worker.EncodeCredential(made)); err != nil || !reflect.DeepEqual(got, made) {
+		t.Errorf("credential: %v\n got %+v\nwant %+v", err, got, made)
+	}
+
 	// Every cut and every longer payload is refused.
-	for name, decode := range map[string]func([]byte) error{
-		"verdict": func(b []byte) error { _, err := worker.DecodeVerdict(b); return err },
-		"job":     func(b []byte) error { _, err := worker.DecodeJob(b); return err },
+	for name, row := range map[string]struct {
+		whole  []byte
+		decode func([]byte) error
+	}{
+		"verdict": {worker.EncodeVerdict(verdict), func(b []byte) error { _, err := worker.DecodeVerdict(b); return err }},
+		"job":     {worker.EncodeJob(job), func(b []byte) error { _, err := worker.DecodeJob(b); return err }},
+		"keys": {worker.EncodeCredentialJob(keys), func(b []byte) error {
+			_, err := worker.DecodeCredentialJob(b)
+			return err
+		}},
+		"credential": {worker.EncodeCredential(made), func(b []byte) error {
+			_, err := worker.DecodeCredential(b)
+			return err
+		}},
 	} {
-		whole := map[string][]byte{"verdict": worker.EncodeVerdict(verdict), "job": worker.EncodeJob(job)}[name]
+		whole, decode := row.whole, row.decode
 		for cut := range len(whole) {
 			if decode(whole[:cut]) == nil {
 				t.Errorf("%s: the first %d of %d bytes were taken for a whole", name, cut, len(whole))
@@ -144,6 +173,15 @@ func fill(t *testing.T, v reflect.Value, next *int) {
 				fill(t, v.Field(i), next)
 			}
 		}
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), next)
+	case v.Kind() == reflect.Bool:
+		v.SetBool(true)
+	case v.Kind() == reflect.Array:
+		for i := range v.Len() {
+			fill(t, v.Index(i), next)
+		}
 	case v.Kind() == reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fill(t, v.Index(0), next)
@@ -152,8 +190,10 @@ func fill(t *testing.T, v reflect.Value, next *int) {
 		v.SetString("text" + string(rune('a'+*next%26)) + strings.Repeat("x", *next/26))
 	case v.CanInt():
 		v.SetInt(int64(*next % 100))
-	case v.CanUint():
+	case v.CanUint() && v.Type().PkgPath() != "": // a name of a closed set
 		v.SetUint(1)
+	case v.CanUint():
+		v.SetUint(uint64(*next%200) + 1) //nolint:gosec // small
 	default:
 		t.Fatalf("no way to fill a %s", v.Type())
 	}

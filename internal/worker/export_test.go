@@ -12,11 +12,24 @@ import (
 	"github.com/attestd/attestd/internal/service"
 )
 
+// hooked is a judge that a test wrote.
+type hooked struct {
+	judge func(service.Job) (attestd.Appraisal, error)
+	make  func(service.CredentialJob) (service.CredentialReply, error)
+}
+
+func (h hooked) answer(q question) (attestd.Appraisal, error) { return h.judge(q.job) }
+
+func (h hooked) credential(job service.CredentialJob) (service.CredentialReply, error) {
+	return h.make(job)
+}
+
 // MainWith is Main with another judge: the tests' hook into a locked process.
-func MainWith(answer func(service.Job) (attestd.Appraisal, error)) int {
-	return run(func(setup) (answerer, error) {
-		return func(q question) (attestd.Appraisal, error) { return answer(q.job) }, nil
-	})
+func MainWith(
+	judge func(service.Job) (attestd.Appraisal, error),
+	make func(service.CredentialJob) (service.CredentialReply, error),
+) int {
+	return run(func(setup) (answerer, error) { return hooked{judge, make}, nil })
 }
 
 // MainUnlocked is a worker that says it is ready without a lock.
@@ -93,6 +106,16 @@ func EncodeJob(job service.Job) []byte                        { return question{
 func DecodeJob(payload []byte) (service.Job, error) {
 	q, err := readQuestion(payload)
 	return q.job, err
+}
+
+// The two ends of a credential's journey.
+func EncodeCredential(made service.CredentialReply) []byte { return appendCredential(nil, made) }
+func DecodeCredential(payload []byte) (service.CredentialReply, error) {
+	return readCredential(payload)
+}
+func EncodeCredentialJob(job service.CredentialJob) []byte { return appendCredentialJob(nil, job) }
+func DecodeCredentialJob(payload []byte) (service.CredentialJob, error) {
+	return readCredentialJob(payload)
 }
 
 // ReplyFrame is a raw frame that says to be a verdict of that many bytes, with the bytes that follow.

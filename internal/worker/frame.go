@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"github.com/attestd/attestd/internal/service"
 )
 
 // kind of a frame.
@@ -14,13 +16,15 @@ const (
 	kindSetup    kind = 'S' // once, first: roots and limits
 	kindDocument kind = 'D' // a policy or reference values, kept by its digest
 	kindJob      kind = 'J' // one question; answered by exactly one frame
+	kindKeys     kind = 'K' // two keys to make a credential for; answered by exactly one frame
 )
 
 // Frames from a worker to attestd.
 const (
 	kindReady   kind = 'R' // once, after the lock: which layers are up
 	kindUnfit   kind = 'U' // once, instead: the worker could not be built or locked, and has ended
-	kindVerdict kind = 'V' // an Appraisal in JSON
+	kindVerdict kind = 'V' // an Appraisal
+	kindMade    kind = 'M' // a credential
 	kindCaller  kind = 'C' // the job cannot be asked
 	kindBug     kind = 'B' // the judge failed, or panicked
 )
@@ -31,6 +35,7 @@ const (
 	maxRequest  = 4 << 20
 	maxDocument = 16 << 20 // configuration, not a caller's bytes
 	maxReply    = 1 << 20
+	maxKeys     = 2*service.MaxPublic + 1<<10
 )
 
 // headerSize is the length of a frame's header: the kind, and the payload's length in big endian.

@@ -1,10 +1,13 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -138,6 +141,63 @@ func compare(t *testing.T, name string, got, want attestd.Appraisal, err, wantEr
 		caller.Class != wantCaller.Class || caller.Hint != wantCaller.Hint || err.Error() != wantErr.Error():
 		t.Errorf("%s: in a worker %v, in process %v", name, err, wantErr)
 	}
+}
+
+// TestALockedWorkerMakesCredentials: behind the filter, without randomness of its own, for both kinds
+// of endorsement keys, and the TPM opens what it made.
+func TestALockedWorkerMakesCredentials(t *testing.T) {
+	pool, log := newPool(t, "real-worker", nil)
+	inner, err := judge.New(judge.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := service.NewLocal(inner)
+	for name, config := range map[string]forge.TPMKeyConfig{
+		"RSA-2048": {Endorsement: true, Bits: 2048}, "P-256": {Endorsement: true},
+	} {
+		tpm := newTPM(t, config)
+		job := service.CredentialJob{AKPublic: tpm.AK.Public, EKPublic: tpm.EK.Public}
+		for i := range 3 {
+			random := make([]byte, service.SecretSize+service.EntropySize)
+			_, _ = rand.Read(random)
+			job.Secret, job.Entropy = random[:service.SecretSize], random[service.SecretSize:]
+			made, err := pool.Credential(context.Background(), job)
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, log)
+			}
+			secret, err := tpm.Activate(made.Blob, made.EncryptedSecret)
+			if err != nil || !bytes.Equal(secret, job.Secret) {
+				t.Errorf("%s, %d: the TPM opened %x, %v", name, i, secret, err)
+			}
+			want, err := local.Credential(context.Background(), job)
+			if err != nil || !reflect.DeepEqual(made, want) {
+				t.Errorf("%s: in a worker %+v, in process %+v, %v", name, made, want, err)
+			}
+		}
+		job.AKPublic = tpm.EK.Public
+		var caller *attestd.CallerError
+		if _, err := pool.Credential(context.Background(), job); !errors.As(err, &caller) ||
+			caller.Class != attestd.ClassKeyProperties {
+			t.Errorf("%s: a key that is no attestation key: got %v", name, err)
+		}
+	}
+	if stats := pool.Stats(); stats.Faults != 0 || stats.Started != 1 {
+		t.Errorf("got %+v, want one worker and no fault\n%s", stats, log)
+	}
+}
+
+// newTPM is a machine of software with an endorsement key of that kind.
+func newTPM(t testing.TB, config forge.TPMKeyConfig) *forge.TPM {
+	t.Helper()
+	ak, err := forge.NewTPMKey(forge.TPMKeyConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ek, err := forge.NewTPMKey(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return forge.NewTPM(ak, ek)
 }
 
 // TestRootsAreNotAddedByEvidence: without the roots in its set-up, a worker refuses what is signed

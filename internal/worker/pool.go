@@ -127,22 +127,40 @@ func (p *Pool) Judge(ctx context.Context, job service.Job) (attestd.Appraisal, e
 	if err != nil {
 		return attestd.Appraisal{}, err
 	}
+	out := p.ask(c, done)
+	return out.appraisal, out.err
+}
+
+// Credential has one worker make a credential; otherwise it is as Judge.
+func (p *Pool) Credential(
+	ctx context.Context, job service.CredentialJob,
+) (service.CredentialReply, error) {
+	done := make(chan outcome, 1)
+	c, err := newCredentialCall(ctx, job, done)
+	if err != nil {
+		return service.CredentialReply{}, err
+	}
+	out := p.ask(c, done)
+	return out.credential, out.err
+}
+
+func (p *Pool) ask(c *call, done <-chan outcome) outcome {
 	wait := time.NewTimer(2 * p.config.Timeout) // so that one worker that hangs is not all of it
 	defer wait.Stop()
 	select {
 	case p.calls <- c:
-	case <-ctx.Done():
-		return attestd.Appraisal{}, ctx.Err()
+	case <-c.ctx.Done():
+		return outcome{err: c.ctx.Err()}
 	case <-p.closing:
-		return attestd.Appraisal{}, errClosed
+		return outcome{err: errClosed}
 	case <-wait.C:
-		return attestd.Appraisal{}, errBusy
+		return outcome{err: errBusy}
 	}
 	select {
 	case out := <-done:
-		return out.appraisal, out.err
-	case <-ctx.Done():
-		return attestd.Appraisal{}, ctx.Err()
+		return out
+	case <-c.ctx.Done():
+		return outcome{err: c.ctx.Err()}
 	}
 }
 
@@ -215,7 +233,7 @@ func (p *Pool) serve(process *process, failures *int) error {
 				c.done <- outcome{err: err}
 				continue
 			}
-			appraisal, err := process.exchange(c, p.config.Timeout)
+			out, err := process.exchange(c, p.config.Timeout)
 			var failed *Fault
 			if errors.As(err, &failed) {
 				c.done <- outcome{err: err}
@@ -223,7 +241,8 @@ func (p *Pool) serve(process *process, failures *int) error {
 			}
 			*failures = 0
 			p.stats.served.Add(1)
-			c.done <- outcome{appraisal: appraisal, err: err}
+			out.err = err
+			c.done <- out
 			if len(process.sent) > maxDocuments/2 {
 				return nil // before a next call could bring more documents than a worker keeps
 			}

@@ -132,28 +132,28 @@ func rootsDER(roots []*x509.Certificate) [][]byte {
 
 // exchange sends a question, with the documents that the worker does not have yet, and reads the one
 // reply. On a fault the worker must not be used again.
-func (p *process) exchange(c *call, timeout time.Duration) (attestd.Appraisal, error) {
+func (p *process) exchange(c *call, timeout time.Duration) (outcome, error) {
 	if err := p.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
-		return attestd.Appraisal{}, p.blame(err)
+		return outcome{}, p.blame(err)
 	}
 	for _, document := range c.documents {
 		if p.sent[document.digest] {
 			continue
 		}
 		if _, err := p.conn.Write(document.frame); err != nil {
-			return attestd.Appraisal{}, p.blame(err)
+			return outcome{}, p.blame(err)
 		}
 		p.sent[document.digest] = true
 	}
 	if _, err := p.conn.Write(c.frame); err != nil {
-		return attestd.Appraisal{}, p.blame(err)
+		return outcome{}, p.blame(err)
 	}
 	k, payload, err := readFrame(p.reader, maxReply)
 	if err != nil {
-		return attestd.Appraisal{}, p.blame(err)
+		return outcome{}, p.blame(err)
 	}
 	if p.reader.Buffered() != 0 {
-		return attestd.Appraisal{}, fault(ReasonGarbage, errors.New("more than one reply to a request"))
+		return outcome{}, fault(ReasonGarbage, errors.New("more than one reply to a request"))
 	}
 	p.served++
 	return c.read(k, payload)

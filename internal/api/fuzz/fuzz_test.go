@@ -42,8 +42,13 @@ func FuzzVerifyRequest(f *testing.F) {
 	handler := newHandler(f, authority.Root())
 	recorded, err := json.Marshal(map[string]any{"format": "nitro", "evidence": signed})
 	must(f, err)
+	keys := tpmKeys(f)
 	for kind := range kinds {
 		for _, body := range [][]byte{
+			keys, bytes.Replace(keys, []byte("attestation_key"), []byte("endorsement_key"), 1),
+			bytes.Replace(keys, []byte("format"), []byte("nonce_bytes"), 1),
+			[]byte(`{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":` +
+				`"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`),
 			nil, []byte("{}"), []byte(`{"format":"nitro"}`), recorded, signed, make([]byte, 1184),
 			[]byte(`{"challenge_id":"x","format":"nitro","evidence":"AA==","endorsements":` +
 				`{"certificates":["AA=="],"crls":[]},"key_spki":"AA==","freshness":"nonce"}`),
@@ -71,6 +76,20 @@ func FuzzVerifyRequest(f *testing.F) {
 			t.Fatalf("got status %d: %s", recorder.Code, recorder.Body)
 		}
 	})
+}
+
+// tpmKeys is a request for a challenge with a credential.
+func tpmKeys(t testing.TB) []byte {
+	t.Helper()
+	ak, err := forge.NewTPMKey(forge.TPMKeyConfig{})
+	must(t, err)
+	ek, err := forge.NewTPMKey(forge.TPMKeyConfig{Endorsement: true})
+	must(t, err)
+	document, err := json.Marshal(map[string]any{
+		"format": "tpm", "attestation_key": ak.Public, "endorsement_key": ek.Public,
+	})
+	must(t, err)
+	return document
 }
 
 func newHandler(t testing.TB, root *x509.Certificate) http.Handler {

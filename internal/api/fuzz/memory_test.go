@@ -2,10 +2,10 @@ package fuzz_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"sync"
 	"time"
 
-	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/challenge"
 )
 
@@ -15,12 +15,12 @@ const most = 1000
 // memory is a store that forgets everything when it is full.
 type memory struct {
 	mu         sync.Mutex
-	challenges map[string]attestd.Challenge
+	challenges map[string]challenge.Issued
 	appraisals map[string][]byte
 }
 
 func newMemory() *memory {
-	return &memory{challenges: map[string]attestd.Challenge{}, appraisals: map[string][]byte{}}
+	return &memory{challenges: map[string]challenge.Issued{}, appraisals: map[string][]byte{}}
 }
 
 func (*memory) Now() time.Time             { return time.Now().UTC() }
@@ -29,7 +29,13 @@ func (*memory) Pulse(context.Context) error {
 	return nil
 }
 
-func (m *memory) InsertChallenge(_ context.Context, made attestd.Challenge, _ string) error {
+// Room and KnowsKey: there is always room, and no key is known.
+func (*memory) Room(context.Context, string, string) error { return nil }
+func (*memory) KnowsKey(context.Context, string, []byte, [sha256.Size]byte) (bool, error) {
+	return false, nil
+}
+
+func (m *memory) InsertChallenge(_ context.Context, made challenge.Issued) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.challenges) == most {
@@ -39,18 +45,18 @@ func (m *memory) InsertChallenge(_ context.Context, made attestd.Challenge, _ st
 	return nil
 }
 
-func (m *memory) Consume(_ context.Context, use challenge.Use) (attestd.Challenge, challenge.Outcome, error) {
+func (m *memory) Consume(_ context.Context, use challenge.Use) (challenge.Taken, challenge.Outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	made, ok := m.challenges[use.ID]
 	switch {
 	case !ok:
-		return attestd.Challenge{}, challenge.Unknown, nil
+		return challenge.Taken{}, challenge.Unknown, nil
 	case made.Tenant != use.Tenant, made.Purpose != use.Purpose, made.Format != use.Format:
-		return attestd.Challenge{}, challenge.Foreign, nil
+		return challenge.Taken{}, challenge.Foreign, nil
 	}
 	delete(m.challenges, use.ID)
-	return made, challenge.Consumed, nil
+	return challenge.Taken{Challenge: made.Challenge, Credential: made.Credential}, challenge.Consumed, nil
 }
 
 func (m *memory) InsertAppraisal(_ context.Context, row challenge.Answered) error {
