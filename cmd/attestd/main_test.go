@@ -210,6 +210,10 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 func forgeEvidence(ts *testscript.TestScript, _ bool, args []string) {
 	options, doc := forge.AWSOptions{}, forge.Document{}
 	words := args[1:]
+	if args[0] == "uki" {
+		forgeUKI(ts)
+		return
+	}
 	if args[0] == string(attestd.FormatSEVSNP) {
 		forgeSNP(ts, slices.Contains(words, "debug"))
 		return

@@ -14,7 +14,7 @@ import (
 
 func newRef(a *app) *cobra.Command {
 	return nounGroup("ref", "List, show, test and predict reference values",
-		newRefList(a), newRefShow(a), newRefTest(a), newRefDiff(a))
+		newRefList(a), newRefShow(a), newRefTest(a), newRefDiff(a), newRefCompute(a))
 }
 
 // schemas of what these commands write as JSON.
