@@ -29,6 +29,15 @@ type Case struct {
 	// section of the specification that leaves them out of every signature. A list that names a
 	// byte whose change is refused fails, so that it cannot hide more than it must.
 	Unauthenticated []ByteRange
+	// Either lists bytes whose change may be refused or not, because what they mean depends on others,
+	// with the section of the specification that leaves them out of every signature. It is for logs,
+	// which are proved by replay alone: tests of its own must show what a change there can do.
+	Either []ByteRange
+	// Timeless says why no time refuses the input, as a sentence; empty where some must. Then
+	// OtherTimes may be empty.
+	Timeless string
+	// Signatures is how many verifications a second look costs; 0 means 1.
+	Signatures uint64
 	// UnusedEndorsements says that endorsements may be changed or dropped without a refusal, since
 	// the evidence brings its own.
 	UnusedEndorsements bool
@@ -44,10 +53,10 @@ type ByteRange struct {
 // Conformance runs the suite on one case.
 func Conformance(t *testing.T, c Case) {
 	t.Helper()
-	if len(c.OtherTimes) < 2 {
+	if len(c.OtherTimes) < 2 && c.Timeless == "" {
 		t.Fatal("OtherTimes needs a time before and a time after validity")
 	}
-	for _, area := range c.Unauthenticated {
+	for _, area := range slices.Concat(c.Unauthenticated, c.Either) {
 		if area.Section == "" || area.From < 0 || area.To <= area.From || area.To > len(c.Input.Evidence) {
 			t.Fatalf("unauthenticated bytes %d to %d: out of range, or without a section", area.From, area.To)
 		}

@@ -137,8 +137,9 @@ func costsOneSignature(t *testing.T, c Case) {
 	good(t, v, c.Input)
 	before := v.SignaturesVerified()
 	good(t, v, c.Input)
-	if got := v.SignaturesVerified() - before; got != 1 {
-		t.Errorf("%d signature verifications for a known chain, want 1", got)
+	want := max(1, c.Signatures)
+	if got := v.SignaturesVerified() - before; got != want {
+		t.Errorf("%d signature verifications for a known chain, want %d", got, want)
 	}
 }
 
