@@ -250,11 +250,11 @@ func TestKeysAndAnswersThatAreNotAsTheyMustBeAreRefused(t *testing.T) {
 		})
 	}
 	for name, row := range map[string]struct{ path, media, body string }{
-		"an answer of 15 bytes": {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":"` + text(make([]byte, 15)) + `"}`},
-		"an answer of 65 bytes": {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":"` + text(make([]byte, 65)) + `"}`},
-		"an empty answer":       {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":""}`},
-		"null for an answer":    {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":null}`},
-		"an answer in hex":      {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":"` + strings.Repeat("0g", 32) + `"}`},
+		"an answer of 15 bytes":  {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":"` + text(make([]byte, 15)) + `"}`},
+		"an answer of 65 bytes":  {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":"` + text(make([]byte, 65)) + `"}`},
+		"an empty answer":        {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":""}`},
+		"null for an answer":     {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":null}`},
+		"an answer in base64url": {"/v1/verify", jsonType, `{"challenge_id":"x","format":"tpm","evidence":"AA==","activation_secret":"` + strings.Repeat("-_", 22) + `"}`},
 		"an answer with another format": {"/v1/verify", jsonType, `{"challenge_id":"x","format":"nitro","evidence":"AA==","activation_secret":"` +
 			text(make([]byte, 32)) + `"}`},
 		"an answer in a query": {"/v1/verify?challenge_id=x&format=tpm&activation_secret=" + strings.Repeat("A", 44), rawType, "x"},

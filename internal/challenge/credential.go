@@ -61,17 +61,26 @@ func (e *MovedError) Error() string {
 }
 
 // Behind reports whether a TPM at state later has gone back since state earlier: fewer resets, or
-// within the same time between resets fewer restarts or an earlier clock (TPM 2.0 Library, Part 1,
-// section "Clock": Clock only advances between two resets).
+// within the same time between resets fewer restarts or an earlier clock. Counters are compared by
+// their difference: those of a key in the owner hierarchy have an offset, and wrap (TPM 2.0 Library,
+// Part 1, sections 36.3 and 36.7).
 func Behind(later, earlier attestd.TPMState) bool {
+	resets := int32(later.ResetCount - earlier.ResetCount)       //nolint:gosec // the sign is asked for
+	restarts := int32(later.RestartCount - earlier.RestartCount) //nolint:gosec // the same
 	switch {
-	case later.ResetCount != earlier.ResetCount:
-		return later.ResetCount < earlier.ResetCount
-	case later.RestartCount != earlier.RestartCount:
-		return later.RestartCount < earlier.RestartCount
+	case resets != 0:
+		return resets < 0
+	case restarts != 0:
+		return restarts < 0
 	default:
 		return later.Clock < earlier.Clock
 	}
+}
+
+// Differs reports whether a verdict that was reached without knowing earlier could be another with
+// it: the TPM is behind it, or its clock is, which over a reset can be either.
+func Differs(later, earlier attestd.TPMState) bool {
+	return Behind(later, earlier) || later.Clock < earlier.Clock
 }
 
 // Furthest returns the state to remember after seen where known was remembered before: never one

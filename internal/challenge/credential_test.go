@@ -43,6 +43,24 @@ func TestATPMGoesBackByFewerResetsRestartsOrAnEarlierClock(t *testing.T) {
 	}
 }
 
+func TestCountersWrapAndAnEarlierClockIsNeverOverlooked(t *testing.T) {
+	at := func(reset uint32, clock uint64) attestd.TPMState {
+		return attestd.TPMState{ResetCount: reset, Clock: clock}
+	}
+	last, next := at(1<<32-1, 500), at(0, 400)
+	if challenge.Behind(next, last) || !challenge.Behind(last, next) {
+		t.Error("the reset after the last that a counter can count is a step back")
+	}
+	for _, row := range []struct {
+		later   attestd.TPMState
+		differs bool
+	}{{next, true}, {at(0, 500), false}, {last, false}, {at(1<<32-1, 499), true}, {at(1<<32-2, 900), true}} {
+		if got := challenge.Differs(row.later, last); got != row.differs {
+			t.Errorf("%+v: got %t, want %t", row.later, got, row.differs)
+		}
+	}
+}
+
 func TestAReplyHoldsAWholeCredentialOrNone(t *testing.T) {
 	issuer, _ := newIssuer(t, &memory{})
 	reply := issue(t, issuer, 0)

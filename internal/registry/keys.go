@@ -128,7 +128,7 @@ func (w *writer) remember(ctx context.Context, tenant string, seen challenge.See
 	next := challenge.Key{EK: credential.EK, ActivatedAt: now, State: seen.State}
 	if known != nil {
 		// Whoever judged against an older state did not see that the TPM went back meanwhile.
-		if !sameMoment(seen.Against, known.State) && challenge.Behind(seen.State, known.State) {
+		if !sameMoment(seen.Against, known.State) && challenge.Differs(seen.State, known.State) {
 			return refusal{&challenge.MovedError{State: known.State}}
 		}
 		next.State = challenge.Furthest(known.State, seen.State)
