@@ -62,8 +62,11 @@ func (a *app) recordedClaims(
 	return claims, asked.request.References, nil
 }
 
-// factKey is the fact, and the inspected field, with the SHA-256 of a TPM's attestation key.
-const factKey = "ak_sha256"
+// factKey is the fact, and fieldKey the inspected field, with the SHA-256 of a TPM's attestation key.
+const (
+	factKey  = "ak_sha256"
+	fieldKey = "ak.sha256"
+)
 
 // keyOf reads the digest of the attestation key that evidence brings, and believes nothing of it.
 func keyOf(judge *judge.Judge, request judge.Request) (key [32]byte, err error) {
@@ -72,7 +75,7 @@ func keyOf(judge *judge.Judge, request judge.Request) (key [32]byte, err error) 
 		return key, err
 	}
 	for _, field := range seen.Fields {
-		if digest, err := hex.DecodeString(field.Value); field.Name == factKey && err == nil &&
+		if digest, err := hex.DecodeString(field.Value); field.Name == fieldKey && err == nil &&
 			len(digest) == len(key) {
 			copy(key[:], digest)
 			return key, nil
