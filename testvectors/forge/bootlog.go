@@ -166,7 +166,7 @@ func (b *Boot) grub(options BootOptions) {
 	b.unlogged("initrd", 9, logIPL, orDefault(options.Initrd, "initrd"),
 		[]byte("(hd0,gpt2)/initramfs.img\x00"))
 	b.grubText("command-boot", "grub_cmd: ", "boot")
-	b.unlogged("load-options", 9, logEventTag, UTF16(line, true),
+	b.unlogged("load-options", 9, logEventTag, UTF16("BOOT_IMAGE="+line, false),
 		Tagged(logTagLoadOptions, "LOADED_IMAGE::LoadOptions"))
 }
 

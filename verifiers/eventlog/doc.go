@@ -22,13 +22,14 @@ package eventlog
 // limits of a log. They stand above every log that was seen (73 KB, 160 events) and far below what
 // would hurt: memory is the log's copy, time is linear in its length.
 var limits = struct {
-	log, events, data, algorithms, lists, entries, name int
+	log, events, data, algorithms, lists, entries, name, files int
 }{
 	log:        8 << 20, // bytes of a log, without padding more than real areas reserve
 	events:     1 << 17, // events of a log
 	data:       1 << 20, // bytes of one event's data
 	algorithms: 8,       // digest algorithms of a log (TPM 2.0 part 1: banks of one TPM)
 	lists:      1 << 10, // signature lists of one variable
-	entries:    1 << 15, // signatures of one variable
+	entries:    1 << 14, // signatures of one variable
 	name:       1 << 10, // UTF-16 units of a variable's name
+	files:      4 << 10, // bytes of a boot loader's command in which file names are looked for
 }

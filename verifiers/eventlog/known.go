@@ -105,7 +105,8 @@ func (s *replay) supplement() (exitSupplied bool, phase string) {
 	if s.layout != layoutPCR {
 		return false, ""
 	}
-	invoked, failed, left := markTexts[markExit], markTexts[markExitFailure], markTexts[markExitSuccess]
+	invoked, left := markTexts[markExit], markTexts[markExitSuccess]
+	failed := markTexts[markExitFailure]
 	exits := [...][]string{
 		{invoked, left}, {invoked, failed, invoked, left}, {invoked, failed, left},
 	}

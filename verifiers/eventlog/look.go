@@ -3,6 +3,7 @@ package eventlog
 import (
 	"bytes"
 	"encoding/binary"
+	"unicode/utf16"
 
 	"github.com/attestd/attestd"
 )
@@ -30,6 +31,8 @@ type sight struct {
 	name    variable // of contents that are variables
 	// grub says that covered is a command of grub's.
 	grub bool
+	// same says that the digest is of load options with the command line that was seen before.
+	same bool
 	// hidden says that the data should be covered and are not, broken that they are and do not parse.
 	hidden, broken bool
 }
@@ -47,7 +50,12 @@ type observer struct {
 	// them.
 	reads attestd.Role
 	files []byte
-	sum   digest
+	// options is the digest of the load options that grub makes of the last command line.
+	options digest
+	line    bool
+	room    []byte
+	units   [2]uint16
+	sum     digest
 }
 
 func newObserver(l layout, bank Bank) *observer {
@@ -292,6 +300,10 @@ func (o *observer) lookLoader(e *raw) sight {
 		return o.lookCommands(e)
 	}
 	seen := sight{role: attestd.RoleOther}
+	if o.line && bytes.Equal(o.options[:len(e.digest)], e.digest) {
+		seen.same = true
+		return seen
+	}
 	if e.kind == evEventTag {
 		seen.role = linuxTag(e.data)
 		return seen
@@ -335,7 +347,9 @@ func (o *observer) lookCommands(e *raw) sight {
 		// with the kernel's path, which no command does.
 		isLine := prefix == "kernel_cmdline: " || prefix == "grub_kernel_cmdline " ||
 			len(bare) > 0 && bytes.IndexByte([]byte("/(\"'\\"), bare[0]) >= 0
-		if !isLine {
+		if isLine {
+			o.expect(bare)
+		} else {
 			seen.role, seen.grub = attestd.RoleOther, true
 			o.follow(bare)
 		}
@@ -347,8 +361,27 @@ func (o *observer) lookCommands(e *raw) sight {
 	return seen
 }
 
+// expect takes note of the load options that a Linux kernel's EFI stub measures into PCR 9 where grub
+// started it with that line: UTF-16 of "BOOT_IMAGE=" and the line, without a zero behind it. They are
+// then no second command line, and need no text of their own.
+func (o *observer) expect(line []byte) {
+	o.room = append(o.room[:0], bootImage...)
+	for _, r := range string(line) {
+		for _, unit := range utf16.AppendRune(o.units[:0], r) {
+			o.room = binary.LittleEndian.AppendUint16(o.room, unit)
+		}
+	}
+	o.options.of(o.bank, o.room)
+	o.line = true
+}
+
+// bootImage is "BOOT_IMAGE=" in UTF-16.
+const bootImage = "B\x00O\x00O\x00T\x00_\x00I\x00M\x00A\x00G\x00E\x00=\x00"
+
 // follow notes which files a command of grub's reads next.
 func (o *observer) follow(command []byte) {
+	// A longer list than any loader has would make every event behind it dear.
+	command = command[:min(len(command), limits.files)]
 	verb, files, _ := bytes.Cut(command, []byte(" "))
 	o.reads, o.files = attestd.RoleOther, files
 	switch string(verb) {

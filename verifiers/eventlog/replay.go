@@ -132,7 +132,8 @@ func (s *replay) startup(e *raw) *Fault {
 	}
 	if e.register != 0 || locality != 0 && locality != 3 && locality != 4 {
 		return malformed(e.index, "locality 0, 3 or 4 for PCR0",
-			"event %d is a StartupLocality of %s with %s", e.index, s.layout.name(e.register), hexName("0x", uint32(locality), 2))
+			"event %d is a StartupLocality of %s with %s", e.index, s.layout.name(e.register),
+			hexName("0x", uint32(locality), 2))
 	}
 	if s.located || s.counts[0] > 0 {
 		return malformed(e.index, "one StartupLocality before the first event of PCR0",
