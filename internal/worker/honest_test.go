@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -69,6 +71,7 @@ func newCases(t testing.TB) cases {
 	strict.Endorsements = snp.Endorsements
 	late := job(document, fresh, appraisal.Production)
 	late.At = late.At.Add(48 * time.Hour)
+	activated, lost, unanswered, backward := newTPMJobs(t, nonce)
 	return cases{
 		roots: []*x509.Certificate{aws.Root(), amd.ARK},
 		jobs: map[string]service.Job{
@@ -81,8 +84,75 @@ func newCases(t testing.TB) cases {
 			"sev-snp, production":           strict,
 			"sev-snp, without endorsements": lonely,
 			"no format at all":              job([]byte("hello"), recorded, appraisal.Recorded),
+			"tpm, activated":                activated,
+			"tpm, a wrong answer":           lost,
+			"tpm, no answer":                unanswered,
+			"tpm, gone back":                backward,
 		},
 	}
+}
+
+// newTPMJobs are jobs on a machine whose endorsement key is in the inventory: with the right answer to
+// a credential, with a wrong one, with none, and activated earlier but gone back since.
+func newTPMJobs(t testing.TB, nonce []byte) (activated, lost, unanswered, backward service.Job) {
+	t.Helper()
+	tpm := newTPM(t, forge.TPMKeyConfig{Endorsement: true})
+	spki, err := tpm.EK.SPKI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := tpm.Evidence(nonce, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evidence, err := parts.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ek, secret := sha256.Sum256(spki), []byte("what a TPM returns, 32 bytes of.")
+	reference := "schema: attestd.reference-values.v1\nname: inventory\nformat: tpm\nendorsement-keys: {m: \"" +
+		hex.EncodeToString(ek[:]) + "\"}\n"
+	job := service.Job{
+		Format: attestd.FormatTPM, Evidence: evidence, At: at,
+		Demand:     service.DemandSpec{Mode: service.DemandNonce, Nonce: nonce},
+		Policy:     service.Document{Source: "tpm", Bytes: tpmPolicy(t)},
+		References: []service.Document{{Source: "inventory", Bytes: []byte(reference)}},
+	}
+	with := func(activation attestd.Activation, seen *attestd.TPMState) service.Job {
+		activation.AKName, activation.EK = tpm.AK.Name, ek
+		job.Activation, job.LastSeen = &activation, seen
+		return job
+	}
+	digest := sha256.Sum256(secret)
+	last := &attestd.TPMState{
+		ResetCount: tpm.ResetCount, RestartCount: tpm.RestartCount, Clock: tpm.Clock - 1,
+		IMA: &attestd.IMAState{Offset: 1, Entries: 1, Bank: "SHA256", Register: make([]byte, 32)},
+	}
+	ahead := *last
+	ahead.Clock += 2
+	return with(attestd.Activation{Secret: digest, Answer: secret}, last),
+		with(attestd.Activation{Secret: digest, Answer: secret[1:]}, nil),
+		with(attestd.Activation{Secret: digest}, nil),
+		with(attestd.Activation{Earlier: true}, &ahead)
+}
+
+// tpmPolicy looks at the order of the clock alone.
+func tpmPolicy(t testing.TB) []byte {
+	t.Helper()
+	inner, err := judge.New(judge.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := "schema: attestd.policy.v1\nid: tpm\ndescription: test\nformats:\n  tpm:\n" +
+		"    measurement/known: any\n    ownership/known: any\n" +
+		"    clock-order: {want: [first, forward], otherwise: reject}\n"
+	for _, spec := range inner.Specs() {
+		name, ours := strings.CutPrefix(string(spec.ID), "tpm/")
+		if ours && spec.Stage == attestd.StageAppraise && name != "clock-order" {
+			out += "    " + name + ": any\n"
+		}
+	}
+	return []byte(out)
 }
 
 // TestAWorkerJudgesLikeTheJudge: the same jobs in process and in locked workers give the same
@@ -98,10 +168,17 @@ func TestAWorkerJudgesLikeTheJudge(t *testing.T) {
 		c.Size, c.InsecureRoots, c.Recycle = 2, all.roots, 50
 	})
 	seen := map[attestd.Verdict]int{}
+	answers := map[string]string{
+		"tpm, activated": "accepted", "tpm, a wrong answer": "rejected", "tpm, no answer": "rejected",
+		"tpm, gone back": "rejected",
+	}
 	for name, job := range all.jobs {
 		want, wantErr := local.Judge(context.Background(), job)
 		if wantErr == nil {
 			seen[want.Verdict]++
+		}
+		if expected := answers[name]; expected != "" && want.Verdict.String() != expected {
+			t.Errorf("%s: got %s, %v, want %s", name, want.Verdict, wantErr, expected)
 		}
 		var group sync.WaitGroup
 		for range 4 {
