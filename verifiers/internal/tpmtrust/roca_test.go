@@ -1,0 +1,73 @@
+package tpmtrust_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"math/big"
+	"testing"
+
+	"github.com/attestd/attestd/testvectors/forge"
+	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
+)
+
+func modulus(bits int) *big.Int {
+	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1)) //nolint:gosec // positive
+	return n.Add(n, big.NewInt(1))
+}
+
+// rocaPrime makes a prime of 1024 bits as the faulty library did: k*M + (65537^a mod M), M the product
+// of the first 126 primes.
+func rocaPrime(t testing.TB) *big.Int {
+	t.Helper()
+	product := big.NewInt(1)
+	for candidate, found := int64(2), 0; found < 126; candidate++ {
+		if big.NewInt(candidate).ProbablyPrime(20) {
+			product.Mul(product, big.NewInt(candidate))
+			found++
+		}
+	}
+	room := new(big.Int).Div(new(big.Int).Lsh(big.NewInt(1), 1024), product)
+	for range 100_000 {
+		k := must(rand.Int(rand.Reader, room))(t)
+		a := must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 254)))(t)
+		prime := new(big.Int).Exp(big.NewInt(65537), a, product)
+		prime.Add(prime, k.Mul(k, product))
+		if prime.BitLen() == 1024 && prime.Bit(1022) == 1 && prime.ProbablyPrime(8) {
+			return prime
+		}
+	}
+	t.Fatal("no prime")
+	return nil
+}
+
+// TestFaultyKeysAreRecognized makes keys as Infineon's library made them, and as others do. neg: 78
+func TestFaultyKeysAreRecognized(t *testing.T) {
+	weak := new(big.Int).Mul(rocaPrime(t), rocaPrime(t))
+	if !tpmtrust.WeakModulus(weak) {
+		t.Error("a modulus of the library's form is not recognized")
+	}
+	for range 4 {
+		if key := must(rsa.GenerateKey(rand.Reader, 2048))(t); tpmtrust.WeakModulus(key.N) {
+			t.Errorf("%x", key.N)
+		}
+	}
+	for _, n := range []*big.Int{big.NewInt(0), new(big.Int).Neg(weak), modulus(2048)} {
+		_ = tpmtrust.WeakModulus(n) // ends, whatever comes
+	}
+	ca := authority(t, forge.TPMCAConfig{})
+	raw := must(ca.EKCertificate(&rsa.PublicKey{N: weak, E: 65537}, forge.EKCertificateConfig{
+		Manufacturer: "id:49465800",
+	}))(t)
+	ek, fault := trusting(t, ca.Root).Endorsement(tpmtrust.EKQuery{
+		Certificate: raw, Intermediates: ca.Bundle(), At: forge.TPMTime,
+	})
+	if fault != nil || !ek.Vulnerable || ek.Manufacturer != "IFX" {
+		t.Errorf("%+v, %v", ek, fault)
+	}
+	// No pinned root has such a key, and no certificate of the others either.
+	for _, certificate := range append(must(tpmtrust.PinnedRoots())(t), must(tpmtrust.Intermediates())(t)...) {
+		if key, ok := certificate.PublicKey.(*rsa.PublicKey); ok && tpmtrust.WeakModulus(key.N) {
+			t.Errorf("%s can be computed from its public key", certificate.Subject)
+		}
+	}
+}
