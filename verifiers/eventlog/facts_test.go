@@ -80,11 +80,12 @@ func TestEventsOfAMachine(t *testing.T) {
 		t.Errorf("the authority is %x, want the certificate's SHA-256 %x", got, sum)
 	}
 	first := sha256.Sum256([]byte{0})
-	if got := ofRole(facts, attestd.RoleDBX)[0].Entries; len(got) != 3 || !bytes.Equal(got[0], first[:]) {
+	got := ofRole(facts, attestd.RoleDBX)[0].Entries
+	if len(got) != 3 || !bytes.Equal(got[0], first[:]) {
 		t.Errorf("dbx is %x", got)
 	}
-	if got := ofRole(facts, attestd.RoleFirmware); len(got) != 2 || got[0].What != "forge firmware 1.0" ||
-		got[0].Register != "PCR0" || got[0].Type != "EV_S_CRTM_VERSION" || got[0].Log != "boot" {
+	if got := ofRole(facts, attestd.RoleFirmware); len(got) != 2 ||
+		got[0].What != "forge firmware 1.0" || got[0].Register != "PCR0" || got[0].Type != "EV_S_CRTM_VERSION" || got[0].Log != "boot" {
 		t.Errorf("firmware: %+v", got)
 	}
 	if got := len(ofRole(facts, attestd.RoleSeparator)); got != 8 {
@@ -113,13 +114,14 @@ func TestEventsOfAUnifiedImage(t *testing.T) {
 		}
 	}
 	lines := ofRole(facts, attestd.RoleCommandLine)
-	if len(lines) != 2 || lines[0].Register != "PCR11" || lines[0].Text != "" || lines[1].Text != "quiet" {
+	if len(lines) != 2 || lines[0].Register != "PCR11" || lines[0].Text != "" ||
+		lines[1].Text != "quiet" {
 		t.Errorf("command lines: %+v", lines)
 	}
 }
 
-// TestWhatCannotHide lets somebody with root on the machine write the log: digests and their order in a
-// register must stay, everything else may change.
+// TestWhatCannotHide lets somebody with root on the machine write the log: digests and their order
+// in a register must stay, everything else may change.
 func TestWhatCannotHide(t *testing.T) {
 	t.Parallel()
 	options := forge.BootOptions{}
@@ -163,7 +165,8 @@ func TestWhatCannotHide(t *testing.T) {
 	t.Run("a command line that calls itself a command", func(t *testing.T) { // neg: 66
 		boot := forge.NewBoot(options)
 		line := step(t, boot, "command-line")
-		line.Data = append([]byte("grub_cmd: "), bytes.TrimPrefix(line.Data, []byte("kernel_cmdline: "))...)
+		text := bytes.TrimPrefix(line.Data, []byte("kernel_cmdline: "))
+		line.Data = append([]byte("grub_cmd: "), text...)
 		if facts := replay(t, boot); facts.CommandLines != 1 {
 			t.Errorf("%d command lines, want 1", facts.CommandLines)
 		}
@@ -244,8 +247,8 @@ func TestOnlyQuotedRegistersAreBelieved(t *testing.T) {
 	t.Parallel()
 	boot := forge.NewBoot(forge.BootOptions{SecureBoot: true})
 	facts := replay(t, boot, 4, 5)
-	if facts.SecureBoot.Known || facts.DBX.Known || facts.FirmwareVersion != "" || facts.Kernels != 0 ||
-		facts.Separators != 0x30 || facts.Matched != 0x30 || !facts.ExitBootServices {
+	if facts.SecureBoot.Known || facts.DBX.Known || facts.FirmwareVersion != "" ||
+		facts.Kernels != 0 || facts.Separators != 0x30 || facts.Matched != 0x30 || !facts.ExitBootServices {
 		t.Errorf("facts of registers that were not quoted: %+v", eventlog.Public(facts))
 	}
 	for _, one := range events(facts) {
@@ -311,8 +314,8 @@ func TestWhatComesAfterTheLog(t *testing.T) {
 		facts, fault := eventlog.ReplayBoot(log, quoted)
 		wantFault(t, facts, fault, attestd.ClassMeasurement, "PCR11")
 	}
-	// An operating system extends registers of its own, of which this log knows nothing; not those below
-	// 8, and not one with events.
+	// An operating system extends registers of its own, of which this log knows nothing; not those
+	// below 8, and not one with events.
 	boot := forge.NewBoot(forge.BootOptions{})
 	log := boot.Log()
 	for pcr := range 16 {
@@ -336,7 +339,9 @@ func TestWhatAMismatchSays(t *testing.T) {
 	quoted := quote(boot, eventlog.SHA256)
 	boot.InsertAfter("grub", forge.BootStep{PCR: 4, Type: evIPL, Measured: []byte("more"), Data: nil})
 	_, fault := eventlog.ReplayBoot(boot.Log(), quoted)
-	at := slices.IndexFunc(boot.Steps, func(s forge.BootStep) bool { return string(s.Measured) == "more" })
+	at := slices.IndexFunc(boot.Steps, func(s forge.BootStep) bool {
+		return string(s.Measured) == "more"
+	})
 	if fault == nil || fault.Event != at || fault.Register != "PCR4" ||
 		!strings.Contains(fault.Got, "after 4 of them") {
 		t.Errorf("%+v, want event %d", fault, at)

@@ -361,9 +361,9 @@ func (o *observer) lookCommands(e *raw) sight {
 	return seen
 }
 
-// expect takes note of the load options that a Linux kernel's EFI stub measures into PCR 9 where grub
-// started it with that line: UTF-16 of "BOOT_IMAGE=" and the line, without a zero behind it. They are
-// then no second command line, and need no text of their own.
+// expect takes note of the load options that a Linux kernel's EFI stub measures into PCR 9 where
+// grub started it with that line: UTF-16 of "BOOT_IMAGE=" and the line, without a zero behind it.
+// They are then no second command line, and need no text of their own.
 func (o *observer) expect(line []byte) {
 	o.room = append(o.room[:0], bootImage...)
 	for _, r := range string(line) {

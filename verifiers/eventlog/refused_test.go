@@ -245,7 +245,8 @@ func TestLogsThatLeaveTheirFormat(t *testing.T) { // not parallel: it counts wha
 		{"an algorithm twice", put(algorithms, 0x0020000b), // neg: 70
 			attestd.ClassMalformed, "each algorithm once"},
 		{"version 1.2", put(52, 0x02000201), attestd.ClassMalformed, "version"},
-		{"vendor information behind the event", put(first-1, 0x00000005), attestd.ClassMalformed, "vendor"},
+		{"vendor information behind the event", put(first-1, 0x00000005),
+			attestd.ClassMalformed, "vendor"},
 		{"a second Spec ID event", append(bytes.Clone(whole), asEvent(whole[32:first])...), // neg: 70
 			attestd.ClassMalformed, "another Spec ID event"},
 		{"register 24", put(first, 24), attestd.ClassMalformed, "register 0x00000018"},
