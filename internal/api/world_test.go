@@ -53,6 +53,9 @@ type options struct {
 
 var smallLimits = api.Limits{JSONBody: 1 << 20, RawBody: 256 << 10, AllBodies: 64 << 20}
 
+// largeLimits are those of attestd serve.
+var largeLimits = api.Limits{JSONBody: 2 << 20, RawBody: 1 << 20, AllBodies: 64 << 20}
+
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	w := &world{TB: t, log: &lockedBuffer{}}

@@ -84,13 +84,15 @@ func Differs(later, earlier attestd.TPMState) bool {
 }
 
 // Furthest returns the state to remember after seen where known was remembered before: never one
-// that lies behind. A log position belongs to one boot, and of two within it the later one is kept.
+// that lies behind. A log position belongs to the time between two resets or restarts, which set PCR 10
+// to zero, and of two within it the later one is kept.
 func Furthest(known, seen attestd.TPMState) attestd.TPMState {
 	if Behind(seen, known) {
 		return known
 	}
 	kept := seen
-	if known.ResetCount == seen.ResetCount && known.IMA != nil &&
+	sameBoot := known.ResetCount == seen.ResetCount && known.RestartCount == seen.RestartCount
+	if sameBoot && known.IMA != nil &&
 		(seen.IMA == nil || seen.IMA.Offset < known.IMA.Offset) {
 		kept.IMA = known.IMA
 	}
