@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/attestd/attestd/internal/config"
 	"github.com/attestd/attestd/internal/daemon"
 	"github.com/attestd/attestd/internal/report"
+	"github.com/attestd/attestd/internal/swtpm"
 )
 
 const demoSchema = "attestd.demo.v1"
@@ -43,10 +45,21 @@ type demoCases struct {
 }
 
 type demoDoc struct {
-	Schema string    `json:"schema"`
-	Source string    `json:"source"`
-	Good   bool      `json:"good"`
-	Rows   []demoRow `json:"rows"`
+	Schema string `json:"schema"`
+	Source string `json:"source"`
+	Good   bool   `json:"good"`
+	// Missing says what was not shown and why; empty where everything was.
+	Missing string    `json:"missing,omitempty"`
+	Rows    []demoRow `json:"rows"`
+
+	evidence map[string][]byte // made by the demo itself, by file name
+	named    attestd.Appraisal // the verdict that names an event
+}
+
+// add adds a row and notes whether it is as it must be.
+func (d *demoDoc) add(row demoRow, check attestd.CheckID) {
+	d.Good = d.Good && row.Verdict == row.Expected && (check == "" || row.Check == string(check))
+	d.Rows = append(d.Rows, row)
 }
 
 type demoRow struct {
@@ -58,7 +71,16 @@ type demoRow struct {
 	Risk     attestd.RiskScore `json:"risk_score"`
 	Tier     attestd.Tier      `json:"tier"`
 	Check    string            `json:"check"`
-	Millis   float64           `json:"milliseconds"`
+	// Event is what the check saw of a measured boot; empty for other evidence.
+	Event  string  `json:"event,omitempty"`
+	Millis float64 `json:"milliseconds"`
+}
+
+// fill takes over what a server answered.
+func (r *demoRow) fill(verdict attestd.Appraisal, began time.Time) {
+	r.Verdict, r.Risk, r.Tier = verdict.Verdict, verdict.Risk, verdict.Tier
+	r.Check = string(decidingCheck(verdict))
+	r.Millis = float64(time.Since(began).Microseconds()) / 1000
 }
 
 // demo starts a server, sends it evidence through its API and prints what it said. Where folder is
@@ -80,43 +102,109 @@ func (a *app) demo(ctx context.Context, form string, synthetic bool, folder stri
 		return err
 	}
 	defer remove()
-	if len(shown.roots) > 0 {
-		path := filepath.Join(filepath.Dir(settings.StateDir), "test-roots.pem")
-		if err := os.WriteFile(path, shown.roots, 0o600); err != nil {
-			return hinted(err, "set TMPDIR to a folder that can be written to")
-		}
-		settings.Verify.InsecureRoots = []string{path}
+	doc := demoDoc{
+		Schema: demoSchema, Source: shown.source, Good: true, evidence: map[string][]byte{},
 	}
-	doc := demoDoc{Schema: demoSchema, Source: shown.source, Good: true}
-	var address string
 	ctx, stop := untilStopped(ctx)
 	defer stop()
-	err = a.withDevServer(ctx, settings, func(ctx context.Context, url string) error {
-		address = url
-		defer a.progress("judging evidence")()
-		for _, one := range shown.cases {
-			row, good, err := judgeOver(ctx, url, one)
-			if err != nil {
-				return fmt.Errorf("%s: %w", one.name, err)
-			}
-			doc.Good = doc.Good && good
-			doc.Rows = append(doc.Rows, row)
-		}
-		return nil
-	})
+	boots, err := a.newBootDemo(ctx, filepath.Dir(settings.StateDir))
+	switch {
+	case errors.Is(err, swtpm.ErrMissing):
+		doc.Missing = "measured boot was not shown: " + err.Error()
+	case err != nil && ctx.Err() != nil:
+		return usagef("start it again", "stopped before every verdict was there")
+	case err != nil:
+		return err
+	default:
+		defer func() { _ = boots.tpm.Close() }()
+	}
+	if err := settle(&settings, shown.roots, boots); err != nil {
+		return err
+	}
+	address, err := a.judgeDemo(ctx, settings, shown.cases, boots, &doc)
 	if err != nil && ctx.Err() != nil {
 		return usagef("start it again", "stopped before every verdict was there")
 	}
 	if err != nil {
 		return err
 	}
-	if !doc.Good {
+	if folder != "" && boots != nil {
+		note, err := boots.save(folder, doc.evidence)
+		if err != nil {
+			return err
+		}
+		shown.notes = append(shown.notes, note)
+	}
+	return a.tellDemo(doc, form, shown.notes, address)
+}
+
+// settle tells a server of the authorities and the reference values of the demo.
+func settle(settings *config.Config, roots []byte, boots *bootDemo) error {
+	folder := filepath.Dir(settings.StateDir)
+	if boots != nil {
+		root, err := boots.ca.RootPEM()
+		if err != nil {
+			return err
+		}
+		roots = append(bytes.Clone(roots), root...)
+		path := filepath.Join(folder, goldenFile)
+		if err := os.WriteFile(path, boots.golden, 0o600); err != nil {
+			return hinted(err, "set TMPDIR to a folder that can be written to")
+		}
+		settings.Verify.References, settings.Verify.Policy = []string{path}, demoPolicy
+	}
+	if len(roots) == 0 {
+		return nil
+	}
+	path := filepath.Join(folder, rootsFile)
+	if err := os.WriteFile(path, roots, 0o600); err != nil {
+		return hinted(err, "set TMPDIR to a folder that can be written to")
+	}
+	settings.Verify.InsecureRoots = []string{path}
+	return nil
+}
+
+// judgeDemo sends everything to a server of its own and returns the server's address.
+func (a *app) judgeDemo(
+	ctx context.Context, settings config.Config, cases []demoCase, boots *bootDemo, doc *demoDoc,
+) (address string, err error) {
+	err = a.withDevServer(ctx, settings, func(ctx context.Context, url string) error {
+		address = url
+		defer a.progress("judging evidence")()
+		for _, one := range cases {
+			row, err := judgeOver(ctx, url, one)
+			if err != nil {
+				return fmt.Errorf("%s: %w", one.name, err)
+			}
+			doc.add(row, one.check)
+		}
+		if boots == nil {
+			return nil
+		}
+		doc.named, err = boots.show(ctx, url, doc)
+		return err
+	})
+	return address, err
+}
+
+// tellDemo prints what was shown. A demo that could not show everything is no success.
+func (a *app) tellDemo(doc demoDoc, form string, notes []string, address string) error {
+	switch {
+	case !doc.Good:
 		a.exit = exitBug
+	case doc.Missing != "":
+		a.exit = exitUsage
 	}
 	if form == formJSON {
 		return report.JSON(a.out, doc)
 	}
-	return doc.text(a, shown.notes, address)
+	if err := doc.text(a, notes, address); err != nil || doc.named.Schema == "" || a.flags.quiet {
+		return err
+	}
+	if _, err := fmt.Fprintln(a.out); err != nil {
+		return err
+	}
+	return report.Text(a.out, a.page(), doc.named, report.Verdict{Source: "FILE", Why: why})
 }
 
 // withDevServer is withServer for a machine that cannot isolate: it then judges in this process, and
@@ -169,9 +257,8 @@ func (a *app) withServer(
 	}
 }
 
-// judgeOver sends one case to POST /v1/verify-recorded and reports whether the verdict, and the check
-// that decided, are those that it must have.
-func judgeOver(ctx context.Context, url string, one demoCase) (demoRow, bool, error) {
+// judgeOver sends one case to POST /v1/verify-recorded.
+func judgeOver(ctx context.Context, url string, one demoCase) (demoRow, error) {
 	body := map[string]any{"format": one.format, "evidence": one.evidence}
 	if !one.at.IsZero() {
 		body["at"] = one.at.UTC().Format(time.RFC3339)
@@ -181,17 +268,9 @@ func judgeOver(ctx context.Context, url string, one demoCase) (demoRow, bool, er
 	}
 	began := time.Now()
 	verdict, err := post(ctx, url+"/v1/verify-recorded", body)
-	if err != nil {
-		return demoRow{}, false, err
-	}
-	check := decidingCheck(verdict)
-	row := demoRow{
-		Evidence: one.name, Format: one.format, What: one.what, Verdict: verdict.Verdict,
-		Expected: one.expect, Risk: verdict.Risk, Tier: verdict.Tier, Check: string(check),
-		Millis: float64(time.Since(began).Microseconds()) / 1000,
-	}
-	good := verdict.Verdict == one.expect && (one.check == "" || check == one.check)
-	return row, good, nil
+	row := demoRow{Evidence: one.name, Format: one.format, What: one.what, Expected: one.expect}
+	row.fill(verdict, began)
+	return row, err
 }
 
 // decidingCheck is the worst reason's check, where evidence was not accepted.
@@ -204,29 +283,35 @@ func decidingCheck(verdict attestd.Appraisal) attestd.CheckID {
 	return ""
 }
 
-// post sends a question and reads the verdict; an undecided one comes inside a problem document.
-func post(ctx context.Context, url string, body any) (attestd.Appraisal, error) {
-	var verdict attestd.Appraisal
+// exchange sends a question as JSON and returns the answer, whatever its status.
+func exchange(ctx context.Context, url string, body any) (answer []byte, status int, err error) {
 	doc, err := json.Marshal(body)
 	if err != nil {
-		return verdict, err
+		return nil, 0, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(doc))
 	if err != nil {
-		return verdict, err
+		return nil, 0, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	reply, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return verdict, err
+		return nil, 0, err
 	}
 	defer func() { _ = reply.Body.Close() }()
 	const limit = 4 << 20
-	answer, err := io.ReadAll(io.LimitReader(reply.Body, limit))
+	answer, err = io.ReadAll(io.LimitReader(reply.Body, limit))
+	return answer, reply.StatusCode, err
+}
+
+// post sends a question and reads the verdict; an undecided one comes inside a problem document.
+func post(ctx context.Context, url string, body any) (attestd.Appraisal, error) {
+	var verdict attestd.Appraisal
+	answer, status, err := exchange(ctx, url, body)
 	if err != nil {
 		return verdict, err
 	}
-	if reply.StatusCode == http.StatusOK {
+	if status == http.StatusOK {
 		return verdict, json.Unmarshal(answer, &verdict)
 	}
 	var problem struct {
@@ -234,10 +319,10 @@ func post(ctx context.Context, url string, body any) (attestd.Appraisal, error) 
 		Appraisal *attestd.Appraisal `json:"appraisal"`
 	}
 	if err := json.Unmarshal(answer, &problem); err != nil {
-		return verdict, fmt.Errorf("%s: %w", reply.Status, err)
+		return verdict, fmt.Errorf("status %d: %w", status, err)
 	}
 	if problem.Appraisal == nil {
-		return verdict, fmt.Errorf("%s: %s", reply.Status, attestd.Excerpt(problem.Detail, 200))
+		return verdict, fmt.Errorf("status %d: %s", status, attestd.Excerpt(problem.Detail, 200))
 	}
 	return *problem.Appraisal, nil
 }
@@ -245,9 +330,16 @@ func post(ctx context.Context, url string, body any) (attestd.Appraisal, error) 
 func (d demoDoc) text(a *app, notes []string, address string) error {
 	good := 0
 	table := report.Table{
-		Good: d.Good, Bad: !d.Good, Notes: notes,
+		Good: d.Good && d.Missing == "", Bad: !d.Good, Notes: notes,
 		Heads: []string{"evidence", "what it is", "verdict", "risk", "time", "deciding check"},
-		Next:  "attestd verify FILE --recorded   # judges a file you have; attestd dev serves the API",
+	}
+	if d.Missing != "" {
+		table.Notes = append(table.Notes, d.Missing)
+	}
+	if d.named.Schema == "" {
+		table.Next = "attestd verify FILE --recorded   # judges a file you have; attestd dev serves the API"
+	} else {
+		table.Notes = append(table.Notes, bootNote)
 	}
 	for _, row := range d.Rows {
 		verdict := row.Verdict.String()
@@ -266,8 +358,11 @@ func (d demoDoc) text(a *app, notes []string, address string) error {
 		})
 	}
 	word := "DEMO"
-	if !d.Good {
+	switch {
+	case !d.Good:
 		word = "DEMO-FAILED"
+	case d.Missing != "":
+		word = "DEMO-INCOMPLETE"
 	}
 	table.Lead = []string{
 		word, fmt.Sprintf("%d of %d verdicts as they must be", good, len(d.Rows)),

@@ -34,18 +34,18 @@ func (c demoCases) save(folder string) (string, error) {
 		}
 	}
 	if len(c.roots) > 0 {
-		written["test-roots.pem"] = c.roots
+		written[rootsFile] = c.roots
 	}
 	for name, data := range written {
-		if err := os.WriteFile(filepath.Join(folder, name), data, 0o644); err != nil {
-			return "", usagef(hint, "write evidence: %w", pathless(err))
+		if err := saveFile(folder, name, data); err != nil {
+			return "", err
 		}
 	}
 	first := c.cases[slices.IndexFunc(c.cases, func(one demoCase) bool { return one.what == whatGood })]
 	note := fmt.Sprintf("Saved %d files in %s. Judge one: attestd verify %s --recorded --at %s",
 		len(written), folder, filepath.Join(folder, fileName(first)), first.at.UTC().Format(time.RFC3339))
 	if len(c.roots) > 0 {
-		note += " --insecure-roots " + filepath.Join(folder, "test-roots.pem")
+		note += " --insecure-roots " + filepath.Join(folder, rootsFile)
 	}
 	return note, nil
 }

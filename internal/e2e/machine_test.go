@@ -121,14 +121,15 @@ type question struct {
 }
 
 // ask gets a challenge for the keys of a TPM, and accepts it as an agent does: under the trust domain
-// and the keys that it knows from before.
+// and the keys that it knows from before. The zero identity asks without a credential.
 func (s server) ask(t *testing.T, tenant string, identity attestertpm.Identity) question {
 	t.Helper()
 	keys := s.keySet(t)
-	status, answer := s.post(t, "/v1/challenges", map[string]any{
-		"format": "tpm", "tenant": tenant,
-		"attestation_key": identity.AKPublic, "endorsement_key": identity.EKPublic,
-	})
+	wish := map[string]any{"format": "tpm", "tenant": tenant}
+	if identity.AKPublic != nil {
+		wish["attestation_key"], wish["endorsement_key"] = identity.AKPublic, identity.EKPublic
+	}
+	status, answer := s.post(t, "/v1/challenges", wish)
 	if status != http.StatusCreated {
 		t.Fatalf("status %d: %s", status, answer)
 	}

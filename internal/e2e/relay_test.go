@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/attestd/attestd"
+	attestertpm "github.com/attestd/attestd/attester/tpm"
 	"github.com/attestd/attestd/internal/tpmevidence"
 )
 
@@ -56,7 +57,7 @@ func TestARelayedQuoteIsRefused(t *testing.T) {
 }
 
 // TestAnAttestationKeyOfAnotherTPMIsRefused: the credential is asked for X's attestation key under
-// Y's endorsement key. Y does not answer for a key that it does not hold, and nobody vouches then.
+// Y's endorsement key. Y does not answer for a key that it does not hold.
 func TestAnAttestationKeyOfAnotherTPMIsRefused(t *testing.T) {
 	s := laboratory(t)
 	x, y := pair(t, "mixed")
@@ -66,6 +67,12 @@ func TestAnAttestationKeyOfAnotherTPMIsRefused(t *testing.T) {
 	if _, err := y.device.Activate(t.Context(), asked.credential.Blob, asked.credential.Secret); err == nil {
 		t.Error("Y answered for a key that it does not hold")
 	}
+	other := y.identity(t)
+	wantRejected(t, asked.judge(t, changed(t, x.collect(t, asked, nil, nil), func(e *tpmevidence.Evidence) {
+		e.EKPublic, e.EKCertificate = other.EKPublic, other.EKCertificate
+	}), nil, nil), "tpm/activation")
+	// Without a credential nobody vouches for a key at all.
+	asked = s.ask(t, tenant(0), attestertpm.Identity{})
 	wantRejected(t, asked.judge(t, x.collect(t, asked, nil, nil), nil, nil), "tpm/ak-trusted")
 }
 
@@ -129,13 +136,16 @@ func TestAnswersAreGoodOnce(t *testing.T) {
 	wantRejected(t, asked.judge(t, evidence, secret, nil), "challenge/known")
 	again := s.ask(t, tenant(0), m.identity(t))
 	wantRejected(t, again.judge(t, evidence, nil, nil), "tpm/nonce")
-	// A secret is good for the challenge that it came with alone: another tenant knows nothing of it.
-	other := s.ask(t, tenant(1), m.identity(t))
-	wantRejected(t, other.judge(t, m.collect(t, other, nil, nil), secret, nil), "tpm/activation")
+	// A secret is good for the key and the challenge that it came with alone.
+	stranger := newMachine(t, made.second, "once-more", goldenBoot())
+	asked = s.ask(t, tenant(0), stranger.identity(t))
+	wantRejected(t, asked.judge(t, stranger.collect(t, asked, nil, nil), secret, nil), "tpm/activation")
 }
 
 // TestAKeyHasOneTPM: an attestation key that answered under one endorsement key is not taken under
-// another.
+// another, and a TPM is one tenant's.
+//
+// neg: 86
 func TestAKeyHasOneTPM(t *testing.T) {
 	s := laboratory(t)
 	x, y := pair(t, "conflict")
@@ -146,5 +156,12 @@ func TestAKeyHasOneTPM(t *testing.T) {
 	})
 	if status != http.StatusConflict {
 		t.Errorf("status %d, want 409: %s", status, answer)
+	}
+	status, answer = s.post(t, "/v1/challenges", map[string]any{
+		"format": "tpm", "tenant": tenant(1),
+		"attestation_key": x.identity(t).AKPublic, "endorsement_key": x.identity(t).EKPublic,
+	})
+	if status != http.StatusConflict {
+		t.Errorf("for another tenant: status %d, want 409: %s", status, answer)
 	}
 }

@@ -46,7 +46,7 @@ func serve(t *testing.T, config serverConfig) server {
 		verify = append(verify, "policy: "+config.policy)
 	}
 	if config.insecure {
-		verify = append(verify, "insecure_roots: "+made.ca.RootFile())
+		verify = append(verify, "insecure_roots: ["+made.ca.RootFile()+"]")
 	}
 	var references []string
 	for number, document := range config.references {
