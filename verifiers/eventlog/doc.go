@@ -31,5 +31,5 @@ var limits = struct {
 	lists:      1 << 10, // signature lists of one variable
 	entries:    1 << 14, // signatures of one variable
 	name:       1 << 10, // UTF-16 units of a variable's name
-	files:      4 << 10, // bytes of a boot loader's command in which file names are looked for
+	files:      32,      // files of a boot loader's command that are looked for
 }

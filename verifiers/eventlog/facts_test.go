@@ -85,7 +85,8 @@ func TestEventsOfAMachine(t *testing.T) {
 		t.Errorf("dbx is %x", got)
 	}
 	if got := ofRole(facts, attestd.RoleFirmware); len(got) != 2 ||
-		got[0].What != "forge firmware 1.0" || got[0].Register != "PCR0" || got[0].Type != "EV_S_CRTM_VERSION" || got[0].Log != "boot" {
+		got[0].What != "forge firmware 1.0" || got[0].Register != "PCR0" ||
+		got[0].Type != "EV_S_CRTM_VERSION" || got[0].Log != "boot" {
 		t.Errorf("firmware: %+v", got)
 	}
 	if got := len(ofRole(facts, attestd.RoleSeparator)); got != 8 {
@@ -248,7 +249,8 @@ func TestOnlyQuotedRegistersAreBelieved(t *testing.T) {
 	boot := forge.NewBoot(forge.BootOptions{SecureBoot: true})
 	facts := replay(t, boot, 4, 5)
 	if facts.SecureBoot.Known || facts.DBX.Known || facts.FirmwareVersion != "" ||
-		facts.Kernels != 0 || facts.Separators != 0x30 || facts.Matched != 0x30 || !facts.ExitBootServices {
+		facts.Kernels != 0 || facts.Separators != 0x30 || facts.Matched != 0x30 ||
+		!facts.ExitBootServices {
 		t.Errorf("facts of registers that were not quoted: %+v", eventlog.Public(facts))
 	}
 	for _, one := range events(facts) {

@@ -380,8 +380,6 @@ const bootImage = "B\x00O\x00O\x00T\x00_\x00I\x00M\x00A\x00G\x00E\x00=\x00"
 
 // follow notes which files a command of grub's reads next.
 func (o *observer) follow(command []byte) {
-	// A longer list than any loader has would make every event behind it dear.
-	command = command[:min(len(command), limits.files)]
 	verb, files, _ := bytes.Cut(command, []byte(" "))
 	o.reads, o.files = attestd.RoleOther, files
 	switch string(verb) {
@@ -396,7 +394,9 @@ func (o *observer) follow(command []byte) {
 // named reports whether label is one of the files, with or without the device that grub puts in
 // front.
 func (o *observer) named(label []byte) bool {
-	for rest := o.files; len(rest) > 0 && len(label) > 0; {
+	rest := o.files
+	// A longer list than any loader has would make every event behind it dear.
+	for count := 0; len(rest) > 0 && len(label) > 0 && count < limits.files; count++ {
 		var file []byte
 		file, rest, _ = bytes.Cut(rest, []byte(" "))
 		onDevice := label[0] == '(' && bytes.HasSuffix(label, file)

@@ -24,91 +24,91 @@ func summary(b eventlog.Boot) string {
 	return fmt.Sprintf("sb=%s pk=%d kek=%d db=%d dbx=%d auth=%d app=%d early=%d drv=%d late=%d "+
 		"sep=%02x exit=%s kernel=%d initrd=%d line=%d dma=%t gce=%s version=%q", secureBoot,
 		b.PK.Entries(), b.KEK.Entries(), b.DB.Entries(), b.DBX.Entries(), b.Authorities,
-		b.Applications, b.Early, b.Drivers, b.Late, b.Separators, exit, b.Kernels, b.Initrds, b.CommandLines, b.DMAUnprotected,
-		b.GCETechnology, b.FirmwareVersion)
+		b.Applications, b.Early, b.Drivers, b.Late, b.Separators, exit, b.Kernels, b.Initrds,
+		b.CommandLines, b.DMAUnprotected, b.GCETechnology, b.FirmwareVersion)
 }
 
 // publishedFacts are the facts of published logs, by the record's name below logs/. A log without
 // registers of its own is replayed against what it leads to, as its machine would have quoted it.
 var publishedFacts = map[string]string{
-	"go-attestation-coreos-36-shielded-vm-no-secure-boot":
+	"go-attestation-coreos-36-shielded-vm-no-secure-boot": "" +
 		`sb=off pk=1 kek=1 db=2 dbx=186 auth=0 app=2 early=0 drv=0 late=0 sep=ff ` +
 		`exit=left kernel=1 initrd=1 line=1 dma=false gce=sev version="GCE Virtual ` +
 		`Firmware v1"`,
-	"go-attestation-crypto-agile":
+	"go-attestation-crypto-agile": "" +
 		`sb=off pk=1 kek=1 db=3 dbx=77 auth=0 app=2 early=2 drv=0 late=7 sep=ff exit=- ` +
 		`kernel=0 initrd=0 line=0 dma=false gce= version=""`,
-	"go-attestation-sb-cert":
+	"go-attestation-sb-cert": "" +
 		`MEASUREMENT PCR0 without a separator, want the separator that ends the ` +
 		`firmware's measurements`,
-	"go-eventlog-cos-113-separator-twice":
+	"go-eventlog-cos-113-separator-twice": "" +
 		`sb=off pk=1 kek=1 db=1 dbx=4 auth=0 app=2 early=0 drv=0 late=0 sep=01 exit=left ` +
 		`kernel=1 initrd=0 line=1 dma=false gce= version=""`,
-	"go-eventlog-cos-113-separator-twice-unpadded":
+	"go-eventlog-cos-113-separator-twice-unpadded": "" +
 		`sb=off pk=1 kek=1 db=1 dbx=4 auth=0 app=2 early=0 drv=0 late=0 sep=01 exit=left ` +
 		`kernel=1 initrd=0 line=1 dma=false gce= version=""`,
-	"go-eventlog-event-log":
+	"go-eventlog-event-log": "" +
 		`sb=off pk=0 kek=0 db=0 dbx=0 auth=0 app=3 early=3 drv=0 late=0 sep=03 exit=left ` +
 		`kernel=0 initrd=0 line=0 dma=false gce= version=""`,
-	"go-eventlog-intel-sample":
+	"go-eventlog-intel-sample": "" +
 		`sb=off pk=0 kek=0 db=0 dbx=0 auth=0 app=1 early=1 drv=0 late=0 sep=01 exit=left ` +
 		`kernel=0 initrd=0 line=1 dma=false gce= version=""`,
-	"go-tdx-guest-cos-113":
+	"go-tdx-guest-cos-113": "" +
 		`sb=off pk=1 kek=1 db=1 dbx=4 auth=0 app=2 early=0 drv=0 late=0 sep=03 exit=left ` +
 		`kernel=1 initrd=0 line=1 dma=false gce= version=""`,
-	"go-tpm-tools-arch-linux-workstation":
+	"go-tpm-tools-arch-linux-workstation": "" +
 		`sb=off pk=1 kek=2 db=12 dbx=77 auth=0 app=2 early=2 drv=1 late=4 sep=ff exit=- ` +
 		`kernel=0 initrd=0 line=1 dma=false gce= version=""`,
-	"go-tpm-tools-confidential-gke-debug-251000":
+	"go-tpm-tools-confidential-gke-debug-251000": "" +
 		`sb=on pk=1 kek=1 db=1 dbx=4 auth=2 app=3 early=0 drv=0 late=0 sep=ff exit=left ` +
 		`kernel=1 initrd=0 line=1 dma=false gce=none version="GCE Virtual Firmware v2"`,
-	"go-tpm-tools-cos-101-amd-sev":
+	"go-tpm-tools-cos-101-amd-sev": "" +
 		`sb=on pk=1 kek=1 db=1 dbx=4 auth=2 app=4 early=0 drv=0 late=0 sep=ff exit=left ` +
 		`kernel=1 initrd=0 line=1 dma=false gce=sev version="GCE Virtual Firmware v1"`,
-	"go-tpm-tools-cos-85-amd-sev":
+	"go-tpm-tools-cos-85-amd-sev": "" +
 		`sb=on pk=1 kek=1 db=1 dbx=4 auth=3 app=3 early=0 drv=0 late=0 sep=ff exit=left ` +
 		`kernel=1 initrd=0 line=1 dma=false gce=sev version="GCE Virtual Firmware v1"`,
-	"go-tpm-tools-cos-93-amd-sev":
+	"go-tpm-tools-cos-93-amd-sev": "" +
 		`sb=on pk=1 kek=1 db=1 dbx=4 auth=3 app=3 early=0 drv=0 late=0 sep=ff exit=left ` +
 		`kernel=1 initrd=0 line=1 dma=false gce=sev version="GCE Virtual Firmware v1"`,
-	"go-tpm-tools-eventlogwithsp800155":
+	"go-tpm-tools-eventlogwithsp800155": "" +
 		`sb=on pk=1 kek=1 db=1 dbx=4 auth=2 app=3 early=0 drv=0 late=0 sep=ff exit=left ` +
 		`kernel=1 initrd=0 line=1 dma=false gce=none version="GCE Virtual Firmware v2"`,
-	"go-tpm-tools-gdc-host":
+	"go-tpm-tools-gdc-host": "" +
 		`sb=off pk=1 kek=1 db=5 dbx=460 auth=0 app=3 early=1 drv=35 late=1 sep=ff ` +
 		`exit=left kernel=1 initrd=2 line=1 dma=true gce= version=""`,
-	"go-tpm-tools-glinux-alex":
+	"go-tpm-tools-glinux-alex": "" +
 		`sb=off pk=1 kek=1 db=4 dbx=77 auth=0 app=1 early=1 drv=1 late=8 sep=ff exit=- ` +
 		`kernel=0 initrd=0 line=0 dma=false gce= version=""`,
-	"go-tpm-tools-rhel8-uefi":
+	"go-tpm-tools-rhel8-uefi": "" +
 		`sb=on pk=1 kek=1 db=2 dbx=186 auth=2 app=3 early=0 drv=0 late=0 sep=ff ` +
 		`exit=left kernel=1 initrd=1 line=1 dma=false gce=none version="GCE Virtual ` +
 		`Firmware v1"`,
-	"go-tpm-tools-ubuntu-1804-amd-sev":
+	"go-tpm-tools-ubuntu-1804-amd-sev": "" +
 		`sb=off pk=1 kek=1 db=2 dbx=77 auth=0 app=2 early=0 drv=0 late=0 sep=ff ` +
 		`exit=left kernel=1 initrd=1 line=1 dma=false gce=sev version="GCE Virtual ` +
 		`Firmware v1"`,
-	"go-tpm-tools-ubuntu-2104-no-dbx":
+	"go-tpm-tools-ubuntu-2104-no-dbx": "" +
 		`sb=off pk=1 kek=1 db=2 dbx=0 auth=0 app=2 early=0 drv=0 late=0 sep=ff exit=left ` +
 		`kernel=1 initrd=0 line=1 dma=false gce=none version="GCE Virtual Firmware v1"`,
-	"go-tpm-tools-ubuntu-2104-no-secure-boot":
+	"go-tpm-tools-ubuntu-2104-no-secure-boot": "" +
 		`sb=off pk=1 kek=1 db=2 dbx=186 auth=0 app=2 early=0 drv=0 late=0 sep=ff ` +
 		`exit=left kernel=1 initrd=0 line=1 dma=false gce=none version="GCE Virtual ` +
 		`Firmware v1"`,
-	"go-tpm-tools-ubuntu-2404-amd-sevsnp":
+	"go-tpm-tools-ubuntu-2404-amd-sevsnp": "" +
 		`sb=off pk=1 kek=1 db=2 dbx=371 auth=0 app=2 early=0 drv=0 late=0 sep=ff ` +
 		`exit=left kernel=1 initrd=0 line=1 dma=false gce=sev-snp version="GCE Virtual ` +
 		`Firmware v2"`,
-	"keylime-bios":
+	"keylime-bios": "" +
 		`sb=off pk=1 kek=2 db=4 dbx=460 auth=0 app=3 early=1 drv=3 late=2 sep=ff exit=- ` +
 		`kernel=1 initrd=1 line=1 dma=false gce= version="N40ET41W"`,
-	"keylime-bios-secureboot":
+	"keylime-bios-secureboot": "" +
 		`sb=on pk=1 kek=3 db=4 dbx=371 auth=2 app=3 early=0 drv=1 late=0 sep=ff ` +
 		`exit=left kernel=1 initrd=1 line=1 dma=false gce= version="edk2-20240524-7.el9"`,
-	"openpcc-gce":
+	"openpcc-gce": "" +
 		`sb=? pk=0 kek=0 db=0 dbx=0 auth=0 app=2 early=0 drv=2 late=2 sep=3f exit=left ` +
 		`kernel=0 initrd=0 line=1 dma=false gce=tdx version="GCE Virtual Firmware v2"`,
-	"rust-keylime-uefi":
+	"rust-keylime-uefi": "" +
 		`sb=off pk=1 kek=3 db=4 dbx=482 auth=0 app=2 early=0 drv=8 late=3 sep=ff ` +
 		`exit=left kernel=1 initrd=1 line=1 dma=false gce= version="N3VET59W"`,
 }
