@@ -89,7 +89,7 @@ func (c Challenge) Freshness(spki []byte) ([]byte, error) {
 }
 
 // Activation returns the credential that came with the challenge, as TPM2_ActivateCredential takes it:
-// a TPM2B_ID_OBJECT and a TPM2B_ENCRYPTED_SECRET. There is none where ok is false: no keys were named
+// TPMS_ID_OBJECT and the buffer of TPM2B_ENCRYPTED_SECRET. There is none where ok is false: no keys were named
 // when the challenge was asked for, or the verifier knows them from before.
 func (c Challenge) Activation() (blob, secret []byte, ok bool) {
 	given := c.reply.Activation

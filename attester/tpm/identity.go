@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -94,19 +93,11 @@ func foreign(handle tpm2.TPMHandle, what string) error {
 
 // Activate answers a credential that a verifier made for this TPM's attestation key under its
 // endorsement key (TPM 2.0 Library, Part 1, revision 1.59, section 24, "Credential Protection"). blob
-// is a TPM2B_ID_OBJECT and secret a TPM2B_ENCRYPTED_SECRET, each with its length in front, as POST
-// /v1/challenges answers them.
+// is TPMS_ID_OBJECT and secret the buffer of TPM2B_ENCRYPTED_SECRET, as POST /v1/challenges answers
+// them.
 //
 // Errors: where the credential is for another key or another TPM.
 func (d *Device) Activate(ctx context.Context, blob, secret []byte) (answer []byte, err error) {
-	for _, part := range []*[]byte{&blob, &secret} {
-		whole := *part
-		if len(whole) < 2 || int(binary.BigEndian.Uint16(whole)) != len(whole)-2 {
-			return nil, refuse("give the credential as the verifier answered it",
-				errors.New("a part of the credential does not say its own length in front"))
-		}
-		*part = whole[2:]
-	}
 	err = d.with(ctx, func(c *connection) error {
 		endorsement, err := c.endorsement(d.options)
 		if err != nil {
