@@ -299,7 +299,7 @@ func TestSpecsAndFactsAreWholeAndOnce(t *testing.T) {
 		seen[spec.ID] = true
 	}
 	for _, id := range []attestd.CheckID{
-		"nitro/debug", "nitrotpm/region", "sev-snp/tcb-floor", appraisal.CheckMeasurement,
+		"nitro/debug", "nitrotpm/region", "sev-snp/tcb-floor", "tpm/clock-order", appraisal.CheckMeasurement,
 		appraisal.CheckOwnership, appraisal.CheckRoots, appraisal.CheckPolicy, appraisal.CheckFormat,
 		appraisal.CheckClaims, judge.CheckChallengeKnown, judge.CheckChallengeExpired,
 	} {
@@ -313,7 +313,9 @@ func TestSpecsAndFactsAreWholeAndOnce(t *testing.T) {
 			t.Errorf("%s has no facts", format)
 		}
 	}
-	want := []attestd.Format{attestd.FormatNitro, attestd.FormatNitroTPM, attestd.FormatSEVSNP}
+	want := []attestd.Format{
+		attestd.FormatNitro, attestd.FormatNitroTPM, attestd.FormatSEVSNP, attestd.FormatTPM,
+	}
 	if !slices.Equal(made.Formats(), want) {
 		t.Errorf("got %v, want %v", made.Formats(), want)
 	}
