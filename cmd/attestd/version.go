@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +46,8 @@ func newVersion(a *app) *cobra.Command {
 		Use:   "version",
 		Short: "Say what this binary is, which roots it trusts and what it serves",
 		Long: `Version prints the version and commit, the formats that have a verifier in this build, the SHA-256
-fingerprints of the pinned vendor roots, and the digests of the built-in policies.`,
+fingerprints of the pinned vendor roots, and the digests of the built-in policies. TPM makers have
+many roots: the text counts them, JSON lists them.`,
 		Args: arguments(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
 			form, err := a.form(formText, formJSON)
@@ -104,9 +107,17 @@ func (d versionDoc) text(a *app) error {
 	for _, format := range d.Formats {
 		table.Rows = append(table.Rows, []string{"format", string(format), ""})
 	}
+	makers := 0
 	for _, root := range d.Roots {
+		if slices.Equal(root.Formats, []attestd.Format{attestd.FormatTPM}) {
+			makers++
+			continue
+		}
 		table.Rows = append(table.Rows, []string{"root", root.Name, root.SHA256})
 	}
+	table.Rows = append(table.Rows, []string{
+		"roots", fmt.Sprintf("%d of TPM makers", makers), "attestd version -o json lists them",
+	})
 	for _, policy := range d.Policies {
 		table.Rows = append(table.Rows, []string{
 			"policy", policy.ID, strings.TrimPrefix(policy.Digest, "sha256:"),

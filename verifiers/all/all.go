@@ -5,14 +5,18 @@
 package all
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/x509"
 	"errors"
+	"strings"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers"
 	"github.com/attestd/attestd/verifiers/nitro"
 	"github.com/attestd/attestd/verifiers/nitrotpm"
 	"github.com/attestd/attestd/verifiers/sevsnp"
+	"github.com/attestd/attestd/verifiers/tpm"
 )
 
 // Config says what every verifier of the list is built with.
@@ -27,41 +31,56 @@ type Config struct {
 // Errors: those of the verifiers, which are about the configuration, and a [*attestd.CallerError] of
 // class CONFIG for a root that no vendor's chains could end in.
 func New(config Config) ([]verifiers.Verifier, error) {
-	aws, amd, err := rootsByVendor(config.InsecureRoots)
+	roots, err := rootsByVendor(config.InsecureRoots)
 	if err != nil {
 		return nil, err
 	}
-	enclaves, err := nitro.New(nitro.Config{InsecureRoots: aws})
+	enclaves, err := nitro.New(nitro.Config{InsecureRoots: roots.aws})
 	if err != nil {
 		return nil, err
 	}
-	instances, err := nitrotpm.New(nitrotpm.Config{InsecureRoots: aws})
+	instances, err := nitrotpm.New(nitrotpm.Config{InsecureRoots: roots.aws})
 	if err != nil {
 		return nil, err
 	}
-	guests, err := sevsnp.New(sevsnp.Config{InsecureRoots: amd})
+	guests, err := sevsnp.New(sevsnp.Config{InsecureRoots: roots.amd})
 	if err != nil {
 		return nil, err
 	}
-	return []verifiers.Verifier{enclaves, instances, guests}, nil
+	machines, err := tpm.New(tpm.Config{InsecureRoots: roots.tpm})
+	if err != nil {
+		return nil, err
+	}
+	return []verifiers.Verifier{enclaves, instances, guests, machines}, nil
 }
 
-// rootsByVendor tells roots apart by their keys: AWS signs with ECDSA, AMD's ARKs with RSA. Each
-// verifier refuses a root that is not shaped like its vendor's, so a wrong guess is an error and
-// never a wider trust.
-func rootsByVendor(roots []*x509.Certificate) (aws, amd []*x509.Certificate, err error) {
+// byVendor is the same list of roots as each verifier gets it. One root may stand in two.
+type byVendor struct{ aws, amd, tpm []*x509.Certificate }
+
+// rootsByVendor tells roots apart by name and key. AMD's are called ARK and sign with RSA; AWS signs
+// with ECDSA on P-384, and so does many a TPM maker, so that such a root goes to both: no chain of the
+// one has the other's shape. Each verifier refuses a root that is not shaped like its vendor's, so a
+// wrong guess is an error and never a wider trust.
+func rootsByVendor(roots []*x509.Certificate) (out byVendor, err error) {
 	for _, root := range roots {
 		switch {
-		case root != nil && root.PublicKeyAlgorithm == x509.ECDSA:
-			aws = append(aws, root)
+		case root != nil && root.PublicKeyAlgorithm == x509.RSA &&
+			strings.HasPrefix(root.Subject.CommonName, "ARK-"):
+			out.amd = append(out.amd, root)
 		case root != nil && root.PublicKeyAlgorithm == x509.RSA:
-			amd = append(amd, root)
+			out.tpm = append(out.tpm, root)
+		case root != nil && root.PublicKeyAlgorithm == x509.ECDSA:
+			if key, ok := root.PublicKey.(*ecdsa.PublicKey); ok && key.Curve == elliptic.P384() {
+				out.aws = append(out.aws, root)
+			}
+			out.tpm = append(out.tpm, root)
 		default:
-			return nil, nil, &attestd.CallerError{
-				Class: attestd.ClassConfig, Hint: "load roots with ECDSA keys (AWS) or RSA keys (AMD)",
-				Err: errors.New("an insecure root has neither an ECDSA nor an RSA key"),
+			return byVendor{}, &attestd.CallerError{
+				Class: attestd.ClassConfig,
+				Hint:  "load roots with RSA or ECDSA keys: AWS's, AMD's or those of TPM makers",
+				Err:   errors.New("an insecure root has neither an ECDSA nor an RSA key"),
 			}
 		}
 	}
-	return aws, amd, nil
+	return out, nil
 }

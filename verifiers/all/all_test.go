@@ -2,20 +2,28 @@ package all_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers/all"
 )
 
 // notFormats are the folders beside the verifiers.
-var notFormats = []string{"all", "internal", "verifiertest"}
+var notFormats = []string{"all", "eventlog", "internal", "verifiertest"}
 
 // TestEveryFolderIsComplete walks verifiers/ and wants, for each folder that is a format, an entry
 // in the list, a conformance call, a fuzz target and a page. Adding a format is adding a folder:
@@ -86,13 +94,84 @@ func sourceOfTests(t *testing.T, folder string) []byte {
 // TestARootOfNoVendorIsRefused shows that a root which no verifier can use is said to be one, instead
 // of being dropped.
 func TestARootOfNoVendorIsRefused(t *testing.T) {
+	leaf := selfSigned(t, "a leaf", newECDSA(t, elliptic.P256()), func(c *x509.Certificate) {
+		c.IsCA = false
+	})
 	for name, root := range map[string]*x509.Certificate{
 		"an Ed25519 root": {PublicKeyAlgorithm: x509.Ed25519}, "no root": nil,
+		"a certificate that is no CA": leaf,
+		"an RSA key of 1024 bits":     selfSigned(t, "short", newRSA(t, 1024), nil),
+		"ECDSA on P-224":              selfSigned(t, "short", newECDSA(t, elliptic.P224()), nil),
 	} {
 		var refused *attestd.CallerError
 		_, err := all.New(all.Config{InsecureRoots: []*x509.Certificate{root}})
-		if !errors.As(err, &refused) || refused.Class != attestd.ClassConfig {
+		if !errors.As(err, &refused) || refused.Class != attestd.ClassConfig || refused.Hint == "" {
 			t.Errorf("%s: got %v, want a CONFIG error", name, err)
 		}
 	}
+}
+
+// TestRootsGoToTheirVerifiers loads a root of each kind. Those of TPM makers are told from AMD's by
+// their names, and one on P-384 is AWS's and a TPM maker's at once: which it is, its chains show.
+func TestRootsGoToTheirVerifiers(t *testing.T) {
+	for name, root := range map[string]*x509.Certificate{
+		"RSA, of a TPM maker":    selfSigned(t, "Maker RSA", newRSA(t, 2048), nil),
+		"P-256, of a TPM maker":  selfSigned(t, "Maker P-256", newECDSA(t, elliptic.P256()), nil),
+		"P-384, of AWS or maker": selfSigned(t, "Maker P-384", newECDSA(t, elliptic.P384()), nil),
+		"P-521, of a TPM maker":  selfSigned(t, "Maker P-521", newECDSA(t, elliptic.P521()), nil),
+	} {
+		list, err := all.New(all.Config{InsecureRoots: []*x509.Certificate{root}})
+		if err != nil || len(list) != 4 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// The ARK's name sends an RSA root to AMD's verifier, which wants AMD's key.
+	_, err := all.New(all.Config{InsecureRoots: []*x509.Certificate{
+		selfSigned(t, "ARK-Milan", newRSA(t, 2048), nil),
+	}})
+	var refused *attestd.CallerError
+	if !errors.As(err, &refused) || refused.Class != attestd.ClassConfig {
+		t.Errorf("an ARK of 2048 bits: %v", err)
+	}
+}
+
+func newRSA(t *testing.T, bits int) crypto.Signer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newECDSA(t *testing.T, curve elliptic.Curve) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func selfSigned(
+	t *testing.T, name string, key crypto.Signer, edit func(*x509.Certificate),
+) *x509.Certificate {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0), IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	if edit != nil {
+		edit(template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers/internal/awsdoc"
+	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 	"github.com/attestd/attestd/verifiers/sevsnp"
 )
 
@@ -37,6 +38,13 @@ func Roots() ([]Root, error) {
 	}
 	for _, certificate := range amd {
 		roots = append(roots, rootOf(certificate, attestd.FormatSEVSNP))
+	}
+	makers, err := tpmtrust.PinnedRoots()
+	if err != nil {
+		return nil, err
+	}
+	for _, certificate := range makers {
+		roots = append(roots, rootOf(certificate, attestd.FormatTPM))
 	}
 	return roots, nil
 }

@@ -1,7 +1,6 @@
 package tpmtrust
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
-	"github.com/attestd/attestd/verifiers/internal/tpm2"
 )
 
 // EKQuery is an EK certificate with what came beside it.
@@ -207,24 +205,6 @@ func CheckEndorsementKey(public any) error {
 	default:
 		return fmt.Errorf("a key that is neither RSA nor ECC on a NIST curve")
 	}
-}
-
-// CheckKey demands that the certificate is about the key of this public area. Where a certificate
-// proves one key and the credential is made for another, the maker's word is about a stranger
-// (CVE-2021-3406).
-func (e EK) CheckKey(public tpm2.Public) *Fault {
-	spki, err := public.SPKI()
-	if err != nil {
-		return refuse(ReasonKey, attestd.ClassKeyProperties, "an endorsement key that cannot be used",
-			"RSA or ECC").because(err)
-	}
-	if len(e.SPKI) == 0 || !bytes.Equal(spki, e.SPKI) {
-		got, want := sha256.Sum256(spki), sha256.Sum256(e.SPKI)
-		return refuse(ReasonKey, attestd.ClassBinding,
-			fmt.Sprintf("an endorsement key with SHA-256 %x", got[:8]),
-			fmt.Sprintf("that of its certificate, %x", want[:8]))
-	}
-	return nil
 }
 
 // unknownCritical returns a critical extension that nobody here reads (RFC 5280, section 4.2: such a

@@ -18,7 +18,6 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/testvectors/forge"
-	"github.com/attestd/attestd/verifiers/internal/tpm2"
 	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 )
 
@@ -192,26 +191,6 @@ func TestEndorsementIsNotVouchedFor(t *testing.T) {
 func exponent3(t testing.TB) *rsa.PublicKey {
 	key := must(rsa.GenerateKey(rand.Reader, 2048))(t)
 	return &rsa.PublicKey{N: key.N, E: 3}
-}
-
-// TestACertificateIsAboutOneKey: the certificate of one key beside the public area of another. neg: 80
-func TestACertificateIsAboutOneKey(t *testing.T) {
-	ca := authority(t, forge.TPMCAConfig{})
-	mine := must(forge.NewTPMKey(forge.TPMKeyConfig{Endorsement: true}))(t)
-	other := must(forge.NewTPMKey(forge.TPMKeyConfig{Endorsement: true}))(t)
-	raw := must(ca.EKCertificate(mine.Signer.Public(), forge.EKCertificateConfig{}))(t)
-	ek, fault := trusting(t, ca.Root).Endorsement(tpmtrust.EKQuery{
-		Certificate: raw, Intermediates: ca.Bundle(), At: forge.TPMTime,
-	})
-	if fault != nil {
-		t.Fatal(fault)
-	}
-	if fault := ek.CheckKey(must(tpm2.ParsePublic(mine.Public))(t)); fault != nil {
-		t.Errorf("its own key: %v", fault)
-	}
-	wantFault(t, ek.CheckKey(must(tpm2.ParsePublic(other.Public))(t)), attestd.ClassBinding)
-	wantFault(t, tpmtrust.EK{}.CheckKey(must(tpm2.ParsePublic(mine.Public))(t)), attestd.ClassBinding)
-	wantFault(t, ek.CheckKey(tpm2.Public{}), attestd.ClassKeyProperties)
 }
 
 // TestEndorsementFromElsewhere: certificates whose chain does not end in a root of this store.

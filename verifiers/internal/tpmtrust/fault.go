@@ -61,6 +61,6 @@ var limits = struct {
 	text                       int // characters of a text from a certificate
 	cachedNodes, cachedCRLs    int
 }{
-	certificate: 4096, intermediates: 8, crl: 1 << 20, crls: 16, signatures: 8, attributes: 16,
+	certificate: 4096, intermediates: 8, crl: 1 << 20, crls: 64, signatures: 8, attributes: 16,
 	text: 256, cachedNodes: 4096, cachedCRLs: 32,
 }
