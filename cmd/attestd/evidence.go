@@ -28,8 +28,8 @@ func newEvidence(a *app) *cobra.Command {
 			format: attestd.FormatSEVSNP, place: "tsm", what: "an AMD SEV-SNP guest",
 			paths: "`PATH` of configfs-tsm's folder or of the guest device (default " + snp.DefaultConfigFS +
 				", else " + snp.DefaultDevice + ")",
-			more: `The report data has 64 bytes: --nonce takes exactly so many, and a key is bound by a challenge alone.
-The certificates that the host keeps go along behind the report.`,
+			more: `The report data has 64 bytes: --nonce takes exactly so many, and a key is bound by a challenge
+alone. The certificates that the host keeps go along behind the report.`,
 			open: func(path string) (attester.Attester, error) { return snp.Open(path) },
 		}),
 		newEvidencePlain(a, plainMachine{
@@ -43,9 +43,9 @@ The certificates that the host keeps go along behind the report.`,
 
 // Three ways to say what evidence is collected for.
 const threeWays = `
-What the evidence is for is said in one of three ways: --nonce takes a value as it stands; --challenge
-answers a reply of POST /v1/challenges; --server asks a verifier for a challenge, answers it, hands the
-evidence in and prints the verdict, with the exit codes of attestd verify.
+What the evidence is for is said in one of three ways: --nonce takes a value as it stands;
+--challenge answers a reply of POST /v1/challenges; --server asks a verifier for a challenge,
+answers it, hands the evidence in and prints the verdict, with the exit codes of attestd verify.
 
 A challenge of another trust domain than --trust-domain is refused: evidence for a foreign verifier
 could be used to pass for this machine there.`
@@ -230,12 +230,14 @@ func (a *app) collectFrom(
 ) (attester.Evidence, error) {
 	defer a.progress("collecting evidence")()
 	evidence, err := m.attester.Collect(ctx, request)
-	return evidence, hinted(err, "look whether the machine still gives evidence; on a busy one, add time: --timeout")
+	return evidence, hinted(err,
+		"look whether the machine still gives evidence; on a busy one, add time: --timeout")
 }
 
 func writeFile(path string, data []byte) error {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
-		return usagef("give a path that can be written to", "write %q: %w", attestd.Excerpt(path, 200), pathless(err))
+		return usagef("give a path that can be written to", "write %q: %w", attestd.Excerpt(path, 200),
+			pathless(err))
 	}
 	return nil
 }

@@ -181,7 +181,7 @@ func (a *app) dialer(c collecting) (*verifierClient, error) {
 		out.base = "http://localhost"
 		return out, nil
 	}
-	const hint = "give it like https://verifier.example.org, http://127.0.0.1:8421 or unix:/run/attestd/attestd.sock"
+	const hint = "give it like https://verifier.example.org, http://127.0.0.1:8421 or unix:/run/attestd.sock"
 	where, err := url.Parse(c.server)
 	switch {
 	case err != nil, where.Host == "", where.User != nil, where.RawQuery != "", where.Fragment != "",
@@ -247,7 +247,8 @@ func (v *verifierClient) post(ctx context.Context, path string, body any) (int, 
 	case err != nil:
 		return 0, nil, v.unreached(err)
 	case len(answer) > maxAnswer:
-		return 0, nil, usagef("check that --server names an attestd", "the answer has more than %d bytes", maxAnswer)
+		return 0, nil, usagef("check that --server names an attestd",
+			"the answer has more than %d bytes", maxAnswer)
 	}
 	return reply.StatusCode, answer, nil
 }
@@ -258,10 +259,18 @@ func (v *verifierClient) unreached(err error) error {
 	if errors.As(err, &withURL) {
 		err = withURL.Err
 	}
-	return &attestd.CallerError{
-		Class: attestd.ClassRateLimited, Hint: "check that the verifier runs and can be reached: GET /readyz",
-		Err: fmt.Errorf("no answer from %q: %w", attestd.Excerpt(v.named, 100), err),
+	return withClass(attestd.ClassRateLimited, usagef(
+		"check that the verifier runs and can be reached: GET /readyz", "no answer from %q: %w",
+		attestd.Excerpt(v.named, 100), err))
+}
+
+// withClass gives an error the class that decides on its exit code.
+func withClass(class attestd.Class, err error) error {
+	var caller *attestd.CallerError
+	if errors.As(err, &caller) {
+		caller.Class = class
 	}
+	return err
 }
 
 // refusedBy turns a problem document (RFC 9457) into an error of the same class.
@@ -277,10 +286,8 @@ func refusedBy(server string, status int, doc []byte) error {
 		if status >= http.StatusInternalServerError || status == http.StatusTooManyRequests {
 			class = attestd.ClassRateLimited
 		}
-		return &attestd.CallerError{
-			Class: class, Hint: "check that --server names an attestd",
-			Err: fmt.Errorf("%q answered with status %d", server, status),
-		}
+		return withClass(class,
+			usagef("check that --server names an attestd", "%q answered with status %d", server, status))
 	}
 	if problem.Class == attestd.ClassInternal {
 		// The verifier's bug is not this program's.
@@ -289,8 +296,6 @@ func refusedBy(server string, status int, doc []byte) error {
 	if problem.Hint == "" {
 		problem.Hint = "attestd explain " + string(problem.Class)
 	}
-	return &attestd.CallerError{
-		Class: problem.Class, Hint: attestd.Excerpt(problem.Hint, 400),
-		Err: fmt.Errorf("%q refused: %s", server, attestd.Excerpt(problem.Detail, 400)),
-	}
+	return withClass(problem.Class, usagef(attestd.Excerpt(problem.Hint, 400), "%q refused: %s", server,
+		attestd.Excerpt(problem.Detail, 400)))
 }

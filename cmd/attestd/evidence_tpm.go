@@ -51,12 +51,12 @@ that never leaves the TPM.
 The first time on a TPM an attestation key is made and kept in it, and the endorsement key where the
 maker did not keep it. Nothing that is there already is replaced.
 
---identity prints what the TPM is known by, and with -o yaml a file of reference values that names its
-keys as trusted.
+--identity prints what the TPM is known by, and with -o yaml a file of reference values that names
+its keys as trusted.
 ` + threeWays,
 		Example: `  attestd evidence tpm --identity -o yaml --name rack-3-host-7 > rack-3-host-7.yaml
   attestd evidence tpm --nonce @nonce.bin --out tpm.bin
-  attestd evidence tpm --server https://verifier.example.org --trust-domain example.org --resident-key agent`,
+  attestd evidence tpm --server https://verifier.example.org --trust-domain example.org`,
 		Args: arguments(0, 0, ""),
 		RunE: func(command *cobra.Command, _ []string) error { return a.evidenceTPM(command, c, t) },
 	}
@@ -68,7 +68,8 @@ keys as trusted.
 
 func (t *tpmFlags) addFlags(a *app, command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVar(&t.place, "tpm", "/dev/tpmrm0", "`TPM`: a device file, or swtpm:PATH for a software TPM's socket")
+	flags.StringVar(&t.place, "tpm", "/dev/tpmrm0",
+		"`TPM`: a device file, or swtpm:PATH for a software TPM's socket")
 	flags.StringVar(&t.pcrs, "pcrs", "0-14", "`LIST` of PCRs to quote, as in 0-7,11")
 	flags.StringVar(&t.bank, "bank", "sha256", "`BANK` of the PCRs: sha256, sha384 or sha512")
 	flags.StringVar(&t.bootLog, "event-log", "", "boot log `FILE`, or off (default: the kernel's)")
@@ -79,10 +80,12 @@ func (t *tpmFlags) addFlags(a *app, command *cobra.Command) {
 		"PEM `FILE` with certificates between the endorsement key's and the maker's root")
 	flags.StringVar(&t.residentKey, "resident-key", "",
 		"bind and certify the TPM's own key called `NAME`; made where there is none, and anew after a restart")
-	flags.StringVar(&t.stateDir, "state-dir", "", "`FOLDER` of those keys (default $STATE_DIRECTORY or ~/.local/state/attestd)")
+	flags.StringVar(&t.stateDir, "state-dir", "",
+		"`FOLDER` of those keys (default $STATE_DIRECTORY or ~/.local/state/attestd)")
 	flags.StringVar(&t.akHandle, "ak-handle", fmt.Sprintf("0x%08x", tpm.DefaultAKHandle),
 		"persistent `HANDLE` of the attestation key")
-	flags.StringVar(&t.lockFile, "lock-file", "", "lock `FILE` (default: the device file, or the socket's path and .lock)")
+	flags.StringVar(&t.lockFile, "lock-file", "",
+		"lock `FILE` (default: the device file, or the socket's path and .lock)")
 	flags.StringVar(&t.ownerAuth, "owner-auth-file", "", "`FILE` with the owner hierarchy's password")
 	flags.StringVar(&t.endorseAuth, "endorsement-auth-file", "", "`FILE` with the endorsement hierarchy's password")
 	flags.BoolVar(&t.identity, "identity", false, "print what the TPM is known by, and collect nothing")
@@ -161,7 +164,8 @@ func (a *app) openTPM(t tpmFlags) (*tpm.Device, error) {
 	options := tpm.Options{LockFile: t.lockFile, BootLog: t.bootLog, IMALog: t.imaLog}
 	handle, err := strconv.ParseUint(t.akHandle, 0, 32)
 	if err != nil {
-		return nil, usagef("give it like 0x81010020", "--ak-handle %q is not a handle", attestd.Excerpt(t.akHandle, 40))
+		return nil, usagef("give it like 0x81010020", "--ak-handle %q is not a handle",
+			attestd.Excerpt(t.akHandle, 40))
 	}
 	options.AKHandle = uint32(handle)
 	if t.residentKey != "" {

@@ -78,7 +78,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "obeys": obeys, "forge": forgeEvidence, "flip": flip, "lines": lines,
-			"until": until,
+			"until": until, "swtpm": startTPM, "challenge": makeChallenge,
 		},
 	})
 }
@@ -206,7 +206,7 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 
 // forgeEvidence FORMAT [WORD...] writes evidence.bin and root.pem of an authority made here. Words:
 // debug, now (signed now instead of in the past), nonce=HEX, bound (also writes challenge.json),
-// late (a challenge that has expired), key (also writes key.pem and other.pem).
+// late (a challenge that has expired), key (also writes key.pem and other.pem). Of tpm see forgeTPM.
 func forgeEvidence(ts *testscript.TestScript, _ bool, args []string) {
 	options, doc := forge.AWSOptions{}, forge.Document{}
 	words := args[1:]
@@ -216,6 +216,10 @@ func forgeEvidence(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if args[0] == string(attestd.FormatSEVSNP) {
 		forgeSNP(ts, slices.Contains(words, "debug"))
+		return
+	}
+	if args[0] == string(attestd.FormatTPM) {
+		forgeTPM(ts, words)
 		return
 	}
 	doc.NitroTPM = args[0] == string(attestd.FormatNitroTPM)
