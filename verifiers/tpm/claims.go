@@ -131,7 +131,11 @@ type adder func(name string, value attestd.Value)
 
 // facts lists the facts in the order of factSpecs.
 func (s *session) facts() []attestd.Fact {
-	out := make([]attestd.Fact, 0, len(factSpecs))
+	room := len(keyFacts) + len(ekFacts) + len(machineFacts) + 4
+	if s.boot != nil || s.ima != nil {
+		room = len(factSpecs)
+	}
+	out := make([]attestd.Fact, 0, room)
 	add := func(name string, value attestd.Value) {
 		out = append(out, attestd.Fact{Name: name, Value: value})
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
 
 	"github.com/attestd/attestd"
@@ -315,15 +316,20 @@ func certifiedKeyProblem(public *tpm2.Public) string {
 	return strengthProblem(public)
 }
 
-// sum appends the digest of message to out. It makes no hash.Hash: those are allocated.
+// sum appends the digest of message to out: SHA-256, SHA-384 or SHA-512, which are all that
+// tpm2.Hash gives. It makes no hash.Hash, which would be allocated, and message with it.
 func sum(out []byte, hash crypto.Hash, message []byte) []byte {
 	switch hash {
 	case crypto.SHA256:
 		digest := sha256.Sum256(message)
 		return append(out, digest[:]...)
+	case crypto.SHA384:
+		digest := sha512.Sum384(message)
+		return append(out, digest[:]...)
+	case crypto.SHA512:
+		digest := sha512.Sum512(message)
+		return append(out, digest[:]...)
 	default:
-		digest := hash.New()
-		digest.Write(message)
-		return digest.Sum(out)
+		return out
 	}
 }

@@ -24,13 +24,22 @@ func (s *session) checkEventLog() *fault {
 	if bad != nil {
 		return refuseAs(checkEventLog, bad.Class, bad.Got, bad.Want)
 	}
-	if boot.Matched == 0 {
+	if !shows(boot.Events()) {
 		return refuse(checkEventLog, "a log of which no event is in a quoted PCR",
 			"a log that leads to quoted PCRs")
 	}
 	s.boot = &boot
 	s.trail.Pass(checkEventLog, "leads to the quoted PCRs", "leads to the quoted PCRs")
 	return nil
+}
+
+// shows reports whether there is an event. A log whose registers were not quoted proves nothing, and a
+// register without events agrees with every log.
+func shows(events iter.Seq[attestd.Event]) bool {
+	for range events {
+		return true
+	}
+	return false
 }
 
 // bootPCRs are those in which firmware and boot loader measure (PFP, section 3.3.4).
