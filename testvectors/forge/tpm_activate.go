@@ -41,8 +41,8 @@ func (t *TPM) Activate(blob, encrypted []byte) ([]byte, error) {
 		return nil, err
 	}
 	plain := make([]byte, len(sealed))
-	cipher.NewCFBDecrypter(block, make([]byte, aes.BlockSize)). //nolint:staticcheck // what TPMs use
-									XORKeyStream(plain, sealed)
+	//lint:ignore SA1019 CFB is what TPMs use, behind an HMAC (Part 1, section 24.4)
+	cipher.NewCFBDecrypter(block, make([]byte, aes.BlockSize)).XORKeyStream(plain, sealed)
 	secret, rest, err := cutTPM2B(plain)
 	if err == nil && len(rest) != 0 {
 		err = errors.New("the credential holds more than a secret")
@@ -77,8 +77,8 @@ func (k *TPMKey) seed(encrypted []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		size := (private.Curve.Params().BitSize + 7) / 8
-		x := private.X.FillBytes(make([]byte, size))
+		public := own.PublicKey().Bytes()[1:] // 4 || x || y
+		x := public[:len(public)/2]
 		return tpm2.KDFe(hash, z, "IDENTITY", point.X.Buffer, x, 8*hash.Size()), nil
 	default:
 		return nil, errors.New("an endorsement key that is neither RSA nor ECC")
