@@ -27,12 +27,9 @@ import (
 // Labels of the boots that the demo shows.
 const (
 	whatGolden   = "known boot"
-	whatLine     = "changed line"
+	whatKernel   = "other kernel"
 	whatUnlogged = "not in log"
 )
-
-// goldenLine is the kernel command line of the demo's golden boot.
-const goldenLine = "root=/dev/vda2 ro quiet"
 
 // bootDemo is a software TPM in a machine that boots as it is told, with an agent.
 type bootDemo struct {
@@ -55,14 +52,16 @@ type bootStep struct {
 }
 
 func bootSteps() []bootStep {
-	boot := func(line string) *forge.Boot {
-		return forge.NewBoot(forge.BootOptions{SecureBoot: true, CommandLine: line})
+	boot := func(kernel string) *forge.Boot {
+		return forge.NewBoot(forge.BootOptions{
+			SecureBoot: true, CommandLine: "root=/dev/vda2 ro quiet", Kernel: []byte(kernel),
+		})
 	}
 	return []bootStep{
-		{what: whatGolden, boot: boot(goldenLine), expect: attestd.VerdictAccepted},
-		{what: whatUnlogged, boot: boot(goldenLine), hidden: true,
+		{what: whatGolden, boot: boot("kernel 6.12.57"), expect: attestd.VerdictAccepted},
+		{what: whatUnlogged, boot: boot("kernel 6.12.57"), hidden: true,
 			expect: attestd.VerdictRejected, check: "tpm/event-log"},
-		{what: whatLine, boot: boot(goldenLine + " init=/bin/sh"),
+		{what: whatKernel, boot: boot("kernel 6.12.58"),
 			expect: attestd.VerdictRejected, check: "measurement/known"},
 	}
 }
@@ -173,7 +172,7 @@ func (d *bootDemo) measure(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	set, err := measurements.Measure("golden", claims, measurements.Options{})
+	set, err := measurements.Measure("golden", claims, measurements.Options{Registers: goldenRegisters()})
 	if err != nil {
 		return err
 	}
@@ -182,6 +181,14 @@ func (d *bootDemo) measure(ctx context.Context, a *app) error {
 	}
 	d.golden, err = set.YAML()
 	return err
+}
+
+// goldenRegisters are what firmware and boot loader measure: PCR 8 and 9 hold what grub ran.
+func goldenRegisters() (names []string) {
+	for pcr := range 10 {
+		names = append(names, fmt.Sprintf("PCR%d", pcr))
+	}
+	return append(names, "PCR14")
 }
 
 // attest reboots the machine into the step's boot and does the whole exchange with a server: keys and
@@ -265,7 +272,7 @@ func (d *bootDemo) show(ctx context.Context, url string, doc *demoDoc) (named at
 		}
 		doc.add(row, step.check)
 		doc.evidence["tpm-"+strings.ReplaceAll(step.what, " ", "-")+".bin"] = evidence
-		if step.what == whatLine {
+		if step.what == whatKernel {
 			named = verdict
 		}
 	}
@@ -283,8 +290,8 @@ func gotOf(verdict attestd.Appraisal, id attestd.CheckID) string {
 }
 
 // bootNote explains the rows of the software TPM.
-const bootNote = "The software TPM booted three times, each from a synthetic boot log: as it was measured before, " +
-	"with PCR 4 extended behind the log's back, and with another kernel command line. The last verdict:"
+const bootNote = "The software TPM booted three times, each with a synthetic boot log: as it was measured before, " +
+	"with PCR 4 extended behind the log's back, and with another kernel. The last verdict:"
 
 // Names of files that the demo makes, in its own folder and in that of --save.
 const (
@@ -316,7 +323,7 @@ func (d *bootDemo) save(folder string, evidence map[string][]byte) (string, erro
 	err = errors.Join(saveFile(folder, goldenFile, references), saveFile(folder, "tpm-root.pem", root))
 	at := func(name string) string { return filepath.Join(folder, name) }
 	return fmt.Sprintf("Of the software TPM: attestd verify %s --recorded --reference %s --insecure-roots %s",
-		at("tpm-changed-line.bin"), at(goldenFile), at("tpm-root.pem")), err
+		at("tpm-other-kernel.bin"), at(goldenFile), at("tpm-root.pem")), err
 }
 
 func saveFile(folder, name string, data []byte) error {

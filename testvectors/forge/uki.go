@@ -99,6 +99,15 @@ type ImageSigner struct {
 
 // NewImageSigner returns a signer with a self-signed certificate, which goes into db.
 func NewImageSigner(name string, at time.Time) (*ImageSigner, error) {
+	return newImageSigner(name, at, nil)
+}
+
+// Issue returns a signer whose certificate this one issued.
+func (s *ImageSigner) Issue(name string, at time.Time) (*ImageSigner, error) {
+	return newImageSigner(name, at, s)
+}
+
+func newImageSigner(name string, at time.Time, issuer *ImageSigner) (*ImageSigner, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
@@ -108,7 +117,11 @@ func NewImageSigner(name string, at time.Time) (*ImageSigner, error) {
 		NotAfter: at.AddDate(10, 0, 0), IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	parent, parentKey := template, key
+	if issuer != nil {
+		parent, parentKey = issuer.certificate, issuer.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate: %w", err)
 	}
