@@ -197,7 +197,7 @@ func (r *Rule) from(events []attestd.Event) {
 		for _, entry := range event.Entries {
 			entries = append(entries, slices.Clone(entry))
 		}
-		texts = append(texts, event.Text)
+		texts = append(texts, textOf(&event))
 	}
 	hasEntries := !slices.ContainsFunc(events, func(e attestd.Event) bool { return len(e.Entries) == 0 }) &&
 		!slices.ContainsFunc(entries, func(e []byte) bool { return !entrySize(len(e)) || isZero(e) })

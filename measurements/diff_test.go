@@ -115,6 +115,8 @@ func TestMatchNamesTheFirstEventThatDiffersFromTheGoldenBoot(t *testing.T) {
 			pcrs(0xee, 0xa7), events, "host", 1, "PCR4 event 5 EV_IPL boot-application"},
 		{"a value that has no register in common", []*measurements.Set{goldenBoot(t, pcrs(0xa4, 0xa7)[:1])},
 			pcrs(0xee, 0xa7), events, "host", 1, "PCR4 event 5"},
+		{"evidence without the register", []*measurements.Set{goldenBoot(t, pcrs(0xa4, 0xa7))},
+			pcrs(0xa4, 0xa7)[:1], events, "host", 1, "PCR7 is not quoted in the value's bank"},
 		{"evidence without a log", []*measurements.Set{goldenBoot(t, pcrs(0xa4, 0xa7))},
 			pcrs(0xee, 0xa7), nil, "host", 1, "no event log was replayed"},
 		{"a value without events", []*measurements.Set{plain}, pcrs(0xee, 0xa7), events, "without-events", 1, ""},

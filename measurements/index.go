@@ -335,14 +335,24 @@ func (f *formatIndex) closest(
 			consider(at, 0)
 		}
 	}
-	if value != nil && best.Event == "" && best.Differs > 0 {
-		best.Event = firstDifference(value, events, func(register string) bool {
-			return slices.ContainsFunc(value.Registers, func(want attestd.Register) bool {
-				return want.Name == register && !holds(seen, want)
-			})
-		})
+	if value != nil && best.Event == "" && best.Differs > 0 && len(value.Events) > 0 {
+		best.Event = whatDiffers(value, seen, events)
 	}
 	return best
+}
+
+// whatDiffers names the first thing in which what was seen differs from a value with a golden boot.
+func whatDiffers(value *Value, seen []attestd.Register, events iter.Seq[attestd.Event]) string {
+	for _, want := range value.Registers {
+		if len(pick(nil, seen, []register{{want.Name, want.Algorithm}})) == 0 {
+			return want.Name + " is not quoted in the value's bank, " + want.Algorithm
+		}
+	}
+	return firstDifference(value, events, func(register string) bool {
+		return slices.ContainsFunc(value.Registers, func(want attestd.Register) bool {
+			return want.Name == register && !holds(seen, want)
+		})
+	})
 }
 
 func holds(seen []attestd.Register, want attestd.Register) bool {

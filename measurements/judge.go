@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/attestd/attestd"
 )
@@ -143,13 +144,14 @@ func (p preparedRule) misses(event *attestd.Event, size int) (got, want string) 
 	case DemandContains:
 		return p.lacking(event)
 	case DemandText:
-		met, want = slices.Contains(p.rule.Texts, event.Text), "another text"
+		met, want = slices.Contains(p.rule.Texts, textOf(event)), "another text"
 		if len(p.rule.Texts) == 1 {
 			want = quoted(p.rule.Texts[0])
 		}
 	case DemandLike:
-		met = readable(event.Text) && len(event.Text) <= maxText &&
-			slices.ContainsFunc(p.rule.Texts, func(pattern string) bool { return like(pattern, event.Text) })
+		text := textOf(event)
+		met = readable(text) && len(text) <= maxText &&
+			slices.ContainsFunc(p.rule.Texts, func(pattern string) bool { return like(pattern, text) })
 		want = "a text like " + quoted(p.rule.Texts[0])
 	default:
 		want = "nothing meets the rule"
@@ -157,8 +159,8 @@ func (p preparedRule) misses(event *attestd.Event, size int) (got, want string) 
 	switch {
 	case met:
 		return "", ""
-	case event.Text != "":
-		return quoted(event.Text), want
+	case textOf(event) != "":
+		return quoted(textOf(event)), want
 	default:
 		return shortDigest(event.Digest), want
 	}
@@ -168,10 +170,13 @@ func (p preparedRule) misses(event *attestd.Event, size int) (got, want string) 
 // the text must be one that can be read: else a measured image could be passed off as one.
 func covered(event *attestd.Event) bool {
 	if event.Role == attestd.RoleCommandLine {
-		return readable(event.Text) && len(event.Text) <= maxText
+		return readable(textOf(event)) && len(textOf(event)) <= maxText
 	}
 	return event.What != ""
 }
+
+// textOf returns the measured text without the zero that some loaders measure at its end.
+func textOf(event *attestd.Event) string { return strings.TrimSuffix(event.Text, "\x00") }
 
 // foreign names the first entry that is not known.
 func (p preparedRule) foreign(event *attestd.Event) (got, want string) {

@@ -232,6 +232,9 @@ func TestRulesDecideOverEveryEventOfTheirRegisters(t *testing.T) {
 		{name: "another kernel that is called a command line", change: change(5, func(e *attestd.Event) {
 			e.Digest, e.Role, e.Text = foreign, attestd.RoleCommandLine, "MZ\x00root=/dev/vda1 ro quiet"
 		}), want: "want a text like"},
+		{name: "a command line that ends in a zero", change: change(6, func(e *attestd.Event) {
+			e.Text += "\x00"
+		})},
 		{name: "secure boot off", change: change(0, func(e *attestd.Event) { e.Text = "off" }),
 			want: `PCR7 event 0 EV_IPL secure-boot: got "off", want "on"`},
 		{name: "secure boot that the digest does not cover", change: change(0, func(e *attestd.Event) {

@@ -139,7 +139,7 @@ func difference(
 		break
 	}
 	if doc.Replayed {
-		for _, one := range measurements.Diff(value.Events, claims.Events(), nil) {
+		for _, one := range measurements.Diff(value.Events, claims.Events(), quotedIn(claims)) {
 			doc.Events = append(doc.Events, refDiffEvent{
 				Register: one.Register, Change: one.Change, Golden: toldEvent(one.Golden), Now: toldEvent(one.Now),
 			})
@@ -147,6 +147,18 @@ func difference(
 	}
 	doc.Differs = !doc.Match || len(doc.Events) > 0
 	return doc, nil
+}
+
+// quotedIn reports whether a register was quoted: of others no log says anything.
+func quotedIn(claims *attestd.Claims) func(string) bool {
+	return func(name string) bool {
+		for register := range claims.Registers() {
+			if register.Name == name {
+				return true
+			}
+		}
+		return false
+	}
 }
 
 // chosen returns the value called name; without a name the one that matches or comes closest, or the
