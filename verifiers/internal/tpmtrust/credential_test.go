@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"encoding/binary"
 	"io"
+	"sync"
 	"testing"
 
 	gotpm "github.com/google/go-tpm/tpm2"
@@ -28,6 +29,11 @@ type machine struct {
 	cipher  gotpm.TPMTSymDefObject
 }
 
+// large is made once: it takes seconds.
+var large = sync.OnceValue(func() func(testing.TB) *rsa.PrivateKey {
+	return must(rsa.GenerateKey(rand.Reader, 3072))
+})
+
 func machines(t testing.TB) []machine {
 	t.Helper()
 	_, b384 := policies(crypto.SHA384, tpm2.AlgSHA384, 0x01c07f02)
@@ -40,7 +46,7 @@ func machines(t testing.TB) []machine {
 		config forge.TPMKeyConfig
 	}{
 		{"RSA-2048", must(rsa.GenerateKey(rand.Reader, 2048))(t), crypto.SHA256, forge.TPMKeyConfig{Bits: 2048}},
-		{"RSA-3072", must(rsa.GenerateKey(rand.Reader, 3072))(t), crypto.SHA384,
+		{"RSA-3072", large()(t), crypto.SHA384,
 			forge.TPMKeyConfig{Bits: 3072, Edit: high(gotpm.TPMAlgSHA384, b384, 256)}},
 		{"P-256", ecdsaKey(t, elliptic.P256()), crypto.SHA256, forge.TPMKeyConfig{}},
 		{"P-384", ecdsaKey(t, elliptic.P384()), crypto.SHA384,
