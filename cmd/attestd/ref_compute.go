@@ -55,8 +55,8 @@ func newRefCompute(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "compute UKI",
 		Short: "Predict the PCRs that a unified kernel image boots to",
-		Long: `Compute predicts PCRs 4, 7, 11 and 12 from a unified kernel image and what is booted with it. What
-the files do not tell is not guessed: such a PCR has no value, and a sentence says why. With --name
+		Long: `Compute predicts PCRs 4, 7, 11 and 12 from a unified kernel image and what is booted with it.
+What the files do not tell is not guessed: such a PCR has no value, and a sentence says why. With --name
 it writes a file of reference values (format tpm) of the PCRs that are predicted; PCR 4 must be
 among them. The value is "proposed" unless --state says otherwise, and a proposed value matches
 nothing. Check a prediction against one real boot before you rely on it.`,
@@ -72,14 +72,16 @@ nothing. Check a prediction against one real boot before you rely on it.`,
 		"`FOLDER` with SecureBoot, PK, KEK, db and dbx, as efivarfs or signature lists")
 	flags.StringVar(&c.phase, "phase", "",
 		"`WORDS` that systemd-pcrphase has measured, as in enter-initrd:leave-initrd:sysinit:ready")
-	flags.StringVar(&c.commandLine, "command-line", "", "`TEXT` that the boot entry passes beside the UKI")
+	flags.StringVar(&c.commandLine, "command-line", "",
+		"`TEXT` that the boot entry passes beside the UKI")
 	flags.StringVar(&c.kernel, "inner-kernel", "",
-		"`HOW` the kernel in the UKI counts in PCR 4: measured or unmeasured (default: where it is known)")
+		"`HOW` the kernel in the UKI counts in PCR 4: measured or unmeasured (default: as known)")
 	flags.StringVar(&c.bank, "bank", "sha256", "PCR `BANK`: sha256, sha384 or sha512")
 	flags.StringVar(&c.name, "name", "", "write reference values with this `NAME`")
 	flags.StringVar(&c.version, "version", "", "`VERSION` in the reference values")
 	flags.StringVar(&c.state, "state", "proposed", "`STATE` of the value: proposed or active")
-	flags.StringVar(&c.pcrs, "pcrs", "", "`LIST` of PCRs in the reference values, as in 4,11 (default: all)")
+	flags.StringVar(&c.pcrs, "pcrs", "",
+		"`LIST` of PCRs in the reference values, as in 4,11 (default: all)")
 	complete(command, "inner-kernel", string(uki.InnerMeasured), string(uki.InnerUnmeasured))
 	complete(command, "bank", "sha256", "sha384", "sha512")
 	complete(command, "state", "proposed", "active")
@@ -115,7 +117,8 @@ func (a *app) refCompute(c computation, path string) error {
 // check refuses flags that contradict each other, or words that are none of theirs.
 func (c computation) check(form string) error {
 	switch {
-	case c.kernel != "" && c.kernel != string(uki.InnerMeasured) && c.kernel != string(uki.InnerUnmeasured):
+	case c.kernel != "" && c.kernel != string(uki.InnerMeasured) &&
+		c.kernel != string(uki.InnerUnmeasured):
 		return usagef("give measured or unmeasured, or leave it out", "unknown --inner-kernel %q",
 			attestd.Excerpt(c.kernel, 40))
 	case c.state != "proposed" && c.state != "active":
@@ -229,7 +232,8 @@ func (a *app) variable(folder, name, vendor string) ([]byte, error) {
 			return data, err
 		}
 		if len(data) < 4 {
-			return nil, usagef("copy it again, whole", "variable %q has %d bytes, want 4 of attributes first",
+			return nil, usagef("copy it again, whole",
+				"variable %q has %d bytes, want 4 of attributes first",
 				attestd.Excerpt(path, 200), len(data))
 		}
 		return data[4:], nil

@@ -10,7 +10,8 @@ import (
 )
 
 // forgeUKI writes uki.efi (systemd-stub 258), old.efi (252) and loader.efi, signed by one key, and
-// folders with the variables of machines that start them: sb-on as efivarfs has them, sb-off as lists.
+// folders with the variables of machines that start them: sb-on as efivarfs has them, sb-off as
+// lists.
 func forgeUKI(ts *testscript.TestScript) {
 	write := func(name string, data []byte) {
 		ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o600))

@@ -34,8 +34,8 @@ const (
 	peAlignment = 512
 )
 
-// PE writes an EFI image for x86-64 (PE32+). Major is its version, which Linux uses to say how it is
-// booted. Nothing in it runs.
+// PE writes an EFI image for x86-64 (PE32+). Major is its version, which Linux uses to say how it
+// is booted. Nothing in it runs.
 func PE(major uint16, sections ...PESection) []byte {
 	headers := aligned(peTable + 40*len(sections))
 	out := make([]byte, headers)
@@ -76,7 +76,8 @@ func PE(major uint16, sections ...PESection) []byte {
 
 func aligned(size int) int { return (size + peAlignment - 1) &^ (peAlignment - 1) }
 
-// UKI writes a unified kernel image (UAPI.5) with a systemd-stub of a version, which is a name only.
+// UKI writes a unified kernel image (UAPI.5) with a systemd-stub of a version, which is a name
+// only.
 func UKI(version int, sections ...PESection) []byte {
 	magic := fmt.Sprintf("#### LoaderInfo: systemd-stub %d ####\x00", version)
 	return PE(0, append([]PESection{
@@ -176,7 +177,8 @@ func spcDER(tag int, parts ...[]byte) []byte {
 		body = append(body, part...)
 	}
 	class, compound := tag>>6&3, tag&0x20 != 0
-	out, err := asn1.Marshal(asn1.RawValue{Class: class, Tag: tag & 0x1f, IsCompound: compound, Bytes: body})
+	out, err := asn1.Marshal(asn1.RawValue{Class: class, Tag: tag & 0x1f, IsCompound: compound,
+		Bytes: body})
 	if err != nil {
 		panic(err) // a tag of this file
 	}
@@ -217,7 +219,8 @@ func (s *ImageSigner) signedData(digest []byte) ([]byte, error) {
 	}
 	signer := spcDER(spcSequence, spcOf(1),
 		spcDER(spcSequence, s.certificate.RawIssuer, spcOf(s.certificate.SerialNumber)), algorithm,
-		spcDER(spcContext0, attributes), spcDER(spcSequence, spcOf(spcECDSA256)), spcDER(spcOctets, signature))
+		spcDER(spcContext0, attributes), spcDER(spcSequence, spcOf(spcECDSA256)), spcDER(spcOctets,
+			signature))
 	signed := spcDER(spcSequence, spcOf(1), spcDER(spcSet, algorithm),
 		spcDER(spcSequence, spcOf(spcIndirect), spcDER(spcContext0, spcDER(spcSequence, content))),
 		spcDER(spcContext0, s.certificate.Raw), spcDER(spcSet, signer))

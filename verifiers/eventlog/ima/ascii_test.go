@@ -18,7 +18,8 @@ import (
 func TestASCIIIsReadAsTheKernelWritesIt(t *testing.T) {
 	k := newKernel(t, crypto.SHA256).boot(10).file("/init")
 	k.violation("/var/log/x")
-	sig := lengthed(digestField("sha256", k.sum(crypto.SHA256, nil)), nameField("/bin/sh"), []byte{3, 2})
+	sig := lengthed(digestField("sha256", k.sum(crypto.SHA256, nil)), nameField("/bin/sh"),
+		[]byte{3, 2})
 	k.add("ima-sig", sig)
 	none := lengthed(digestField("sha256", k.sum(crypto.SHA256, nil)), nameField("/bin/ls"), nil)
 	k.add("ima-sig", none)
@@ -52,13 +53,15 @@ func TestASCIIRefused(t *testing.T) {
 		name, text string
 		class      attestd.Class
 	}{
-		{"a line without an end", "10 " + digest + " ima-ng sha1:" + digest + " /x", attestd.ClassMalformed},
+		{"a line without an end", "10 " + digest + " ima-ng sha1:" + digest + " /x",
+			attestd.ClassMalformed},
 		{"another PCR", "11 " + digest + " ima-ng sha1:" + digest + " /x\n", attestd.ClassMalformed},
 		{"a digest that is no hex", "10 z ima-ng sha1:" + digest + " /x\n", attestd.ClassMalformed},
 		{"a file digest that is no hex", "10 " + digest + " ima-ng sha1:z /x\n", attestd.ClassMalformed},
 		{"a short digest", "10 1d ima-ng sha1:" + digest + " /x\n", attestd.ClassMalformed},
 		{"no algorithm", "10 " + digest + " ima-ng " + digest + " /x\n", attestd.ClassMalformed},
-		{"a word too many", "10 " + digest + " ima-ng sha1:" + digest + " /x y\n", attestd.ClassMalformed},
+		{"a word too many", "10 " + digest + " ima-ng sha1:" + digest + " /x y\n",
+			attestd.ClassMalformed},
 		{"two words", "10 " + digest + "\n", attestd.ClassMalformed},
 		{"a signature that is no hex", "10 " + digest + " ima-sig sha1:" + digest + " /x z\n",
 			attestd.ClassMalformed},

@@ -61,7 +61,8 @@ func TestEventsSayWhatTheirDigestsCover(t *testing.T) {
 		t.Errorf("got %d kexecs, want 1", out.Kexecs)
 	}
 	for event := range out.Events() {
-		if strings.ContainsRune(event.What, '\x1b') || event.Index == 2 && strings.Contains(event.What, "shadow") {
+		if strings.ContainsRune(event.What, '\x1b') || event.Index == 2 && strings.Contains(event.What,
+			"shadow") {
 			t.Errorf("shows %q", event.What)
 		}
 	}

@@ -134,7 +134,8 @@ func demandFault(t *testing.T, fault *ima.Fault, class attestd.Class, want strin
 func TestEveryCutIsRefused(t *testing.T) {
 	k := newKernel(t, crypto.SHA256).boot(10).file("/init")
 	for end := range len(k.list) {
-		if _, fault := ima.Replay(k.list[:end], attestd.IMAState{}, "SHA256", &k.pcrs); fault == nil {
+		cut := k.list[:end:end]
+		if _, fault := ima.Replay(cut, attestd.IMAState{}, "SHA256", &k.pcrs); fault == nil {
 			t.Fatalf("a list of %d bytes out of %d was replayed", end, len(k.list))
 		}
 	}
@@ -164,12 +165,14 @@ func TestStatesThatAreNone(t *testing.T) {
 		{"of another bank", "SHA256", func(s *attestd.IMAState) { s.Bank = "SHA384" }, "SHA384"},
 		{"with a register of another bank", "SHA256",
 			func(s *attestd.IMAState) { s.Register = make([]byte, 48) }, "a state of bank"},
-		{"without a register", "SHA256", func(s *attestd.IMAState) { s.Register = nil }, "a state of bank"},
+		{"without a register", "SHA256", func(s *attestd.IMAState) { s.Register = nil },
+			"a state of bank"},
 		{"with a register before the first entry", "SHA256",
 			func(s *attestd.IMAState) { s.Entries, s.Offset = 0, 0 }, "no entries"},
 		{"with an offset before the first entry", "SHA256",
 			func(s *attestd.IMAState) { *s = attestd.IMAState{Offset: 1} }, "no entries"},
-		{"beyond any list", "SHA256", func(s *attestd.IMAState) { s.Entries = 1 << 63 }, "beyond any list"},
+		{"beyond any list", "SHA256", func(s *attestd.IMAState) { s.Entries = 1 << 63 },
+			"beyond any list"},
 		{"with an offset beyond any list", "SHA256",
 			func(s *attestd.IMAState) { s.Offset = 1 << 63 }, "beyond any list"},
 		{"in the SHA-1 bank", "SHA1", func(s *attestd.IMAState) { s.Bank = "SHA1" }, `bank "SHA1"`},
@@ -190,4 +193,19 @@ func TestASecondKernelsListIsNotGoneOnWith(t *testing.T) {
 	before.Register = k.sum(k.hash, nil) // of another boot
 	_, fault := ima.Replay(k.list[before.Offset:], before, "SHA256", &k.pcrs)
 	demandFault(t, fault, attestd.ClassMeasurement, "since entry 2")
+}
+
+// No kernel pads anything but SHA-1, and lists for other banks are younger than padding.
+func TestOnlySHA1IsPadded(t *testing.T) {
+	k := newKernel(t, crypto.SHA384)
+	k.listed = crypto.SHA256
+	add := func(name string) {
+		data := lengthed(digestField("sha256", k.sum(crypto.SHA256, nil)), nameField(name))
+		digest := k.sum(crypto.SHA256, data)
+		k.extend(entry(10, digest, "ima-ng", data), append(digest, make([]byte, 16)...))
+	}
+	add("boot_aggregate")
+	add("/init")
+	_, fault := k.replay()
+	demandFault(t, fault, attestd.ClassMeasurement, "another value after every entry")
 }

@@ -5,10 +5,10 @@ import (
 )
 
 // Authenticode writes what an image's digest is over to h and returns the digest (Microsoft,
-// "Windows Authenticode Portable Executable Signature Format", March 2008, "Calculating the PE Image
-// Hash"; the TCG PC Client Platform Firmware Profile 1.05 r23, section 10.4.1, has firmware measure
-// that): headers without the checksum and the entry of the certificate table, the sections as they
-// lie in the file, and what follows them without the certificates.
+// "Windows Authenticode Portable Executable Signature Format", March 2008, "Calculating the PE
+// Image Hash"; the TCG PC Client Platform Firmware Profile 1.05 r23, section 10.4.1, has firmware
+// measure that): headers without the checksum and the entry of the certificate table, the sections
+// as they lie in the file, and what follows them without the certificates.
 func (i *Image) Authenticode(h hash.Hash) []byte {
 	h.Write(i.data[:i.checksum])
 	if i.entry == 0 {

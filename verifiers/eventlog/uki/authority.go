@@ -10,8 +10,8 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// authority returns the entry of db that lets the firmware start an image, or why it cannot be known
-// which one: there is none, or more than one, among which firmware may choose.
+// authority returns the entry of db that lets the firmware start an image, or why it cannot be
+// known which one: there is none, or more than one, among which firmware may choose.
 func authority(image Named, db []signature) (signature, string) {
 	name := attestd.Excerpt(image.Name, 60)
 	digest := image.Image.Authenticode(sha256.New())

@@ -45,6 +45,9 @@ func TestImagesRefused(t *testing.T) {
 		{"an optional header beyond the end", func(b []byte) []byte { return b[:peOptional+239] },
 			"beyond the file's end"},
 		{"an optional header of 95 bytes", put16(peCOFF+16, 95), "of 95 bytes"},
+		{"an optional header of 95 bytes in PE32", func(b []byte) []byte {
+			return put16(peOptional, 0x10b)(put16(peCOFF+16, 95)(b))
+		}, "of 95 bytes"},
 		{"an optional header of 111 bytes", put16(peCOFF+16, 111), "of 111 bytes"},
 		{"an optional header of another kind", put16(peOptional, 0x107), "0x107"},
 		{"headers beyond the end", put32(peOptional+60, size+1), "headers of"},

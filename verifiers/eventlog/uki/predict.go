@@ -88,7 +88,8 @@ func newHash(bank string) func() hash.Hash {
 
 // Predict returns PCRs 4, 7, 11 and 12.
 //
-// Errors: a bank or a phase that there is not; a command line that a stub would not pass on as it is.
+// Errors: a bank or a phase that there is not; a command line that a stub would not pass on as it
+// is.
 func Predict(boot Boot) ([]PCR, error) {
 	fresh := newHash(boot.Bank)
 	if fresh == nil {
@@ -109,7 +110,8 @@ func Predict(boot Boot) ([]PCR, error) {
 }
 
 func phaseForm(word string) bool {
-	return word != "" && len(word) <= 64 && strings.Trim(word, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+	return word != "" && len(word) <= 64 && strings.Trim(word,
+		"abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // plain reports whether a stub passes a command line on as it is: it cuts spaces off and turns
@@ -156,8 +158,8 @@ func (p prediction) separator() Event {
 // noSeparatorOfOS is what versions of systemd after those known here change.
 const noSeparatorOfOS = "The initrd's systemd is older than 261, which measures os-separator here."
 
-// pcr4 is what the firmware measures of the images that it starts (TCG PC Client PFP 1.05 r23, section
-// 3.3.4.5; section 10.4.4 for the action).
+// pcr4 is what the firmware measures of the images that it starts (TCG PC Client PFP 1.05 r23,
+// section 3.3.4.5; section 10.4.4 for the action).
 func (p prediction) pcr4() PCR {
 	const action = "Calling EFI Application from Boot Option"
 	pcr := PCR{Index: 4, Events: []Event{
@@ -182,7 +184,7 @@ func (p prediction) pcr4() PCR {
 		return PCR{Index: 4, Why: why, Events: pcr.Events}
 	}
 	if inner == InnerMeasured {
-		section, _ := p.Image.Image.Section(".linux")
+		section, _ := p.Image.Image.kernel()
 		kernel, err := Parse(section.Contents())
 		if err != nil {
 			return PCR{Index: 4, Events: pcr.Events, Why: "The section .linux is no PE image, which a " +
@@ -193,14 +195,14 @@ func (p prediction) pcr4() PCR {
 	return p.total(pcr)
 }
 
-// innerKernel says whether the firmware measures the kernel inside the image, or why that cannot be
-// known. Stubs up to 257 load it by LoadImage, which measures, unless the kernel is so old that they
-// jump into it; under Secure Boot they put a hook of their own in the firmware's place, which keeps it
-// from measuring where the firmware has that place (src/boot/secure-boot.c). Since 258 they start it
-// themselves, unless shim is there (src/boot/linux.c).
+// innerKernel says whether the firmware measures the kernel inside the image, or why that cannot
+// be known. Stubs up to 257 load it by LoadImage, which measures, unless the kernel is so old that
+// they jump into it; under Secure Boot they put a hook of their own in the firmware's place, which
+// keeps it from measuring where the firmware has that place (src/boot/secure-boot.c). Since 258
+// they start it themselves, unless shim is there (src/boot/linux.c).
 func (p prediction) innerKernel() (InnerKernel, string) {
-	const say = " Say --inner-kernel measured or unmeasured: a log of one boot shows whether PCR 4 has " +
-		"an application more than files were given."
+	const say = " Say --inner-kernel measured or unmeasured: a log of one boot shows whether PCR 4 " +
+		"has an application more than files were given."
 	if p.InnerKernel != "" {
 		return p.InnerKernel, ""
 	}
@@ -222,10 +224,11 @@ func (p prediction) innerKernel() (InnerKernel, string) {
 		return "", fmt.Sprintf("Whether the kernel in the image is measured by the firmware depends on "+
 			"Secure Boot with systemd-stub %d.", version) + say
 	case p.Variables.On:
-		return "", fmt.Sprintf("Whether the kernel in the image is measured under Secure Boot depends on "+
-			"the firmware with systemd-stub %d.", version) + say
+		return "",
+			fmt.Sprintf("Whether the kernel in the image is measured under Secure Boot depends on "+
+				"the firmware with systemd-stub %d.", version) + say
 	}
-	section, ok := p.Image.Image.Section(".linux")
+	section, ok := p.Image.Image.kernel()
 	if !ok {
 		return "", "The image has no section .linux, so it is no unified kernel image."
 	}
@@ -234,8 +237,9 @@ func (p prediction) innerKernel() (InnerKernel, string) {
 	case err != nil:
 		return "", "The section .linux is no PE image: " + err.Error() + "."
 	case kernel.Major < 1:
-		return "", "The kernel in the image is older than Linux 5.8, or says so; stubs start such kernels " +
-			"in other ways." + say
+		return "",
+			"The kernel in the image is older than Linux 5.8, or says so; stubs start such kernels " +
+				"in other ways." + say
 	}
 	return InnerMeasured, ""
 }
@@ -272,7 +276,9 @@ func (p prediction) pcr11() PCR {
 	if len(p.Phases) == 0 {
 		pcr.Assumes = []string{"No phase of the boot is measured (systemd-pcrphase); else say --phase."}
 	} else {
-		pcr.Assumes = []string{"The quote is made after the last phase that is given, and before the next."}
+		pcr.Assumes = []string{
+			"The quote is made after the last phase that is given, and before the next.",
+		}
 	}
 	if _, ok := p.Image.Image.Section(".profile"); ok {
 		pcr.Assumes = append(pcr.Assumes, "The first profile is booted.")

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // component is a program of systemd that says what it is in a section of its own.
-var component = regexp.MustCompile(`^#### LoaderInfo: (systemd-(?:stub|boot)) ([0-9]{3,4})[^\x00]{0,60} ####`)
+var component = regexp.MustCompile(
+	`^#### LoaderInfo: (systemd-(?:stub|boot)) ([0-9]{3,4})[^\x00]{0,60} ####`)
 
 // loaderInfo returns the program and the version that an image names in its section .sdmagic
 // (systemd, src/boot/stub.c and boot.c), or "" where it does not.
@@ -44,8 +46,8 @@ func (i *Image) isShim() bool {
 	return false
 }
 
-// Versions of systemd-stub whose measurements are known here. The first measures into PCR 11; beyond
-// the last, user space measures a separator into other PCRs as well.
+// Versions of systemd-stub whose measurements are known here. The first measures into PCR 11;
+// beyond the last, user space measures a separator into other PCRs as well.
 const firstStub, lastStub = 252, 260
 
 // sections are those of unified kernel images that mean something to systemd-stub, in the order in
@@ -92,36 +94,17 @@ func (i *Image) measured() (list []measuredSection, why string) {
 	if why != "" {
 		return nil, why
 	}
-	found := map[string]Section{}
-	profiles := 0
-	for _, section := range i.Sections {
-		for _, name := range chosen {
-			if section.Name == name {
-				return nil, "The stub picks a section " + name + " by the machine's hardware."
-			}
-		}
-		if section.Name == ".profile" {
-			profiles++
-		}
-		if section.VirtualSize == 0 || profiles > 1 {
-			continue // an empty section is measured by nobody, later profiles only where asked for
-		}
-		// The first section of a name counts; those of the first profile stand in place of the base's
-		// (pe.c, pe_locate_profile_sections).
-		if _, double := found[section.Name]; !double {
-			found[section.Name] = section
-		}
+	found, why := i.firstProfile(version)
+	if why != "" {
+		return nil, why
 	}
-	if profiles > 0 {
-		i.overrideByProfile(found)
-	}
-	if _, ok := found[".linux"]; !ok {
+	if found[".linux"].VirtualSize == 0 {
 		return nil, "The image has no section .linux, so it is no unified kernel image."
 	}
 	for _, known := range sections {
 		section, ok := found[known.name]
 		switch {
-		case !ok:
+		case !ok || section.VirtualSize == 0: // the stub takes an empty one for none
 		case version >= known.since:
 			list = append(list, measuredSection{known.name, section.Contents()})
 		case version > known.until:
@@ -132,17 +115,56 @@ func (i *Image) measured() (list []measuredSection, why string) {
 	return list, ""
 }
 
-// overrideByProfile puts the sections of the first profile in place of the base's.
-func (i *Image) overrideByProfile(found map[string]Section) {
-	profiles, seen := 0, map[string]bool{}
+// firstProfile returns the sections that count for the image's first profile: those of the base,
+// and in their place those that the profile brings (pe.c, pe_locate_profile_sections, since 257).
+// Where a name stands twice, which one counts differs between versions, and stubs before 257 take
+// a name that only begins with the one they look for.
+func (i *Image) firstProfile(version int) (found map[string]Section, why string) {
+	found = map[string]Section{}
+	seen := map[string]int{} // by name, the profile in which it was seen last: 1 for the base
+	profile := 1
 	for _, section := range i.Sections {
-		if section.Name == ".profile" {
-			profiles++
+		if slices.Contains(chosen, section.Name) {
+			return nil, "The stub picks a section " + section.Name + " by the machine's hardware."
 		}
-		if profiles == 1 && section.VirtualSize > 0 && !seen[section.Name] {
-			found[section.Name], seen[section.Name] = section, true
+		if section.Name == ".profile" && version >= 257 {
+			profile++
+		}
+		if profile > 2 {
+			break // later profiles are booted only where somebody asks for them
+		}
+		name, exact := knownName(section.Name)
+		switch {
+		case name == "", !exact && version >= 257:
+			continue
+		case !exact || seen[name] == profile:
+			return nil, "More than one section reads as " + name + ", and which one a stub takes depends " +
+				"on its version."
+		}
+		found[name], seen[name] = section, profile
+	}
+	return found, ""
+}
+
+// knownName returns the name of a section that stubs know which a name is or begins with.
+func knownName(name string) (known string, exact bool) {
+	for _, one := range sections {
+		if strings.HasPrefix(name, one.name) {
+			return one.name, name == one.name
 		}
 	}
+	return "", false
+}
+
+// kernel returns the section of the kernel, and whether there is one.
+func (i *Image) kernel() (Section, bool) {
+	version, why := i.stub()
+	if why != "" {
+		return i.Section(".linux")
+	}
+	found, why := i.firstProfile(version)
+	section, ok := found[".linux"]
+	return section, ok && why == ""
 }
 
 // hasCommandLine reports whether the image brings a kernel command line.

@@ -116,7 +116,8 @@ func TestAuthenticodeCoversAllButChecksumAndCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := signer.Sign(append(forge.UKI(252, parts()...), "behind all sections"+strings.Repeat(" ", 13)...))
+	data, err := signer.Sign(append(forge.UKI(252, parts()...),
+		"behind all sections"+strings.Repeat(" ", 13)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +154,8 @@ func TestSectionsAreMeasuredAsTheyAreInMemory(t *testing.T) {
 
 func TestPCR4IsTheChainOfImages(t *testing.T) {
 	image := parse(t, "uki.efi", forge.UKI(258, parts()...))
-	loader := parse(t, "loader.efi", forge.PE(0, forge.PESection{Name: ".text", Data: []byte("loader")}))
+	loader := parse(t, "loader.efi", forge.PE(0, forge.PESection{Name: ".text",
+		Data: []byte("loader")}))
 	pcr := predict(t, uki.Boot{Image: image, Before: []uki.Named{loader}})[4]
 	digests := [][]byte{
 		// Both are in every log of a firmware that boots by its boot options.
@@ -265,12 +267,14 @@ func TestSectionsDependOnTheStubsVersion(t *testing.T) {
 		why     string
 	}{
 		{".uname", 253, false, ""}, {".uname", 254, true, ""},
-		{".sbat", 253, false, ""}, {".sbat", 254, false, "section .sbat is not known"}, {".sbat", 255, true, ""},
+		{".sbat", 253, false, ""}, {".sbat", 254, false, "section .sbat is not known"}, {".sbat", 255,
+			true, ""},
 		{".ucode", 255, false, ""}, {".ucode", 256, true, ""},
 		{".hwids", 256, false, ""}, {".hwids", 257, true, ""},
 		{".profile", 256, false, ""}, {".profile", 257, true, ""},
 		{".pcrsig", 260, false, ""}, {".other", 260, false, ""},
-		{".dtbauto", 260, false, "by the machine's hardware"}, {".efifw", 260, false, "by the machine's hardware"},
+		{".dtbauto", 260, false, "by the machine's hardware"}, {".efifw", 260, false,
+			"by the machine's hardware"},
 	} {
 		t.Run(fmt.Sprint(row.section, " ", row.version), func(t *testing.T) {
 			image := forge.UKI(row.version, base, forge.PESection{Name: row.section, Data: []byte("x")})
@@ -291,9 +295,10 @@ func TestTheFirstProfileIsPredicted(t *testing.T) {
 		return forge.PESection{Name: name, Data: []byte(text)}
 	}
 	got := predict(t, uki.Boot{Image: parse(t, "", forge.UKI(257, section(".linux", "kernel"),
-		section(".cmdline", "base"), section(".cmdline", "second of its name"),
-		section(".profile", "ID=main"), section(".cmdline", "main"),
-		section(".profile", "ID=debug"), section(".cmdline", "debug")))})[11]
+		section(".cmdline", "base"), section(".splash", "base"),
+		section(".profile", "ID=main"), section(".cmdline", "main"), section(".splash", ""),
+		section(".profile", "ID=debug"), section(".cmdline", "debug"),
+		section(".splash", "of the second profile alone")))})[11]
 	want := predict(t, uki.Boot{Image: parse(t, "", forge.UKI(257, section(".linux", "kernel"),
 		section(".cmdline", "main"), section(".profile", "ID=main")))})[11]
 	if want.Value == nil || !bytes.Equal(got.Value, want.Value) {
@@ -362,8 +367,10 @@ func TestPredictRefuses(t *testing.T) {
 		{"an empty phase", func(b *uki.Boot) { b.Phases = []string{""} }, "phase"},
 		{"a phase with a colon", func(b *uki.Boot) { b.Phases = []string{"a:b"} }, "phase"},
 		{"a command line with a newline", func(b *uki.Boot) { b.CommandLine = "a\nb" }, "command line"},
-		{"a command line with a space before it", func(b *uki.Boot) { b.CommandLine = " a" }, "command line"},
-		{"a command line that chooses a profile", func(b *uki.Boot) { b.CommandLine = "@1 a" }, "command line"},
+		{"a command line with a space before it", func(b *uki.Boot) { b.CommandLine = " a" },
+			"command line"},
+		{"a command line that chooses a profile", func(b *uki.Boot) { b.CommandLine = "@1 a" },
+			"command line"},
 		{"a command line that is no text", func(b *uki.Boot) { b.CommandLine = "\xff" }, "command line"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -379,11 +386,91 @@ func TestPredictRefuses(t *testing.T) {
 
 func TestRolesAreThoseOfEvents(t *testing.T) {
 	roles := map[attestd.Role]int{}
-	for _, event := range predict(t, uki.Boot{Image: parse(t, "", forge.UKI(258, parts()...))})[11].Events {
+	for _, event := range predict(t, uki.Boot{Image: parse(t, "", forge.UKI(258,
+		parts()...))})[11].Events {
 		roles[event.Role]++
 	}
 	if roles[attestd.RoleKernel] != 1 || roles[attestd.RoleInitrd] != 1 ||
 		roles[attestd.RoleCommandLine] != 1 || roles[attestd.RoleUKI] != 4 {
 		t.Errorf("got %v", roles)
+	}
+}
+
+func TestOtherStubsAreNotPredicted(t *testing.T) {
+	section := func(name, text string) forge.PESection {
+		return forge.PESection{Name: name, Data: []byte(text)}
+	}
+	linux := section(".linux", "kernel")
+	for name, image := range map[string][]byte{
+		"no .sdmagic":      forge.PE(0, linux),
+		"another .sdmagic": forge.PE(0, section(".sdmagic", "#### some other stub ####"), linux),
+		"a boot loader": forge.PE(0, section(".sdmagic",
+			"#### LoaderInfo: systemd-boot 258 ####"), linux),
+		"a version too early": forge.UKI(251, linux), "a version too late": forge.UKI(261, linux),
+	} {
+		for index, pcr := range predict(t, uki.Boot{Image: parse(t, "", image)}) {
+			if pcr.Value != nil {
+				t.Errorf("%s: PCR %d is predicted", name, index)
+			}
+		}
+	}
+	pcr := predict(t, uki.Boot{Image: parse(t, "", forge.UKI(258, section(".osrel", "ID=x")))})[11]
+	if !strings.Contains(pcr.Why, "no unified kernel image") {
+		t.Errorf("without a kernel: got %q", pcr.Why)
+	}
+}
+
+func TestEmptySectionsAreNotMeasured(t *testing.T) {
+	value := func(sections ...forge.PESection) []byte {
+		return predict(t, uki.Boot{Image: parse(t, "", forge.UKI(258, sections...))})[11].Value
+	}
+	linux := forge.PESection{Name: ".linux", Data: []byte("kernel")}
+	line := forge.PESection{Name: ".cmdline", Data: []byte("ro")}
+	empty := forge.PESection{Name: ".cmdline"}
+	if !bytes.Equal(value(linux, empty), value(linux)) || bytes.Equal(value(linux, line),
+		value(linux)) {
+		t.Error("an empty section counts")
+	}
+}
+
+func TestSectionsThatReadAsTwo(t *testing.T) {
+	linux := forge.PESection{Name: ".linux", Data: []byte("kernel")}
+	section := func(name string) forge.PESection {
+		return forge.PESection{Name: name,
+			Data: []byte(name)}
+	}
+	for _, row := range []struct {
+		version int
+		names   []string
+		known   bool
+	}{
+		{258, []string{".cmdline", ".cmdline"}, false},
+		{252, []string{".cmdline", ".cmdline"}, false},
+		{252, []string{".dtb", ".dtb2"}, false},
+		{256, []string{".dtb2"}, false},
+		{257, []string{".dtb", ".dtb2"}, true},
+		{258, []string{".cmdline", ".profile", ".cmdline", ".profile", ".cmdline", ".cmdline"}, true},
+		{258, []string{".profile", ".cmdline", ".cmdline"}, false},
+	} {
+		sections := []forge.PESection{linux}
+		for _, name := range row.names {
+			sections = append(sections, section(name))
+		}
+		pcr := predict(t, uki.Boot{Image: parse(t, "", forge.UKI(row.version, sections...))})[11]
+		if known := pcr.Value != nil; known != row.known || !known && !strings.Contains(pcr.Why,
+			"More than one") {
+			t.Errorf("stub %d, %q: got %q", row.version, row.names, pcr.Why)
+		}
+	}
+}
+
+func TestAssumptionsSayWhenTheQuoteIsMade(t *testing.T) {
+	boot := uki.Boot{Image: parse(t, "", forge.UKI(258, parts()...))}
+	if got := predict(t, boot)[11].Assumes; len(got) != 1 || !strings.Contains(got[0], "--phase") {
+		t.Errorf("got %q", got)
+	}
+	boot.Phases = []string{"enter-initrd"}
+	if got := predict(t, boot)[11].Assumes; len(got) != 1 || !strings.Contains(got[0], "last phase") {
+		t.Errorf("got %q", got)
 	}
 }

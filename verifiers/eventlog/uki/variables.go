@@ -13,8 +13,8 @@ import (
 type Variables struct {
 	// On is the variable SecureBoot.
 	On bool
-	// PK, KEK, DB and DBX are lists of signatures (UEFI 2.10, section 32.4.1, EFI_SIGNATURE_LIST), empty
-	// where the variable is not set.
+	// PK, KEK, DB and DBX are lists of signatures (UEFI 2.10, section 32.4.1, EFI_SIGNATURE_LIST),
+	// empty where the variable is not set.
 	PK, KEK, DB, DBX []byte
 }
 
@@ -22,10 +22,10 @@ type Variables struct {
 type guid [16]byte
 
 var (
-	globalVariable   = guid{0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c}
-	securityDatabase = guid{0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f}
-	certX509         = guid{0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72}
-	certSHA256       = guid{0x26, 0x16, 0xc4, 0xc1, 0x4c, 0x50, 0x92, 0x40, 0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28}
+	globalVariable   = guid([]byte("\x61\xdf\xe4\x8b\xca\x93\xd2\x11\xaa\x0d\x00\xe0\x98\x03\x2b\x8c"))
+	securityDatabase = guid([]byte("\xcb\xb2\x19\xd7\x3a\x3d\x96\x45\xa3\xbc\xda\xd0\x0e\x67\x65\x6f"))
+	certX509         = guid([]byte("\xa1\x59\xc0\xa5\xe4\x94\xa7\x4a\x87\xb5\xab\x15\x5c\x2b\xf0\x72"))
+	certSHA256       = guid([]byte("\x26\x16\xc4\xc1\x4c\x50\x92\x40\xac\xa9\x41\xf9\x36\x93\x43\x28"))
 )
 
 // signature is one entry of a list: its owner and what it holds, as one piece.
@@ -40,7 +40,8 @@ const maxVariable = 4 << 20
 // signatures reads lists of signatures strictly.
 func signatures(name string, data []byte) ([]signature, error) {
 	if len(data) > maxVariable {
-		return nil, &Fault{Class: attestd.ClassTooLarge, Got: fmt.Sprintf("%s of %d bytes", name, len(data)),
+		return nil, &Fault{Class: attestd.ClassTooLarge, Got: fmt.Sprintf("%s of %d bytes", name,
+			len(data)),
 			Want: fmt.Sprintf("%d bytes at most", maxVariable)}
 	}
 	var out []signature
@@ -76,7 +77,8 @@ func (v *Variables) Check() error {
 		}
 	}
 	if v.On && (len(v.PK) == 0 || len(v.DB) == 0) {
-		return malformed("PK and db, without which Secure Boot is off", "an empty PK or db with SecureBoot on")
+		return malformed("PK and db, without which Secure Boot is off",
+			"an empty PK or db with SecureBoot on")
 	}
 	return nil
 }
@@ -114,7 +116,8 @@ func (v variable) encoded() []byte {
 }
 
 // pcr7 is the Secure Boot policy: the variables, a separator, and of each image that the firmware
-// let start the entry of db that vouches for it, once (TCG PC Client PFP 1.05 r23, section 3.3.4.8).
+// let start the entry of db that vouches for it, once (TCG PC Client PFP 1.05 r23, section
+// 3.3.4.8).
 func (p prediction) pcr7() PCR {
 	if p.Variables == nil {
 		return unknown(7, "It measures the machine's Secure Boot variables. Give --secure-boot-dir.")

@@ -134,12 +134,38 @@ func TestPCR7IsNotGuessed(t *testing.T) {
 	}
 }
 
+func TestAuthorityIsTheSignerOrItsIssuer(t *testing.T) {
+	_, variables, issuer := signed(t)
+	signer, err := issuer.Issue("signer", someDay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := signer.Sign(forge.UKI(258, parts()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, certificate := range [][]byte{signer.Certificate(), issuer.Certificate()} {
+		variables.DB = forge.SignatureList(certificate)
+		pcr := predict(t, uki.Boot{Image: parse(t, "", data), Variables: variables})[7]
+		if len(pcr.Events) != 7 {
+			t.Errorf("got %d events: %s", len(pcr.Events), pcr.Why)
+		}
+	}
+}
+
 func TestCertificateTablesThatCannotBeRead(t *testing.T) {
 	_, variables, signer := signed(t)
 	plain := forge.UKI(258, parts()...)
 	data, err := signer.Sign(plain)
 	if err != nil {
 		t.Fatal(err)
+	}
+	short := append(bytes.Clone(plain), 8, 0, 0, 0)
+	binary.LittleEndian.PutUint32(short[peCerts:], uint32(len(plain)))
+	binary.LittleEndian.PutUint32(short[peCerts+4:], 4)
+	pcr := predict(t, uki.Boot{Image: parse(t, "", short), Variables: variables})[7]
+	if !strings.Contains(pcr.Why, "cut off") {
+		t.Errorf("got %q", pcr.Why)
 	}
 	for _, row := range []struct {
 		name string
@@ -186,12 +212,15 @@ func TestVariablesRefused(t *testing.T) {
 		want string
 	}{
 		{"a list cut off in its head", func(v *uki.Variables) { v.KEK = list[:27] }, "KEK cut off"},
-		{"a list beyond the end", func(v *uki.Variables) { v.DBX = change(16, 77) }, "dbx with a list of 77"},
+		{"a list beyond the end", func(v *uki.Variables) { v.DBX = change(16, 77) },
+			"dbx with a list of 77"},
 		{"a list smaller than its head", func(v *uki.Variables) { v.DBX = change(16, 27) }, "list of 27"},
 		{"a header beyond the list", func(v *uki.Variables) { v.DBX = change(20, 1<<31) }, "list of 76"},
 		{"entries of no size", func(v *uki.Variables) { v.DBX = change(24, 0) }, "entries of 0"},
-		{"entries that are an owner alone", func(v *uki.Variables) { v.DBX = change(24, 16) }, "entries of 16"},
-		{"entries that do not fill the list", func(v *uki.Variables) { v.DBX = change(24, 17) }, "entries of 17"},
+		{"entries that are an owner alone", func(v *uki.Variables) { v.DBX = change(24, 16) },
+			"entries of 16"},
+		{"entries that do not fill the list", func(v *uki.Variables) { v.DBX = change(24, 17) },
+			"entries of 17"},
 		{"a variable of 5 MiB", func(v *uki.Variables) { v.DBX = make([]byte, 5<<20) }, "dbx of 5242880"},
 		{"Secure Boot without PK", func(v *uki.Variables) { v.PK = nil }, "empty PK or db"},
 		{"Secure Boot without db", func(v *uki.Variables) { v.DB = nil }, "empty PK or db"},
