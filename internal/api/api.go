@@ -184,6 +184,10 @@ func (s *server) fail(w *statusRecorder, r *http.Request, name string, err error
 	case answer.Status == http.StatusServiceUnavailable && answer.Appraisal == nil:
 		s.config.Logger.ErrorContext(r.Context(), "could not decide", "route", name,
 			"class", string(answer.Class), "err", attestd.Excerpt(err.Error(), 1000))
+	case answer.Class == attestd.ClassConflict:
+		// Somebody shows a key that is another's: a mistake in a roll-out, or a copy.
+		s.config.Logger.WarnContext(r.Context(), "conflict", "route", name, "source", source(r),
+			"err", attestd.Excerpt(err.Error(), 400))
 	case errors.Is(err, context.Canceled):
 		s.config.Logger.InfoContext(r.Context(), "caller left", "route", name, "source", source(r))
 	}

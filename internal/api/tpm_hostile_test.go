@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/base64"
 	"net/http"
 	"strings"
@@ -141,6 +142,30 @@ func TestAKnownKeyVouchesForItselfOnly(t *testing.T) {
 	}
 	w.rejectedBy(w.post("/v1/verify", answering(bare.Challenge, w.evidence(known, bare.Challenge), nil)),
 		"tpm/ak-trusted")
+}
+
+func TestAnAnswerToNothingUsesTheChallengeUp(t *testing.T) {
+	w, machines := tpmWorld(t, options{}, 1)
+	bare := w.challenge(attestd.FormatTPM, nil).Challenge
+	request := answering(bare, w.evidence(machines[0], bare), make([]byte, 32))
+	w.problem(w.post("/v1/verify", request), http.StatusBadRequest, attestd.ClassMalformed)
+	w.rejectedBy(w.post("/v1/verify", request), challenge.CheckKnown)
+}
+
+func TestAnActivationThatIsForgottenVouchesForNothing(t *testing.T) {
+	w, machines := tpmWorld(t, options{}, 1)
+	w.enrol(machines[0])
+	reply := w.credential(machines[0])
+	database, err := sql.Open("sqlite", w.path)
+	w.must(err)
+	defer func() { _ = database.Close() }()
+	_, err = database.Exec("DELETE FROM attestation_keys")
+	w.must(err)
+	w.conflicts("/v1/verify", answering(reply.Challenge, w.evidence(machines[0], reply.Challenge), nil))
+	w.enrol(machines[0])
+	if !strings.Contains(w.log.String(), `"level":"WARN","msg":"conflict"`) {
+		t.Error("the log says nothing of the conflict")
+	}
 }
 
 // neg: 86

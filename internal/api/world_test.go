@@ -35,6 +35,7 @@ type world struct {
 	policy service.Document
 	server *httptest.Server
 	log    *lockedBuffer
+	path   string // of the store
 }
 
 type options struct {
@@ -58,7 +59,7 @@ var largeLimits = api.Limits{JSONBody: 2 << 20, RawBody: 1 << 20, AllBodies: 64 
 
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
-	w := &world{TB: t, log: &lockedBuffer{}}
+	w := &world{TB: t, log: &lockedBuffer{}, path: filepath.Join(t.TempDir(), "attestd.db")}
 	var err error
 	w.aws, err = forge.NewAWS(forge.AWSOptions{At: time.Now()})
 	w.must(err)
@@ -78,7 +79,7 @@ func newWorld(t testing.TB, o options) *world {
 		o.clock = registry.SystemClock()
 	}
 	w.store, err = registry.Open(context.Background(), registry.Config{
-		Path: filepath.Join(t.TempDir(), "attestd.db"), Clock: o.clock, Limits: limits,
+		Path: w.path, Clock: o.clock, Limits: limits,
 	})
 	w.must(err)
 	t.Cleanup(func() { _ = w.store.Close() })

@@ -145,6 +145,14 @@ func TestAVerifierIsToldWhatIsKnownAndWhatTheOperatorNamed(t *testing.T) {
 		len(got.EndorsementKeys) != 1 || got.EndorsementKeys[0] != digest(2) {
 		t.Errorf("got %+v", got)
 	}
+	request.Anchors.AttestationKeys = [][32]byte{digest(3)}
+	if _, err := made.Judge(request); err != nil {
+		t.Fatal(err)
+	}
+	if got := verifier.input.Anchors.AttestationKeys; len(got) != 2 || got[0] != digest(3) || got[1] != digest(1) {
+		t.Errorf("the caller's own keys: got %x", got)
+	}
+	request.Anchors = known
 	request.Format = attestd.FormatNitro
 	if _, err := made.Judge(request); err != nil {
 		t.Fatal(err)

@@ -128,9 +128,17 @@ func (j *Judge) Judge(request Request) (attestd.Appraisal, error) {
 func (r Request) anchors(format attestd.Format) attestd.Anchors {
 	anchors := r.Anchors
 	attestation, endorsement := r.References.Keys(format)
-	anchors.AttestationKeys = slices.Concat(anchors.AttestationKeys, attestation)
-	anchors.EndorsementKeys = slices.Concat(anchors.EndorsementKeys, endorsement)
+	anchors.AttestationKeys = joined(anchors.AttestationKeys, attestation)
+	anchors.EndorsementKeys = joined(anchors.EndorsementKeys, endorsement)
 	return anchors
+}
+
+// joined copies an inventory, which can have many thousand keys, only where there are two.
+func joined(given, named [][32]byte) [][32]byte {
+	if len(given) == 0 {
+		return named
+	}
+	return slices.Concat(given, named)
 }
 
 // Refuse returns the rejection of a request whose challenge will not do, without looking at what the

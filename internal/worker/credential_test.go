@@ -43,8 +43,8 @@ func obeyKeys(job service.CredentialJob) (service.CredentialReply, error) {
 	if len(job.AKPublic) < 4 {
 		return service.CredentialReply{}, errors.New("no key")
 	}
-	order := string(job.AKPublic[4:])
-	if do, known := orders[order]; known {
+	order := job.AKPublic[4:]
+	if do, known := orders[string(order)]; known {
 		if err := do(); err != nil {
 			return service.CredentialReply{}, err
 		}
@@ -54,7 +54,7 @@ func obeyKeys(job service.CredentialJob) (service.CredentialReply, error) {
 		AKName: append([]byte{0, 0x0B}, sum[:]...), EK: sha256.Sum256(job.EKPublic),
 		Blob: []byte("blob"), EncryptedSecret: []byte("encrypted"),
 	}
-	if lie, known := credentialLies[order]; known {
+	if lie, known := credentialLies[string(order)]; known {
 		lie(&made)
 	}
 	return made, nil
