@@ -69,7 +69,9 @@ type reader struct {
 	layout layout
 	bank   Bank // 0: no digest is looked for
 	count  int
-	listed [len(algorithms)]bool
+	// listed are the algorithms of the header in its order, of which there are few.
+	listed [len(algorithms)]algorithm
+	few    int
 }
 
 var specSignature = []byte("Spec ID Event03\x00")
@@ -131,7 +133,7 @@ func (r *reader) specification(data []byte) *Fault {
 	if int(data[0]) != len(data)-1 {
 		return malformed(-1, "", "vendor information of %d bytes where %d follow", data[0], len(data)-1)
 	}
-	if r.bank != 0 && !r.lists(uint16(r.bank)) {
+	if r.bank != 0 && r.place(uint16(r.bank)) < 0 {
 		// A quote of one bank says nothing about digests of another: whoever keeps SHA-1 digests in the
 		// log only would have the rest of it believed unseen.
 		return &Fault{
@@ -144,39 +146,37 @@ func (r *reader) specification(data []byte) *Fault {
 }
 
 func (r *reader) list(id, size uint16) *Fault {
-	for index, one := range algorithms {
-		if one.id != id {
-			continue
-		}
-		if one.size != int(size) || r.listed[index] {
-			return malformed(-1, "each algorithm once with its digest size",
-				"%s with %d bytes", one.name, size)
-		}
-		r.listed[index] = true
-		return nil
+	one, known := algorithmByID(id)
+	if !known {
+		return malformed(-1, "algorithms of the TCG Algorithm Registry",
+			"algorithm 0x%04x with %d bytes", id, size)
 	}
-	return malformed(-1, "algorithms of the TCG Algorithm Registry",
-		"algorithm 0x%04x with %d bytes", id, size)
+	if one.size != int(size) || r.place(id) >= 0 {
+		return malformed(-1, "each algorithm once with its digest size",
+			"%s with %d bytes", one.name, size)
+	}
+	r.listed[r.few] = one
+	r.few++
+	return nil
 }
 
-func (r *reader) lists(id uint16) bool {
-	for index, one := range algorithms {
-		if one.id == id {
-			return r.listed[index]
+// place returns where the header lists the algorithm, -1 for nowhere.
+func (r *reader) place(id uint16) int {
+	for place := range r.few {
+		if r.listed[place].id == id {
+			return place
 		}
 	}
-	return false
+	return -1
 }
 
 func (r *reader) listNames() string {
 	names := ""
-	for index, one := range algorithms {
-		if r.listed[index] {
-			if names != "" {
-				names += ", "
-			}
-			names += one.name
+	for place := range r.few {
+		if place > 0 {
+			names += ", "
 		}
+		names += r.listed[place].name
 	}
 	return names
 }
@@ -240,35 +240,31 @@ func (r *reader) readDigests(e *raw, count uint32) *Fault {
 	if count == 0 || uint64(count) > uint64(limits.algorithms) {
 		return malformed(r.count, "", "event %d with %d digests", r.count, count)
 	}
-	start := r.rest
-	var seen [len(algorithms)]bool
-	for range count {
-		if len(r.rest) < 2 {
+	rest, seen := r.rest, 0
+	for index := range int(count) {
+		if len(rest) < 2 {
 			return r.cut("a digest")
 		}
-		id := binary.LittleEndian.Uint16(r.rest)
-		place := -1
-		for index := range algorithms {
-			if algorithms[index].id == id && r.listed[index] {
-				place = index
-				break
-			}
+		id, place := binary.LittleEndian.Uint16(rest), index
+		if r.listed[place].id != id || place >= r.few { // another order than the header's
+			place = r.place(id)
 		}
-		if place < 0 || seen[place] {
+		if place < 0 || seen&(1<<place) != 0 {
 			return malformed(r.count, "each algorithm of the header once",
 				"event %d with a digest of algorithm 0x%04x", r.count, id)
 		}
-		seen[place] = true
-		size := algorithms[place].size
-		if len(r.rest)-2 < size {
+		seen |= 1 << place
+		size := r.listed[place].size
+		if len(rest)-2 < size {
 			return r.cut("a digest")
 		}
 		if id == uint16(r.bank) {
-			e.digest = r.rest[2 : 2+size : 2+size]
+			e.digest = rest[2 : 2+size : 2+size]
 		}
-		r.rest = r.rest[2+size:]
+		rest = rest[2+size:]
 	}
-	e.digests = start[:len(start)-len(r.rest)]
+	e.digests = r.rest[:len(r.rest)-len(rest)]
+	r.rest = rest
 	return nil
 }
 
