@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
+	"github.com/attestd/attestd/verifiers"
 	"github.com/attestd/attestd/verifiers/all"
 )
 
@@ -75,11 +76,31 @@ func TestRecordedStaysBelowRejection(t *testing.T) {
 }
 
 func TestProductionNeverAcceptsWhatHasNoOwnerAtLowRisk(t *testing.T) {
-	policy := builtin(t, appraisal.Production)
-	for _, format := range policy.Formats() {
-		text, _ := policy.Describe(format, appraisal.CheckOwnership)
-		if !strings.HasSuffix(text, "otherwise 40 points") {
-			t.Errorf("%s: got %q, want 40 points without an owner", format, text)
+	for _, name := range []string{appraisal.Production, appraisal.Laboratory} {
+		policy := builtin(t, name)
+		for _, format := range policy.Formats() {
+			text, _ := policy.Describe(format, appraisal.CheckOwnership)
+			if !strings.HasSuffix(text, "otherwise 40 points") {
+				t.Errorf("%s, %s: got %q, want 40 points without an owner", name, format, text)
+			}
+		}
+	}
+}
+
+// TestLaboratoryIsProductionElsewhere: whatever else the laboratory asks is what production asks, so
+// that a laboratory sees production's rejections.
+func TestLaboratoryIsProductionElsewhere(t *testing.T) {
+	own := map[attestd.CheckID]bool{"sev-snp/crl": true, "tpm/ek-crl": true, "tpm/protection": true,
+		"tpm/clock-safe": true, "tpm/secure-boot": true, "tpm/boot-log": true, "tpm/exit-boot-services": true}
+	laboratory, production := builtin(t, appraisal.Laboratory), builtin(t, appraisal.Production)
+	list := must[[]verifiers.Verifier](t)(all.New(all.Config{}))
+	for _, verifier := range list {
+		for _, spec := range append(verifier.Checks(), appraisal.Checks()...) {
+			got, _ := laboratory.Describe(verifier.Format(), spec.ID)
+			want, _ := production.Describe(verifier.Format(), spec.ID)
+			if (got == want) == own[spec.ID] {
+				t.Errorf("%s: laboratory %q, production %q", spec.ID, got, want)
+			}
 		}
 	}
 }
@@ -261,7 +282,7 @@ func TestPolicyIsNamedByTheDigestOfItsBytes(t *testing.T) {
 func TestAnUnknownBuiltinIsTheCallersFault(t *testing.T) {
 	var caller *attestd.CallerError
 	if policy, err := appraisal.Builtin("prod"); policy != nil || !errors.As(err, &caller) ||
-		!strings.Contains(caller.Hint, "production, recorded") {
+		!strings.Contains(caller.Hint, "production, recorded, laboratory") {
 		t.Errorf("got %v, %v, want an error that lists the names", policy, err)
 	}
 }
@@ -288,7 +309,8 @@ func TestTheDocumentationSpeaksOfThisCode(t *testing.T) {
 		risk, _ := appraisal.Score(appraisal.WorstScored(builtin(t, appraisal.Recorded), format))
 		most[format] = risk.String()
 	}
-	row := "| all of it at once | " + most[attestd.FormatSEVSNP] + " | " + most[attestd.FormatNitro] + " |"
+	row := "| all of it at once | " + most[attestd.FormatSEVSNP] + " | " + most[attestd.FormatNitro] + " | " +
+		most[attestd.FormatTPM] + " |"
 	if !strings.Contains(page, row) || most[attestd.FormatNitro] != most[attestd.FormatNitroTPM] {
 		t.Errorf("the page has no row %q", row)
 	}
