@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -159,5 +160,41 @@ func TestAVerifierIsToldWhatIsKnownAndWhatTheOperatorNamed(t *testing.T) {
 	}
 	if got := other.input.Anchors; got.AttestationKeys != nil || got.EndorsementKeys != nil {
 		t.Errorf("keys of one format were given to another: %+v", got)
+	}
+}
+
+// TestAnInventoryIsCollectedOnce: whoever sends nonsense must not have it collected each time.
+func TestAnInventoryIsCollectedOnce(t *testing.T) {
+	var document strings.Builder
+	document.WriteString("schema: attestd.reference-values.v1\nname: inventory\nformat: tpm\nendorsement-keys:\n")
+	for i := range 2000 {
+		fmt.Fprintf(&document, "  - {name: m-%d, sha256: \"%x\"}\n", i, sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	set, err := measurements.Parse("test", []byte(document.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := &seeing{broken: broken{format: attestd.FormatTPM}}
+	made := judge.NewWith([]verifiers.Verifier{verifier})
+	_, request := enclave(t)
+	request.Format = attestd.FormatTPM
+	ask := func(index *measurements.Index, want int) {
+		request.References = index
+		if _, err := made.Verify(request); err == nil || len(verifier.input.Anchors.EndorsementKeys) != want {
+			t.Fatalf("got %d keys, %v; want %d", len(verifier.input.Anchors.EndorsementKeys), err, want)
+		}
+	}
+	for range 40 { // more than are remembered
+		index, err := measurements.NewIndex(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask(index, 2000)
+		ask(nil, 0)
+		ask(index, 2000)
+		allocated := testing.AllocsPerRun(10, func() { ask(index, 2000) })
+		if allocated > 20 {
+			t.Fatalf("%v allocations for a judgement that looked at nothing", allocated)
+		}
 	}
 }

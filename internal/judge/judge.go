@@ -41,6 +41,7 @@ type Judge struct {
 	specs     map[attestd.Format][]attestd.CheckSpec
 	// credential is MakeCredential of verifiers/tpm.
 	credential credentialMaker
+	named      named
 }
 
 // Request is one piece of evidence and everything that it is judged by.
@@ -116,29 +117,12 @@ func (j *Judge) Judge(request Request) (attestd.Appraisal, error) {
 	}
 	claims, err := verify(verifier, attestd.Input{
 		Evidence: request.Evidence, Endorsements: request.Endorsements, At: request.At,
-		Demand: request.Demand, Anchors: request.anchors(verifier.Format()),
+		Demand: request.Demand, Anchors: j.anchors(request, verifier.Format()),
 	})
 	if err != nil && !isAnswer(err) {
 		return attestd.Appraisal{}, err
 	}
 	return j.appraise(request, verifier, claims, err), nil
-}
-
-// anchors returns the caller's anchors and the keys that the reference values name for the format.
-func (r Request) anchors(format attestd.Format) attestd.Anchors {
-	anchors := r.Anchors
-	attestation, endorsement := r.References.Keys(format)
-	anchors.AttestationKeys = joined(anchors.AttestationKeys, attestation)
-	anchors.EndorsementKeys = joined(anchors.EndorsementKeys, endorsement)
-	return anchors
-}
-
-// joined copies an inventory, which can have many thousand keys, only where there are two.
-func joined(given, named [][32]byte) [][32]byte {
-	if len(given) == 0 {
-		return named
-	}
-	return slices.Concat(given, named)
 }
 
 // Refuse returns the rejection of a request whose challenge will not do, without looking at what the
