@@ -55,10 +55,10 @@ func newRefCompute(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "compute UKI",
 		Short: "Predict the PCRs that a unified kernel image boots to",
-		Long: `Compute predicts PCRs 4, 7, 11 and 12 from a unified kernel image and what is booted with it.
-What the files do not tell is not guessed: such a PCR has no value, and a sentence says why. With --name
-it writes a file of reference values (format tpm) of the PCRs that are predicted; PCR 4 must be
-among them. The value is "proposed" unless --state says otherwise, and a proposed value matches
+		Long: `Compute predicts PCRs 4, 7, 11 and 12 from a unified kernel image and what boots with it.
+What the files do not tell is not guessed: such a PCR has no value, and a sentence says why. With
+--name it writes a file of reference values (format tpm) of the PCRs that are predicted; PCR 4 must
+be among them. The value is "proposed" unless --state says otherwise, and a proposed value matches
 nothing. Check a prediction against one real boot before you rely on it.`,
 		Example: `  attestd ref compute linux.efi
   attestd ref compute linux.efi --secure-boot-dir /sys/firmware/efi/efivars --name web-host`,
