@@ -11,7 +11,7 @@ SUITE   := .ci/suite
 
 # The packages whose concurrency is worth the price of the race detector.
 RACE := ./verifiers/... ./internal/service/... ./internal/registry/... ./internal/challenge/... \
-        ./internal/api/... ./internal/worker/...
+        ./internal/api/... ./internal/worker/... ./attester/...
 
 FUZZTIME ?= 20s
 
@@ -25,7 +25,8 @@ build: ## bin/attestd, one static binary without cgo
 	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/attestd ./cmd/attestd
 
 .PHONY: demo
-demo: ## the main job: published evidence through the HTTP API, and the verdicts
+demo: ## the main job: published evidence and a software TPM through the HTTP API, and the verdicts
+	@.ci/install swtpm
 	@$(SUITE) "build attestd" $(MAKE) --no-print-directory build
 	@bin/attestd dev --demo
 
