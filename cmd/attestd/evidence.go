@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -354,15 +353,4 @@ func (a *app) collect(ctx context.Context, c collecting, m machine, form string)
 		return a.collectOffline(ctx, c, m, form)
 	}
 	return a.exchange(ctx, c, m, form)
-}
-
-// defaultStateDir is where keys of a TPM are kept.
-func defaultStateDir(getenv func(string) string) string {
-	if folder := getenv("STATE_DIRECTORY"); folder != "" { // systemd.exec(5)
-		return strings.SplitN(folder, ":", 2)[0]
-	}
-	if home := getenv("HOME"); home != "" {
-		return filepath.Join(home, ".local", "state", "attestd")
-	}
-	return "/var/lib/attestd-agent"
 }

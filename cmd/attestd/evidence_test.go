@@ -19,6 +19,7 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/swtpm"
+	"github.com/attestd/attestd/testvectors/forge"
 )
 
 // newTPM makes and starts a software TPM in a folder of its own.
@@ -34,8 +35,9 @@ func newTPM(folder string) (*swtpm.TPM, *swtpm.CA, error) {
 	return tpm, ca, tpm.Start()
 }
 
-// startTPM is the command swtpm: it starts a software TPM until the script ends, and sets TPM to its
-// socket, TPM_ROOT and TPM_ISSUER to the certificates of its maker.
+// startTPM is the command swtpm: it starts a software TPM until the script ends, boots a machine into
+// it, whose log is in boot.log, and sets TPM to its socket, TPM_ROOT and TPM_ISSUER to the certificates
+// of its maker.
 func startTPM(ts *testscript.TestScript, negated bool, args []string) {
 	if negated || len(args) != 0 {
 		ts.Fatalf("usage: swtpm")
@@ -45,6 +47,11 @@ func startTPM(ts *testscript.TestScript, negated bool, args []string) {
 	tpm, ca, err := newTPM(folder)
 	ts.Check(err)
 	ts.Defer(func() { _ = tpm.Close() })
+	boot := forge.NewBoot(forge.BootOptions{SecureBoot: true})
+	for _, extension := range boot.Extensions() {
+		ts.Check(tpm.Extend(extension.PCR, extension.Digests))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("boot.log"), boot.Log(), 0o600))
 	ts.Setenv("TPM", tpm.Socket())
 	ts.Setenv("TPM_ROOT", ca.RootFile())
 	ts.Setenv("TPM_ISSUER", ca.IssuerFile())

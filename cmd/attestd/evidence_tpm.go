@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -79,7 +81,7 @@ func (t *tpmFlags) addFlags(a *app, command *cobra.Command) {
 	flags.StringVar(&t.chain, "ek-chain", "",
 		"PEM `FILE` with certificates between the endorsement key's and the maker's root")
 	flags.StringVar(&t.residentKey, "resident-key", "",
-		"bind and certify the TPM's own key called `NAME`; made where there is none, and anew after a restart")
+		"bind and certify the TPM's own key `NAME`; made where there is none, and anew after a restart")
 	flags.StringVar(&t.stateDir, "state-dir", "",
 		"`FOLDER` of those keys (default $STATE_DIRECTORY or ~/.local/state/attestd)")
 	flags.StringVar(&t.akHandle, "ak-handle", fmt.Sprintf("0x%08x", tpm.DefaultAKHandle),
@@ -134,6 +136,11 @@ func (a *app) evidenceTPM(command *cobra.Command, c collecting, t tpmFlags) erro
 			return err
 		}
 		m.spki, m.keyField = request.Key.SPKI(), true
+		c.key = filepath.Join(t.stateFolder(a), t.residentKey+".pem")
+		public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: m.spki})
+		if err := writeFile(c.key, public); err != nil {
+			return err
+		}
 	}
 	if c.server != "" {
 		identity, err := a.readIdentity(ctx, device)
@@ -169,9 +176,7 @@ func (a *app) openTPM(t tpmFlags) (*tpm.Device, error) {
 	}
 	options.AKHandle = uint32(handle)
 	if t.residentKey != "" {
-		if options.StateDir = t.stateDir; options.StateDir == "" {
-			options.StateDir = defaultStateDir(a.getenv)
-		}
+		options.StateDir = t.stateFolder(a)
 		if err := os.MkdirAll(options.StateDir, 0o700); err != nil {
 			return nil, usagef("give a folder that can be made: --state-dir FOLDER", "state folder %q: %w",
 				attestd.Excerpt(options.StateDir, 200), pathless(err))
@@ -196,6 +201,21 @@ func (a *app) openTPM(t tpmFlags) (*tpm.Device, error) {
 		*one.into = []byte(strings.TrimRight(string(password), "\r\n"))
 	}
 	return tpm.Open(t.place, options)
+}
+
+// stateFolder is where keys of the TPM are kept.
+func (t tpmFlags) stateFolder(a *app) string {
+	if t.stateDir != "" {
+		return t.stateDir
+	}
+	if folder := a.getenv("STATE_DIRECTORY"); folder != "" { // systemd.exec(5)
+		first, _, _ := strings.Cut(folder, ":")
+		return first
+	}
+	if home := a.getenv("HOME"); home != "" {
+		return filepath.Join(home, ".local", "state", "attestd")
+	}
+	return "/var/lib/attestd-agent"
 }
 
 // chainFile reads certificates that go along in the evidence.
