@@ -176,6 +176,9 @@ func TestCertificateTablesThatCannotBeRead(t *testing.T) {
 		{"an entry without a head", func(b []byte) { copy(b, []byte{4, 0, 0, 0}) }, "beyond its end"},
 		{"another kind of entry", func(b []byte) { b[6] = 1 }, "no PKCS #7"},
 		{"what is no DER", func(b []byte) { b[8] = 0 }, "cannot be read"},
+		{"PKCS #7 of another kind", func(b []byte) {
+			b[bytes.Index(b, []byte{0x86, 0xf7, 0x0d, 1, 7, 2})+5] = 3
+		}, "cannot be read"},
 		{"another content", func(b []byte) {
 			b[bytes.Index(b, []byte{0x82, 0x37, 2, 1, 4})+4] = 5
 		}, "cannot be read"},
