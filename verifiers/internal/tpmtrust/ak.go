@@ -130,8 +130,6 @@ func readAKProfile(certificate *x509.Certificate) (AK, use, *Fault) {
 		Protection: ProtectionVTPM,
 	}
 	switch {
-	case certificate.Version != 3:
-		return wrong(fmt.Errorf("is X.509 version %d", certificate.Version))
 	case certificate.IsCA || certificate.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0:
 		return wrong(errors.New("may sign certificates or CRLs"))
 	case certificate.KeyUsage&x509.KeyUsageDigitalSignature == 0:

@@ -135,9 +135,6 @@ func readEKProfile(certificate *x509.Certificate) (EK, *Fault) {
 	wrong := func(got, want string) (EK, *Fault) {
 		return EK{}, refuse(ReasonCertificate, attestd.ClassChain, got, want)
 	}
-	if certificate.Version != 3 {
-		return wrong(fmt.Sprintf("X.509 version %d", certificate.Version), "version 3")
-	}
 	// Without this, whoever has the key of one TPM could issue certificates for others.
 	if certificate.IsCA || certificate.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
 		return wrong("a certificate that may sign certificates or CRLs", "an end entity")

@@ -126,9 +126,10 @@ func TestEndorsementIsNotVouchedFor(t *testing.T) {
 		"a DNS name for the TPM's": {
 			forge.EKCertificateConfig{SAN: forge.DER(0x30, forge.DER(0x82, []byte("tpm.example")))}, nil,
 			attestd.ClassChain},
-		"no manufacturer": {forge.EKCertificateConfig{Manufacturer: "-"}, nil, attestd.ClassChain},
-		"no model":        {forge.EKCertificateConfig{Model: "-"}, nil, attestd.ClassChain},
-		"no version":      {forge.EKCertificateConfig{Version: "-"}, nil, attestd.ClassChain},
+		"two manufacturers": {forge.EKCertificateConfig{SAN: twice()}, nil, attestd.ClassChain},
+		"no manufacturer":   {forge.EKCertificateConfig{Manufacturer: "-"}, nil, attestd.ClassChain},
+		"no model":          {forge.EKCertificateConfig{Model: "-"}, nil, attestd.ClassChain},
+		"no version":        {forge.EKCertificateConfig{Version: "-"}, nil, attestd.ClassChain},
 		"a manufacturer in clear": {
 			forge.EKCertificateConfig{Manufacturer: "STM"}, nil, attestd.ClassChain},
 		"a manufacturer of three bytes": {
@@ -185,6 +186,19 @@ func TestEndorsementIsNotVouchedFor(t *testing.T) {
 			}
 		})
 	}
+}
+
+// twice is a subject alternative name with two manufacturers, model and version.
+func twice() []byte {
+	var sets []byte
+	for _, row := range []struct {
+		arc  byte
+		text string
+	}{{1, "id:53544D20"}, {1, "id:49465800"}, {2, "model"}, {3, "id:00010102"}} {
+		attribute := append([]byte{6, 5, 0x67, 0x81, 5, 2, row.arc}, forge.DER(12, []byte(row.text))...)
+		sets = append(sets, forge.DER(0x31, forge.DER(0x30, attribute))...)
+	}
+	return forge.DER(0x30, forge.DER(0xa4, forge.DER(0x30, sets)))
 }
 
 // exponent3 is a public key with exponent 3; crypto/rsa makes none.

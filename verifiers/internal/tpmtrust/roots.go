@@ -144,8 +144,6 @@ func notPinned(err error) error {
 // sign certificates, or has a weak key, must not become an issuer because its name fits.
 func checkAuthority(certificate *x509.Certificate) error {
 	switch {
-	case certificate.Version != 3:
-		return fmt.Errorf("X.509 version %d", certificate.Version)
 	case !certificate.BasicConstraintsValid || !certificate.IsCA:
 		return errors.New("it is no certificate authority")
 	case certificate.KeyUsage&x509.KeyUsageCertSign == 0:
