@@ -138,10 +138,14 @@ func publicArea(config TPMKeyConfig, public crypto.PublicKey) (tpm2.TPMTPublic, 
 			parameters.Scheme = ECDSAScheme(config.Hash)
 		}
 		out.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, parameters)
-		size := (public.Curve.Params().BitSize + 7) / 8
+		point, err := public.Bytes()
+		if err != nil {
+			return out, err
+		}
+		point = point[1:] // 4 || x || y
 		out.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
-			X: tpm2.TPM2BECCParameter{Buffer: public.X.FillBytes(make([]byte, size))},
-			Y: tpm2.TPM2BECCParameter{Buffer: public.Y.FillBytes(make([]byte, size))},
+			X: tpm2.TPM2BECCParameter{Buffer: point[:len(point)/2]},
+			Y: tpm2.TPM2BECCParameter{Buffer: point[len(point)/2:]},
 		})
 	default:
 		return out, fmt.Errorf("no public area for a %T", public)

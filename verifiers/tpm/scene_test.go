@@ -22,7 +22,6 @@ import (
 type world struct {
 	ca, other *forge.TPMCA
 	keys      map[string]*forge.TPMKey
-	entropy   []byte
 }
 
 var shared = sync.OnceValues(func() (*world, error) {

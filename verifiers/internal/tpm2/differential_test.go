@@ -80,8 +80,13 @@ func compareECC(t *testing.T, name string, theirs *reference.TPMTPublic, ours tp
 		t.Errorf("%s: %+v, go-tpm has %+v", name, ours, parameters)
 	}
 	if key, ok := ours.Key.(*ecdsa.PublicKey); ok {
-		x, y := new(big.Int).SetBytes(unique.X.Buffer), new(big.Int).SetBytes(unique.Y.Buffer)
-		if key.X.Cmp(x) != 0 || key.Y.Cmp(y) != 0 {
+		point, err := key.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, y := point[1:1+len(point)/2], point[1+len(point)/2:]
+		if new(big.Int).SetBytes(x).Cmp(new(big.Int).SetBytes(unique.X.Buffer)) != 0 ||
+			new(big.Int).SetBytes(y).Cmp(new(big.Int).SetBytes(unique.Y.Buffer)) != 0 {
 			t.Errorf("%s: another point", name)
 		}
 	}
