@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,10 +148,10 @@ func extend(t *testing.T, at transport.TPM, pcr uint32) {
 
 func TestAPCRThatChangesBeforeTheQuoteIsReadAgain(t *testing.T) {
 	chip, _ := manufacture(t)
-	quotes, extends := 0, 1
+	var quotes atomic.Int32
 	b := standBetween(t, chip, func(code uint32, at transport.TPM) bool {
 		if code == codeQuote {
-			if quotes++; quotes <= extends {
+			if quotes.Add(1) == 1 {
 				extend(t, at, 10)
 			}
 		}
@@ -161,8 +162,8 @@ func TestAPCRThatChangesBeforeTheQuoteIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	parts := collect(t, device, tpm.Request{Freshness: freshness(1)})
-	if quotes != 1 {
-		t.Errorf("%d quotes, want 1: the values that were read behind the first one are those it covers", quotes)
+	if taken := quotes.Load(); taken != 1 {
+		t.Errorf("%d quotes, want 1: the values that were read behind the first one are those it covers", taken)
 	}
 	if value := parts.PCRs[0].PCRs[10].Value; value[0] == 0 && value[31] == 0 {
 		t.Errorf("PCR 10 is %x, not the value that was quoted", value)
@@ -191,9 +192,10 @@ func TestAPCRThatNeverRestsIsSaid(t *testing.T) {
 
 func TestWhatABrokenConnectionLeftLoadedIsFlushedByTheNextOne(t *testing.T) {
 	chip, _ := manufacture(t)
-	withhold := true
+	var withhold atomic.Bool
+	withhold.Store(true)
 	b := standBetween(t, chip, func(code uint32, _ transport.TPM) bool {
-		return withhold && code == codeCreate
+		return withhold.Load() && code == codeCreate
 	})
 	device, err := tpm.Open("swtpm:"+b.path, tpm.Options{StateDir: t.TempDir()})
 	if err != nil {
@@ -223,7 +225,7 @@ func TestWhatABrokenConnectionLeftLoadedIsFlushedByTheNextOne(t *testing.T) {
 	if left := loaded(t, chip); len(left) < 2 {
 		t.Fatalf("loaded are %x: the test does not leave anything behind", left)
 	}
-	withhold = false
+	withhold.Store(false)
 	if _, err := device.Key(t.Context(), "agent"); err != nil {
 		t.Fatal(err)
 	}

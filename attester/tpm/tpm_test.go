@@ -3,19 +3,14 @@ package tpm_test
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +22,6 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester/tpm"
 	"github.com/attestd/attestd/internal/swtpm"
-	"github.com/attestd/attestd/internal/tpmevidence"
 )
 
 // made is a TPM as it left its maker, never started; making one takes seconds, so tests work on copies.
@@ -301,147 +295,7 @@ func TestACredentialIsAnsweredByTheTPMThatItIsForAlone(t *testing.T) {
 	wantNothingLoaded(t, chip)
 }
 
-func freshness(first byte) []byte { return append([]byte{first}, make([]byte, 31)...) }
-
-func collect(t *testing.T, device *tpm.Device, request tpm.Request) tpmevidence.Evidence {
-	t.Helper()
-	collected, err := device.Collect(t.Context(), request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if collected.Format != attestd.FormatTPM {
-		t.Errorf("format is %q", collected.Format)
-	}
-	parts, err := tpmevidence.Parse(collected.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parts
-}
-
 // verifySignature checks an ECDSA signature of the AK, with the standard library alone.
-func verifySignature(t *testing.T, spki, message, signature []byte) {
-	t.Helper()
-	parsed, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// TPMT_SIGNATURE: ECDSA, SHA-256, then r and s behind their lengths.
-	if binary.BigEndian.Uint32(signature) != 0x0018000b {
-		t.Fatalf("signature begins %x", signature[:4])
-	}
-	r, rest := sized(signature[4:])
-	s, rest := sized(rest)
-	if len(rest) != 0 {
-		t.Fatal("bytes behind the signature")
-	}
-	digest := sha256.Sum256(message)
-	if !ecdsa.VerifyASN1(parsed.(*ecdsa.PublicKey), digest[:], asn1Signature(t, r, s)) {
-		t.Error("the signature is not the AK's")
-	}
-}
-
-func sized(data []byte) (value, rest []byte) {
-	size := int(binary.BigEndian.Uint16(data))
-	return data[2 : 2+size], data[2+size:]
-}
-
-func TestAQuoteCoversTheValuesBesideItAndTheFreshnessValue(t *testing.T) {
-	chip, _ := manufacture(t)
-	device := open(t, chip, tpm.Options{})
-	who := identity(t, device)
-	for _, row := range []struct {
-		name string
-		ask  tpm.Request
-		want []uint8
-	}{
-		{"what nothing is said about", tpm.Request{Freshness: freshness(1)}, tpm.DefaultPCRs()},
-		{
-			"PCRs in any order and twice",
-			tpm.Request{Freshness: freshness(2), PCRs: []uint8{23, 0, 7, 0, 16}},
-			[]uint8{0, 7, 16, 23},
-		},
-		{
-			"another bank", tpm.Request{Freshness: bytes.Repeat([]byte{3}, 64), Bank: tpm.SHA384, PCRs: []uint8{4}},
-			[]uint8{4},
-		},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			parts := collect(t, device, row.ask)
-			if !bytes.Equal(parts.AKPublic, who.AKPublic) || !bytes.Equal(parts.EKPublic, who.EKPublic) ||
-				!bytes.Equal(parts.EKCertificate, who.EKCertificate) {
-				t.Error("the evidence holds other keys than the identity")
-			}
-			verifySignature(t, who.AKSPKI, parts.Quote, parts.QuoteSignature)
-			attest, err := tpm2.Unmarshal[tpm2.TPMSAttest](parts.Quote)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(attest.ExtraData.Buffer, row.ask.Freshness) {
-				t.Errorf("extraData is %x", attest.ExtraData.Buffer)
-			}
-			if attest.FirmwareVersion>>48 == 0 || attest.ClockInfo.ResetCount > 10 {
-				t.Errorf("firmware %x and reset count %d look garbled, as with a key of another hierarchy",
-					attest.FirmwareVersion, attest.ClockInfo.ResetCount)
-			}
-			var indices []uint8
-			hash := sha256.New()
-			for _, pcr := range parts.PCRs[0].PCRs {
-				indices = append(indices, pcr.Index)
-				hash.Write(pcr.Value)
-			}
-			if !slices.Equal(indices, row.want) {
-				t.Errorf("PCRs %v, want %v", indices, row.want)
-			}
-			quoted, err := attest.Attested.Quote()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(hash.Sum(nil), quoted.PCRDigest.Buffer) {
-				t.Error("the values are not those that were quoted")
-			}
-		})
-	}
-	wantNothingLoaded(t, chip)
-}
-
-func TestRequestsThatCannotBeMetAreRefused(t *testing.T) {
-	chip, _ := manufacture(t)
-	other, err := tpm.Open("swtpm:/nowhere", tpm.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	device := open(t, chip, tpm.Options{StateDir: t.TempDir()})
-	key, err := device.Key(t.Context(), "agent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, row := range []struct {
-		name string
-		at   *tpm.Device
-		ask  tpm.Request
-		want string
-	}{
-		{"no freshness value", device, tpm.Request{}, "0 bytes"},
-		{"a short freshness value", device, tpm.Request{Freshness: make([]byte, 31)}, "31 bytes"},
-		{"a long freshness value", device, tpm.Request{Freshness: make([]byte, 65)}, "65 bytes"},
-		{"a PCR that no TPM has", device, tpm.Request{Freshness: freshness(1), PCRs: []uint8{24}}, "PCR 24"},
-		{"SHA-1", device, tpm.Request{Freshness: freshness(1), Bank: 4}, "bank 0x0004"},
-		{"a bank that is not active", device, tpm.Request{Freshness: freshness(1), Bank: tpm.SHA512}, "0 of 8 PCRs"},
-		{"a TPM that is not there", other, tpm.Request{Freshness: freshness(1)}, "no socket"},
-		{"a key of another TPM", other, tpm.Request{Freshness: freshness(1), Key: key}, "another TPM's"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			_, err := row.at.Collect(t.Context(), row.ask)
-			var caller *attestd.CallerError
-			if !errors.As(err, &caller) || caller.Hint == "" || !strings.Contains(err.Error(), row.want) {
-				t.Errorf("got %v, want an error with a hint that says %q", err, row.want)
-			}
-		})
-	}
-	wantNothingLoaded(t, chip)
-}
-
 func TestWhatLiesAtTheAttestationKeysHandleIsNeverReplaced(t *testing.T) {
 	chip, _ := manufacture(t)
 	other := tpm2.ECCSRKTemplate
@@ -479,109 +333,6 @@ func TestWhatLiesAtTheAttestationKeysHandleIsNeverReplaced(t *testing.T) {
 	}
 	if len(identity(t, open(t, chip, tpm.Options{AKHandle: 0x81010022})).AKName) == 0 {
 		t.Error("at a free handle no attestation key was made")
-	}
-	wantNothingLoaded(t, chip)
-}
-
-func TestAKeySignsAndIsCertified(t *testing.T) {
-	chip, _ := manufacture(t)
-	folder := t.TempDir()
-	device := open(t, chip, tpm.Options{StateDir: folder})
-	key, err := device.Key(t.Context(), "agent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var _ crypto.Signer = key
-	for _, hash := range []crypto.Hash{crypto.SHA256, crypto.SHA384} {
-		digest := hash.New().Sum(nil)
-		signature, err := key.Sign(nil, digest, hash)
-		if err != nil {
-			t.Fatalf("%v: %v", hash, err)
-		}
-		if !ecdsa.VerifyASN1(key.Public().(*ecdsa.PublicKey), digest, signature) {
-			t.Errorf("%v: the signature is not the key's", hash)
-		}
-	}
-	if _, err := key.Sign(nil, make([]byte, 20), crypto.SHA1); err == nil {
-		t.Error("a SHA-1 digest was signed")
-	}
-	if _, err := key.Sign(nil, make([]byte, 20), crypto.SHA256); err == nil {
-		t.Error("a digest of 20 bytes was signed as SHA-256")
-	}
-	again, err := open(t, chip, tpm.Options{StateDir: folder}).Key(t.Context(), "agent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(again.SPKI(), key.SPKI()) {
-		t.Error("the key was not found again")
-	}
-
-	who := identity(t, device)
-	parts := collect(t, device, tpm.Request{Freshness: freshness(9), Key: key})
-	if parts.Key == nil {
-		t.Fatal("no key in the evidence")
-	}
-	verifySignature(t, who.AKSPKI, parts.Key.Attest, parts.Key.Signature)
-	attest, err := tpm2.Unmarshal[tpm2.TPMSAttest](parts.Key.Attest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certified, err := attest.Attested.Certify()
-	if err != nil {
-		t.Fatal(err)
-	}
-	digest := sha256.Sum256(parts.Key.Public)
-	if want := append([]byte{0, 0x0b}, digest[:]...); !bytes.Equal(certified.Name.Buffer, want) {
-		t.Errorf("certified is %x, want %x", certified.Name.Buffer, want)
-	}
-	if !bytes.Equal(attest.ExtraData.Buffer, freshness(9)) {
-		t.Errorf("extraData of the key is %x", attest.ExtraData.Buffer)
-	}
-	public, err := tpm2.Unmarshal[tpm2.TPMTPublic](parts.Key.Public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if has := public.ObjectAttributes; !has.FixedTPM || !has.FixedParent || !has.SensitiveDataOrigin ||
-		has.Restricted || has.Decrypt || !has.SignEncrypt {
-		t.Errorf("attributes of the key: %+v", has)
-	}
-	wantNothingLoaded(t, chip)
-
-	info, err := os.Stat(filepath.Join(folder, "agent.tpmkey"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the key's file: %v, %v", info.Mode(), err)
-	}
-	if err := chip.Reboot(); err != nil {
-		t.Fatal(err)
-	}
-	next, err := device.Key(t.Context(), "agent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bytes.Equal(next.SPKI(), key.SPKI()) {
-		t.Error("the key outlived a restart of the machine")
-	}
-}
-
-func TestAKeyFileThatIsNoKeyIsNotReplaced(t *testing.T) {
-	chip, _ := manufacture(t)
-	folder := t.TempDir()
-	path := filepath.Join(folder, "agent.tpmkey")
-	for _, content := range []string{"", "{}", `{"schema":"attestd.tpm-key.v1","more":1}`, "\x00"} {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := open(t, chip, tpm.Options{StateDir: folder}).Key(t.Context(), "agent"); err == nil {
-			t.Errorf("%q was taken for a key", content)
-		}
-		if kept, err := os.ReadFile(path); err != nil || string(kept) != content {
-			t.Errorf("%q was replaced: %q, %v", content, kept, err)
-		}
-	}
-	for _, name := range []string{"", "../agent", "A", "a/b"} {
-		if _, err := open(t, chip, tpm.Options{StateDir: folder}).Key(t.Context(), name); err == nil {
-			t.Errorf("a key was called %q", name)
-		}
 	}
 	wantNothingLoaded(t, chip)
 }
