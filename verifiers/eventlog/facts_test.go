@@ -350,6 +350,22 @@ func TestWhatAMismatchSays(t *testing.T) {
 	}
 }
 
+func TestParseSignatures(t *testing.T) {
+	t.Parallel()
+	sum := bytes.Repeat([]byte{7}, 32)
+	machine := forge.NewBoot(forge.BootOptions{DB: [][]byte{sum}})
+	value := step(t, machine, "db").Data[32+4:]
+	got, fault := eventlog.ParseSignatures(value)
+	if fault != nil || len(got) != 2 || got[0].Kind != eventlog.SignatureCertificate ||
+		got[1].Kind != eventlog.SignatureImageHash || !bytes.Equal(got[1].Digest(), sum) {
+		t.Errorf("%+v %v", got, fault)
+	}
+	got, fault = eventlog.ParseSignatures(value[:len(value)-1]) // neg: 68
+	if fault == nil || fault.Class != attestd.ClassMalformed || got != nil {
+		t.Errorf("%+v beside %v", got, fault)
+	}
+}
+
 func TestFirmwareWords(t *testing.T) {
 	t.Parallel()
 	for words, fact := range map[string]func(eventlog.Boot) bool{

@@ -102,6 +102,14 @@ func TestMachinesThatAreRefused(t *testing.T) {
 		binary.LittleEndian.PutUint32(out[offset:], field)
 		return out
 	}
+	misshapen := func(offset int, field uint32) change {
+		return func(t *testing.T, b *forge.Boot) {
+			one := step(t, b, "db")
+			one.Data = forge.DatabaseVariable("db", make([]byte, 28))
+			binary.LittleEndian.PutUint32(one.Data[offset:], field)
+			one.Measured = one.Data
+		}
+	}
 	hashes := [16]byte(forge.EFIHashList(sum))
 	owned := append(make([]byte, 16), sum...)
 	rows := []row{
@@ -126,7 +134,9 @@ func TestMachinesThatAreRefused(t *testing.T) {
 			attestd.ClassMalformed, "list of 27 bytes"},
 		{"a list longer than the variable", value("dbx", list(16, 0xfffffff0)), // neg: 68
 			attestd.ClassMalformed, "list of 4294967280 bytes"},
-		{"a list that its entries do not fill", value("dbx", // neg: 68
+		{"a list that its entries do not fill", value("dbx", list(16, 28+95)), // neg: 68
+			attestd.ClassMalformed, "list of 95 bytes with entries of 48"},
+		{"a byte behind the last list", value("dbx", // neg: 68
 			append(forge.EFIHashList(sum), 0)), attestd.ClassMalformed, "behind the last"},
 		{"more entries than any machine has", value("dbx", // neg: 68
 			forge.EFIHashList(many(sum, 20_000)...)), attestd.ClassTooLarge, "more than"},
@@ -157,6 +167,12 @@ func TestMachinesThatAreRefused(t *testing.T) {
 			one.Data = one.Data[:20]
 			one.Measured = one.Data
 		}, attestd.ClassMalformed, "with 20 bytes"},
+		{"a variable with a name longer than its data", misshapen(16, 0x7fffffff), // neg: 68
+			attestd.ClassMalformed, "with 64 bytes"},
+		{"a variable with less data than it says", misshapen(24, 17),
+			attestd.ClassMalformed, "with 64 bytes"},
+		{"a variable with more data than it says", misshapen(24, 1),
+			attestd.ClassMalformed, "with 64 bytes"},
 		{"an event behind the end of boot services", func(_ *testing.T, b *forge.Boot) { // neg: 72
 			b.InsertAfter("exited", forge.BootStep{PCR: 4, Type: evAction, Measured: sum, Data: sum})
 		}, attestd.ClassStale, "after boot services were left"},
@@ -218,6 +234,8 @@ func TestLogsThatLeaveTheirFormat(t *testing.T) { // not parallel: it counts wha
 		binary.LittleEndian.PutUint32(out[offset:], value)
 		return out
 	}
+	// An event that extends nothing, with a digest of SHA-1 alone.
+	nothing := append([]byte{0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 4, 0}, make([]byte, 24)...)
 	lacking := put(first+8, 1)
 	lacking = append(lacking[:first+12+22], lacking[first+12+22+34:]...)
 	legacy := append(make([]byte, 28), 4, 0, 0, 0, 1, 2, 3, 4)
@@ -235,6 +253,8 @@ func TestLogsThatLeaveTheirFormat(t *testing.T) { // not parallel: it counts wha
 		{"a first event of another type", put(4, 8), attestd.ClassMalformed, "want a crypto-agile log"},
 		{"a first event of 1 GiB in 32 bytes", put(28, 0x3fffffff)[:32], // neg: 69
 			attestd.ClassMalformed, "1073741823"},
+		{"a first event that ends in its version", append(put(28, 20)[:32+20], whole[first:]...),
+			attestd.ClassMalformed, "ends after 4 bytes"},
 		{"2^32-1 algorithms", put(count, 0xffffffff), // neg: 69
 			attestd.ClassMalformed, "4294967295 algorithms"},
 		{"no algorithm", put(count, 0), attestd.ClassMalformed, "0 algorithms"},
@@ -262,6 +282,10 @@ func TestLogsThatLeaveTheirFormat(t *testing.T) { // not parallel: it counts wha
 			attestd.ClassMalformed, "0 digests"},
 		{"0xff behind the last event", append(bytes.Clone(whole), bytes.Repeat([]byte{0xff}, 64)...),
 			attestd.ClassMalformed, "4294967295 digests"},
+		{"more events than any machine has", append(bytes.Clone(whole), // neg: 69
+			bytes.Repeat(nothing, 1<<17+1)...), attestd.ClassTooLarge, "131072 events"},
+		{"an event of a MiB and a byte", append(bytes.Clone(whole), // neg: 69
+			asEvent(make([]byte, 1<<20+1))...), attestd.ClassTooLarge, "1048577 bytes"},
 		{"8 MiB and a byte", append(bytes.Clone(whole), make([]byte, 8<<20)...), // neg: 69
 			attestd.ClassTooLarge, "8388608 are allowed"},
 	} {
@@ -313,19 +337,23 @@ func TestStartupLocality(t *testing.T) {
 		name  string
 		after string
 		step  forge.BootStep
+		alone bool // it is the only one
 	}{
-		{"a second one", "locality", locality(0, 3)},
-		{"one behind an event of PCR 0", "version", locality(0, 0)},
-		{"one of another register", "locality", locality(1, 3)},
-		{"one of locality 1", "locality", locality(0, 1)},
-		{"one without locality", "locality", locality(0)},
-		{"one of two bytes", "locality", locality(0, 3, 3)},
+		{"a second one", "locality", locality(0, 3), false},
+		{"one behind an event of PCR 0", "version", locality(0, 0), true},
+		{"one of another register", "locality", locality(1, 3), true},
+		{"one of locality 1", "locality", locality(0, 1), true},
+		{"one without locality", "locality", locality(0), true},
+		{"one of two bytes", "locality", locality(0, 3, 3), true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			boot := forge.NewBoot(forge.BootOptions{Locality: 3})
 			quoted := quote(boot, eventlog.SHA256)
 			boot.InsertAfter(row.after, row.step)
+			if row.alone {
+				boot.Drop("locality")
+			}
 			facts, fault := eventlog.ReplayBoot(boot.Log(), quoted)
 			wantFault(t, facts, fault, attestd.ClassMalformed, "StartupLocality")
 		})
