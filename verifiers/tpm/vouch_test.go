@@ -1,0 +1,156 @@
+package tpm_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"testing"
+
+	reference "github.com/google/go-tpm/tpm2"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/tpmevidence"
+	"github.com/attestd/attestd/testvectors/forge"
+)
+
+func TestKeysThatNobodyVouchesForAreRefused(t *testing.T) {
+	certificate := func(config forge.EKCertificateConfig) func(*scene) {
+		return func(s *scene) {
+			s.parts = func(e *tpmevidence.Evidence) {
+				e.EKCertificate = ekCertificate(s.t, s.world.ca, s.machine.EK.Signer.Public(), config)
+			}
+		}
+	}
+	foreign := func(s *scene) {
+		s.parts = func(e *tpmevidence.Evidence) {
+			e.EKCertificate = ekCertificate(s.t, s.world.other, s.machine.EK.Signer.Public(),
+				forge.EKCertificateConfig{})
+			e.Intermediates = s.world.other.Bundle()
+		}
+	}
+	template := func(change func(*reference.TPMTPublic)) func(*scene) {
+		return func(s *scene) {
+			ek, err := forge.NewTPMKey(forge.TPMKeyConfig{Endorsement: true, Edit: change})
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			s.machine.EK = ek
+			s.activate(s.machine.AK, ek)
+		}
+	}
+	activation := func(change func(*scene, *attestd.Activation)) func(*scene) {
+		return func(s *scene) { change(s, s.input.Anchors.Activation) }
+	}
+	runRejectRows(t, []rejectRow{
+		{"nobody says anything", func(s *scene) { s.input.Anchors = attestd.Anchors{} },
+			"tpm/ak-trusted", attestd.ClassChain},
+		{"another key is named", func(s *scene) { s.name(s.world.keys["another AK"]) },
+			"tpm/ak-trusted", attestd.ClassChain},
+		{"the endorsement key is named as attestation key", func(s *scene) { s.name(s.machine.EK) },
+			"tpm/ak-trusted", attestd.ClassChain},
+		// neg: 82
+		{"an endorsement key without the policy", template(func(p *reference.TPMTPublic) {
+			p.AuthPolicy.Buffer = nil
+		}), "tpm/ek-public", attestd.ClassKeyProperties},
+		{"an endorsement key that signs", template(func(p *reference.TPMTPublic) {
+			p.ObjectAttributes.SignEncrypt, p.ObjectAttributes.Decrypt = true, false
+		}), "tpm/ek-public", attestd.ClassKeyProperties},
+		{"an endorsement key that is not restricted", template(func(p *reference.TPMTPublic) {
+			p.ObjectAttributes.Restricted = false
+		}), "tpm/ek-public", attestd.ClassKeyProperties},
+		{"the attestation key as endorsement key", func(s *scene) {
+			s.parts = func(e *tpmevidence.Evidence) { e.EKPublic = e.AKPublic }
+		}, "tpm/ek-public", attestd.ClassKeyProperties},
+		{"a byte behind the endorsement key", func(s *scene) {
+			s.parts = func(e *tpmevidence.Evidence) { e.EKPublic = append(bytes.Clone(e.EKPublic), 0) }
+		}, "tpm/ek-public", attestd.ClassMalformed},
+		// neg: 79, 87
+		{"an EK certificate below a root that was not loaded", foreign, "tpm/ek-chain",
+			attestd.ClassChain},
+		{"an EK certificate without the EK purpose", certificate(forge.EKCertificateConfig{
+			Edit: func(c *x509.Certificate) { c.UnknownExtKeyUsage = nil },
+		}), "tpm/ek-certificate", attestd.ClassChain},
+		{"an EK certificate that may issue others", certificate(forge.EKCertificateConfig{
+			Edit: func(c *x509.Certificate) { c.IsCA = true },
+		}), "tpm/ek-certificate", attestd.ClassChain},
+		{"an EK certificate that is not valid yet", certificate(forge.EKCertificateConfig{
+			Edit: func(c *x509.Certificate) { c.NotBefore = forge.TPMTime.AddDate(0, 0, 1) },
+		}), "tpm/ek-chain", attestd.ClassCertTime},
+		{"an EK certificate that is none", func(s *scene) {
+			s.parts = func(e *tpmevidence.Evidence) { e.EKCertificate = []byte{0x30, 0} }
+		}, "tpm/ek-certificate", attestd.ClassMalformed},
+		{"an EK certificate that was revoked", func(s *scene) { revoke(s) }, "tpm/ek-chain",
+			attestd.ClassRevokedCert},
+		// neg: 80
+		{"an EK certificate of another key", func(s *scene) {
+			s.parts = func(e *tpmevidence.Evidence) {
+				e.EKCertificate = ekCertificate(s.t, s.world.ca,
+					s.world.keys["another agent"].Signer.Public(), forge.EKCertificateConfig{})
+			}
+		}, "tpm/ek-match", attestd.ClassBinding},
+		{"an endorsement key without certificate or entry", func(s *scene) {
+			s.parts = func(e *tpmevidence.Evidence) { e.EKCertificate, e.Intermediates = nil, nil }
+		}, "tpm/ek-trusted", attestd.ClassChain},
+		{"an intermediate that no path uses", func(s *scene) {
+			s.parts = func(e *tpmevidence.Evidence) {
+				e.Intermediates = append(e.Intermediates, s.world.other.Intermediate.Raw)
+			}
+		}, "tpm/ak-trusted", attestd.ClassChain},
+		{"an intermediate twice", func(s *scene) {
+			s.parts = func(e *tpmevidence.Evidence) {
+				e.Intermediates = append(e.Intermediates, e.Intermediates[0])
+			}
+		}, "tpm/ak-trusted", attestd.ClassChain},
+		// neg: 74
+		{"a quote by one key and an activation of another", activation(
+			func(s *scene, a *attestd.Activation) { a.AKName = s.world.keys["another AK"].Name }),
+			"tpm/activation", attestd.ClassBinding},
+		// neg: 83
+		{"a credential for a Name that the attester chose", activation(
+			func(s *scene, a *attestd.Activation) { a.AKName = append([]byte{0, 0x0b}, nonce...) }),
+			"tpm/activation", attestd.ClassBinding},
+		{"a credential without a Name", activation(
+			func(_ *scene, a *attestd.Activation) { a.AKName = nil }),
+			"tpm/activation", attestd.ClassBinding},
+		{"a credential under another endorsement key", activation(
+			func(s *scene, a *attestd.Activation) { a.EK = spki(s.t, s.world.keys["RSA EK"]) }),
+			"tpm/activation", attestd.ClassBinding},
+		{"an earlier activation under another endorsement key", activation(
+			func(s *scene, a *attestd.Activation) {
+				*a = attestd.Activation{AKName: a.AKName, EK: spki(s.t, s.world.keys["RSA EK"]), Earlier: true}
+			}), "tpm/activation", attestd.ClassBinding},
+		{"an activation and no endorsement key", func(s *scene) {
+			s.machine.EK = nil
+		}, "tpm/activation", attestd.ClassBinding},
+		// neg: 84
+		{"another secret", activation(
+			func(_ *scene, a *attestd.Activation) { a.Answer = bytes.Repeat([]byte{1}, 32) }),
+			"tpm/activation", attestd.ClassReplay},
+		{"the secret and a byte", activation(
+			func(_ *scene, a *attestd.Activation) { a.Answer = append(a.Answer, 0) }),
+			"tpm/activation", attestd.ClassReplay},
+		{"no answer", activation(func(_ *scene, a *attestd.Activation) { a.Answer = nil }),
+			"tpm/activation", attestd.ClassReplay},
+		{"a secret of 15 bytes", activation(func(_ *scene, a *attestd.Activation) {
+			a.Answer = a.Answer[:15]
+			a.Secret = sha256.Sum256(a.Answer)
+		}), "tpm/activation", attestd.ClassReplay},
+		{"a secret that nobody drew", activation(func(_ *scene, a *attestd.Activation) {
+			a.Secret = [32]byte{}
+		}), "tpm/activation", attestd.ClassReplay},
+	})
+}
+
+func revoke(s *scene) {
+	der := ekCertificate(s.t, s.world.ca, s.machine.EK.Signer.Public(), forge.EKCertificateConfig{})
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	crl, err := s.world.ca.CRL(forge.TPMCRLConfig{Serials: serials(parsed)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.parts = func(e *tpmevidence.Evidence) { e.EKCertificate = der }
+	s.input.Endorsements.CRLs = [][]byte{crl}
+}
