@@ -155,13 +155,14 @@ func TestAnAnswerToNothingUsesTheChallengeUp(t *testing.T) {
 func TestAnActivationThatIsForgottenVouchesForNothing(t *testing.T) {
 	w, machines := tpmWorld(t, options{}, 1)
 	w.enrol(machines[0])
-	reply := w.credential(machines[0])
+	reply, unread := w.credential(machines[0]), w.credential(machines[0])
 	database, err := sql.Open("sqlite", w.path)
 	w.must(err)
 	defer func() { _ = database.Close() }()
 	_, err = database.Exec("DELETE FROM attestation_keys")
 	w.must(err)
 	w.conflicts("/v1/verify", answering(reply.Challenge, w.evidence(machines[0], reply.Challenge), nil))
+	w.conflicts("/v1/verify", answering(unread.Challenge, []byte("evidence that nobody looks at"), nil))
 	w.enrol(machines[0])
 	if !strings.Contains(w.log.String(), `"level":"WARN","msg":"conflict"`) {
 		t.Error("the log says nothing of the conflict")
