@@ -89,7 +89,7 @@ func TestRevocation(t *testing.T) {
 		}})}, "", attestd.ClassCollateralInvalid},
 		"bytes that are none": {[][]byte{{1, 2, 3}}, "", attestd.ClassCollateralInvalid},
 		"one of 2 MiB":        {[][]byte{make([]byte, 2<<20)}, "", attestd.ClassTooLarge},
-		"sixty-five":          {slices.Repeat([][]byte{leaf}, 65), "", attestd.ClassTooLarge},
+		"sixty-five":          {slices.Repeat([][]byte{must(stranger.CRL(forge.TPMCRLConfig{}))(t)}, 65), "", attestd.ClassTooLarge},
 		"sixteen of one":      {slices.Repeat([][]byte{leaf}, 16), "", attestd.ClassTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -126,10 +126,13 @@ func TestEndorsementIsNotVouchedFor(t *testing.T) {
 		"a DNS name for the TPM's": {
 			forge.EKCertificateConfig{SAN: forge.DER(0x30, forge.DER(0x82, []byte("tpm.example")))}, nil,
 			attestd.ClassChain},
-		"two manufacturers": {forge.EKCertificateConfig{SAN: twice()}, nil, attestd.ClassChain},
-		"no manufacturer":   {forge.EKCertificateConfig{Manufacturer: "-"}, nil, attestd.ClassChain},
-		"no model":          {forge.EKCertificateConfig{Model: "-"}, nil, attestd.ClassChain},
-		"no version":        {forge.EKCertificateConfig{Version: "-"}, nil, attestd.ClassChain},
+		"two manufacturers": {forge.EKCertificateConfig{SAN: names(
+			attribute(1, "id:53544D20"), attribute(1, "id:49465800"), attribute(2, "model"),
+			attribute(3, "id:00010102"),
+		)}, nil, attestd.ClassChain},
+		"no manufacturer": {forge.EKCertificateConfig{Manufacturer: "-"}, nil, attestd.ClassChain},
+		"no model":        {forge.EKCertificateConfig{Model: "-"}, nil, attestd.ClassChain},
+		"no version":      {forge.EKCertificateConfig{Version: "-"}, nil, attestd.ClassChain},
 		"a manufacturer in clear": {
 			forge.EKCertificateConfig{Manufacturer: "STM"}, nil, attestd.ClassChain},
 		"a manufacturer of three bytes": {
@@ -188,17 +191,14 @@ func TestEndorsementIsNotVouchedFor(t *testing.T) {
 	}
 }
 
-// twice is a subject alternative name with two manufacturers, model and version.
-func twice() []byte {
-	var sets []byte
-	for _, row := range []struct {
-		arc  byte
-		text string
-	}{{1, "id:53544D20"}, {1, "id:49465800"}, {2, "model"}, {3, "id:00010102"}} {
-		attribute := append([]byte{6, 5, 0x67, 0x81, 5, 2, row.arc}, forge.DER(12, []byte(row.text))...)
-		sets = append(sets, forge.DER(0x31, forge.DER(0x30, attribute))...)
-	}
-	return forge.DER(0x30, forge.DER(0xa4, forge.DER(0x30, sets)))
+// attribute is one attribute of a TPM's name, with what stands behind its text.
+func attribute(arc byte, text string, behind ...byte) []byte {
+	value := append([]byte{6, 5, 0x67, 0x81, 5, 2, arc}, forge.DER(12, []byte(text))...)
+	return forge.DER(0x31, forge.DER(0x30, append(value, behind...)))
+}
+
+func names(attributes ...[]byte) []byte {
+	return forge.DER(0x30, forge.DER(0xa4, forge.DER(0x30, bytes.Join(attributes, nil))))
 }
 
 // exponent3 is a public key with exponent 3; crypto/rsa makes none.
@@ -394,6 +394,7 @@ func TestHostileBundlesEnd(t *testing.T) {
 		"eight that name each other": {siblings, attestd.ClassChain},
 		"eight copies of one":        {slices.Repeat([][]byte{siblings[0]}, 8), attestd.ClassChain},
 		"nine":                       {append(slices.Clone(siblings), ca.Intermediate.Raw), attestd.ClassTooLarge},
+		"nine strangers":             {slices.Repeat([][]byte{{1, 2, 3}}, 9), attestd.ClassTooLarge},
 		"one of 5,000 bytes":         {[][]byte{make([]byte, 5000)}, attestd.ClassTooLarge},
 		"bytes that are none":        {[][]byte{{1, 2, 3}, nil}, attestd.ClassChain},
 	} {
@@ -453,7 +454,7 @@ func TestInsecureRootsAreRoots(t *testing.T) {
 	forged.Raw[len(forged.Raw)-1] ^= 1
 	for name, root := range map[string]*x509.Certificate{
 		"an intermediate": ca.Intermediate, "a leaf": leaf, "a root without keyCertSign": weak.Root,
-		"a root with another signature": &forged, "an empty certificate": {},
+		"a root with another signature": &forged, "an empty certificate": {}, "no certificate": nil,
 	} {
 		_, err := tpmtrust.New(tpmtrust.Config{InsecureRoots: []*x509.Certificate{root}})
 		var refused *attestd.CallerError
@@ -462,7 +463,7 @@ func TestInsecureRootsAreRoots(t *testing.T) {
 		}
 	}
 	pinned := must(tpmtrust.PinnedRoots())(t)
-	s := trusting(t, append(pinned, nil)...)
+	s := trusting(t, pinned...)
 	ek, fault := s.Endorsement(tpmtrust.EKQuery{
 		Certificate: real(t, "ek-nuvoton-npct75x"), At: forge.TPMTime,
 	})

@@ -3,6 +3,7 @@ package tpmtrust
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -62,37 +63,42 @@ func New(config Config) (*Store, error) {
 	if s.count == nil {
 		s.count = func() {}
 	}
-	known := make(map[string]bool)
 	for _, root := range roots {
 		if err := checkAuthority(root.Certificate); err != nil {
 			return nil, notPinned(err)
 		}
-		known[string(root.Certificate.Raw)] = true
 		s.anchor(root.Certificate, &anchor{
 			certificate: root.Certificate, vendor: root.Vendor, use: use(root.Use),
 		})
 	}
 	for _, root := range config.InsecureRoots {
-		if root == nil || known[string(root.Raw)] {
-			continue // a pinned root needs no second entry, and is not made insecure by one
-		}
-		own, err := x509.ParseCertificate(append([]byte(nil), root.Raw...))
-		if err == nil {
-			err = checkInsecure(own)
-		}
+		own, err := ownCopy(root)
 		if err != nil {
 			return nil, &attestd.CallerError{
-				Class: attestd.ClassConfig, Hint: "load the self-signed root of a TPM maker",
-				Err: fmt.Errorf("insecure root %q: %w",
-					attestd.Excerpt(root.Subject.CommonName, 64), err),
+				Class: attestd.ClassConfig, Hint: "load the self-signed root of a TPM maker", Err: err,
 			}
 		}
-		known[string(own.Raw)] = true
 		s.anchor(own, &anchor{certificate: own, vendor: "insecure root", insecure: true})
 	}
 	return s, s.makeCaches(config.CacheSize)
 }
 
+// ownCopy reads an insecure root anew, so that nobody changes it later.
+func ownCopy(root *x509.Certificate) (*x509.Certificate, error) {
+	if root == nil {
+		return nil, errors.New("an insecure root is nil")
+	}
+	own, err := x509.ParseCertificate(append([]byte(nil), root.Raw...))
+	if err == nil {
+		err = checkInsecure(own)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("insecure root %s: %w", quote(root.Subject.CommonName), err)
+	}
+	return own, nil
+}
+
+// anchor adds a root. Pinned ones come first: one that is loaded by hand as well stays pinned.
 func (s *Store) anchor(certificate *x509.Certificate, a *anchor) {
 	name := nameText(certificate.RawSubject)
 	s.anchors[name] = append(s.anchors[name], &node{

@@ -1,0 +1,178 @@
+package tpmtrust_test
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1" //nolint:gosec // what is refused
+	"crypto/x509"
+	"io"
+	"math/big"
+	"testing"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/testvectors/forge"
+	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
+)
+
+// TestASignatureHasOneSpelling: an ECDSA signature begins with two zero bits, so that it could be
+// shifted by two and called two bits shorter. Both spellings verify with crypto/x509, and the second
+// is one that nobody issued.
+func TestASignatureHasOneSpelling(t *testing.T) {
+	ca := authority(t, forge.TPMCAConfig{})
+	raw := must(ca.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{}))(t)
+	certificate := must(x509.ParseCertificate(raw))(t)
+	respelled := bytes.Clone(raw)
+	signature := respelled[len(respelled)-len(certificate.Signature):]
+	shifted := new(big.Int).Lsh(new(big.Int).SetBytes(signature), 2)
+	shifted.FillBytes(signature)
+	respelled[len(respelled)-len(signature)-1] = 2
+	again := must(x509.ParseCertificate(respelled))(t)
+	if !bytes.Equal(again.Signature, certificate.Signature) {
+		t.Fatal("crypto/x509 reads another signature: this test is void")
+	}
+	_, fault := trusting(t, ca.Root).Endorsement(tpmtrust.EKQuery{
+		Certificate: respelled, Intermediates: ca.Bundle(), At: forge.TPMTime,
+	})
+	wantFault(t, fault, attestd.ClassMalformed)
+}
+
+// TestSHA1VouchesForNobody: an intermediate and a leaf that are signed with SHA-1, rightly.
+func TestSHA1VouchesForNobody(t *testing.T) {
+	keys := map[string]*rsa.PrivateKey{}
+	ca := authority(t, forge.TPMCAConfig{Key: func(role string) (crypto.Signer, error) {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		keys[role] = key
+		return key, err
+	}})
+	raw := must(ca.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{}))(t)
+	s := trusting(t, ca.Root)
+	for name, query := range map[string]tpmtrust.EKQuery{
+		"leaf": {Certificate: withSHA1(t, raw, keys[forge.TPMIntermediate]), Intermediates: ca.Bundle()},
+		"intermediate": {Certificate: raw, Intermediates: [][]byte{
+			withSHA1(t, ca.Intermediate.Raw, keys[forge.TPMRoot]),
+		}},
+	} {
+		query.At = forge.TPMTime
+		_, fault := s.Endorsement(query)
+		if fault == nil || fault.Class != attestd.ClassChain {
+			t.Errorf("%s: %v", name, fault)
+		}
+	}
+	_, fault := s.Endorsement(tpmtrust.EKQuery{
+		Certificate: raw, Intermediates: ca.Bundle(), At: forge.TPMTime,
+	})
+	if fault != nil {
+		t.Errorf("with SHA-256: %v", fault)
+	}
+}
+
+// withSHA1 signs a certificate again, with SHA-1.
+func withSHA1(t *testing.T, raw []byte, key *rsa.PrivateKey) []byte {
+	t.Helper()
+	sha256WithRSA := []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b}
+	sha1WithRSA := append(bytes.Clone(sha256WithRSA[:8]), 0x05)
+	out := bytes.ReplaceAll(raw, sha256WithRSA, sha1WithRSA)
+	certificate := must(x509.ParseCertificate(out))(t)
+	digest := sha1.Sum(certificate.RawTBSCertificate) //nolint:gosec // what is refused
+	signature := must(rsa.SignPKCS1v15(nil, key, crypto.SHA1, digest[:]))(t)
+	copy(out[len(out)-len(signature):], signature)
+	certificate = must(x509.ParseCertificate(out))(t)
+	issuer := &x509.Certificate{PublicKey: key.Public(), PublicKeyAlgorithm: x509.RSA}
+	if err := issuer.CheckSignature(certificate.SignatureAlgorithm, certificate.RawTBSCertificate,
+		certificate.Signature); err != nil {
+		t.Fatalf("crypto/x509 refuses it by itself: %v", err)
+	}
+	return out
+}
+
+// TestNamesAreComparedAsText: the leaf spells its issuer as UTF8String where the issuer has a
+// PrintableString, as certificates of AMD do. The other way round, a name that differs in a letter is
+// another, and costs no signature.
+func TestNamesAreComparedAsText(t *testing.T) {
+	ca := authority(t, forge.TPMCAConfig{})
+	plain := ca.Intermediate
+	renamed := *plain
+	renamed.RawSubject = bytes.Replace(plain.RawSubject, []byte{0x13, 25}, []byte{0x0c, 25}, 1)
+	if bytes.Equal(renamed.RawSubject, plain.RawSubject) {
+		t.Fatalf("no PrintableString in %x", plain.RawSubject)
+	}
+	ca.Intermediate = &renamed
+	raw := must(ca.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{}))(t)
+	_, fault := trusting(t, ca.Root).Endorsement(tpmtrust.EKQuery{
+		Certificate: raw, Intermediates: [][]byte{plain.Raw}, At: forge.TPMTime,
+	})
+	if fault != nil {
+		t.Error(fault)
+	}
+
+	count := 0
+	s := store(t, tpmtrust.Config{
+		InsecureRoots: []*x509.Certificate{ca.Root}, Count: func() { count++ },
+	})
+	cousin := must(ca.Issue(&x509.Certificate{
+		SerialNumber: big.NewInt(77), Subject: ca.Root.Subject, NotBefore: ca.Root.NotBefore,
+		NotAfter: ca.Root.NotAfter, IsCA: true, BasicConstraintsValid: true, MaxPathLen: -1,
+		KeyUsage: x509.KeyUsageCertSign,
+	}, p256(t).Public()))(t)
+	ek, fault := s.Endorsement(tpmtrust.EKQuery{
+		Certificate: raw, Intermediates: [][]byte{cousin, plain.Raw}, At: forge.TPMTime,
+	})
+	if fault != nil || count != 2 || ek.Used != 2 {
+		t.Errorf("%v, %d signatures, want 2, used %b", fault, count, ek.Used)
+	}
+}
+
+// TestWeakAuthorities: intermediates whose keys are too weak to sign with, and which did. neg: 59
+func TestWeakAuthorities(t *testing.T) {
+	for name, make := range map[string]func() (crypto.Signer, error){
+		"ECDSA on P-224":      func() (crypto.Signer, error) { return ecdsaKey(t, elliptic.P224()), nil },
+		"RSA of 1024 bits":    func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 1024) },
+		"RSA with exponent 3": func() (crypto.Signer, error) { return newCube(t), nil },
+	} {
+		ca := authority(t, forge.TPMCAConfig{Key: func(role string) (crypto.Signer, error) {
+			if role == forge.TPMRoot {
+				return nil, nil
+			}
+			return make()
+		}})
+		raw := must(ca.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{}))(t)
+		_, fault := trusting(t, ca.Root).Endorsement(tpmtrust.EKQuery{
+			Certificate: raw, Intermediates: ca.Bundle(), At: forge.TPMTime,
+		})
+		if fault == nil || fault.Class != attestd.ClassChain {
+			t.Errorf("%s: %v", name, fault)
+		}
+	}
+}
+
+// cube signs with an RSA key whose public exponent is 3; crypto/rsa makes none.
+type cube struct{ n, d *big.Int }
+
+func newCube(t *testing.T) cube {
+	t.Helper()
+	three, one := big.NewInt(3), big.NewInt(1)
+	for {
+		p, q := must(rand.Prime(rand.Reader, 1024))(t), must(rand.Prime(rand.Reader, 1024))(t)
+		phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+		if d := new(big.Int).ModInverse(three, phi); d != nil {
+			return cube{n: p.Mul(p, q), d: d}
+		}
+	}
+}
+
+func (c cube) Public() crypto.PublicKey { return &rsa.PublicKey{N: c.n, E: 3} }
+
+// Sign is RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2.1).
+func (c cube) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
+	info := append([]byte{
+		0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
+		0x00, 0x04, 0x20,
+	}, digest...)
+	padded := bytes.Repeat([]byte{0xff}, 256)
+	padded[0], padded[1], padded[255-len(info)] = 0, 1, 0
+	copy(padded[256-len(info):], info)
+	return new(big.Int).Exp(new(big.Int).SetBytes(padded), c.d, c.n).FillBytes(make([]byte, 256)), nil
+}
