@@ -15,9 +15,9 @@ import (
 //
 // Claims are immutable and safe for concurrent use.
 type Claims struct {
-	sealed    bool
-	values    ClaimValues
-	factIndex map[string]int
+	sealed bool
+	values ClaimValues
+	index  factIndex
 }
 
 // ClaimValues are the parts that a verifier hands to [NewClaims].
@@ -110,19 +110,16 @@ func NewClaims(seal claims.Seal, values ClaimValues) *Claims {
 	if !seal.Granted() {
 		return nil
 	}
-	index := make(map[string]int, len(values.Facts))
-	for i, fact := range values.Facts {
-		if _, double := index[fact.Name]; double || fact.Value.kind == KindNone {
-			return nil
-		}
-		index[fact.Name] = i
+	out := &Claims{sealed: true, values: values}
+	if !out.index.fill(values.Facts) {
+		return nil
 	}
 	for _, check := range values.Checks {
 		if check.Result != ResultPass && check.Result != ResultNotApplicable {
 			return nil
 		}
 	}
-	return &Claims{sealed: true, values: values, factIndex: index}
+	return out
 }
 
 // Proven reports whether c came out of a verification; nil and zero Claims did not.
@@ -151,11 +148,10 @@ func (c *Claims) InsecureRoots() bool { return c.values.InsecureRoots }
 
 // Fact returns the value of the named fact, and whether the claims have it.
 func (c *Claims) Fact(name string) (Value, bool) {
-	index, ok := c.factIndex[name]
-	if !ok {
-		return Value{}, false
+	if at, _ := c.index.find(c.values.Facts, name); at >= 0 {
+		return c.values.Facts[at].Value, true
 	}
-	return c.values.Facts[index].Value, true
+	return Value{}, false
 }
 
 // Facts yields every fact in the order in which people are shown them.
