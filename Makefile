@@ -66,3 +66,4 @@ race: ## the race detector over the concurrent packages (needs a C compiler)
 mutate: ## switch each check off and show that a test sees it
 	@go run ./testvectors/cmd/mutate-checks ./verifiers/sevsnp
 	@go run ./testvectors/cmd/mutate-checks ./verifiers/internal/awsdoc ./verifiers/nitro
+	@go run ./testvectors/cmd/mutate-checks ./verifiers/tpm

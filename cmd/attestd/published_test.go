@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -153,6 +154,32 @@ func TestDemoShowsPublishedEvidence(t *testing.T) {
 	}
 	if !doc.Good || doc.Source != "published" || len(doc.Rows) != 12 || doc.Missing != "" {
 		t.Errorf("got %d rows of %s evidence, good: %t", len(doc.Rows), doc.Source, doc.Good)
+	}
+}
+
+// TestDemoSaysWhatItCouldNotShow: without swtpm the rest is shown, and the demo is no success.
+func TestDemoSaysWhatItCouldNotShow(t *testing.T) {
+	folder, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, problems bytes.Buffer
+	command := exec.Command(filepath.Join(folder, "attestd"), "dev", "--synthetic", "-o", "json")
+	command.Env = append(os.Environ(), "PATH="+t.TempDir())
+	command.Stdout, command.Stderr = &out, &problems
+	var exit *exec.ExitError
+	if err := command.Run(); !errors.As(err, &exit) || exit.ExitCode() != exitUsage {
+		t.Fatalf("%v, want exit code %d\n%s%s", err, exitUsage, out.Bytes(), problems.Bytes())
+	}
+	if err := obeysSchema(demoSchema, out.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	var doc demoDoc
+	if err := json.Unmarshal(out.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(doc.Missing, "apt-get install swtpm swtpm-tools") || len(doc.Rows) != 8 {
+		t.Errorf("missing %q, %d rows", doc.Missing, len(doc.Rows))
 	}
 }
 
