@@ -169,6 +169,8 @@ func TestMachinesThatAreRefused(t *testing.T) {
 		}, attestd.ClassMalformed, "with 20 bytes"},
 		{"a variable with a name longer than its data", misshapen(16, 0x7fffffff), // neg: 68
 			attestd.ClassMalformed, "with 64 bytes"},
+		{"a variable with a name of 2^63 units", misshapen(20, 0x80000000), // neg: 68
+			attestd.ClassMalformed, "with 64 bytes"},
 		{"a variable with less data than it says", misshapen(24, 17),
 			attestd.ClassMalformed, "with 64 bytes"},
 		{"a variable with more data than it says", misshapen(24, 1),
