@@ -119,7 +119,8 @@ func TestMatchNamesTheFirstEventThatDiffersFromTheGoldenBoot(t *testing.T) {
 			pcrs(0xa4, 0xa7)[:1], events, "host", 1, "PCR7 is not quoted in the value's bank"},
 		{"evidence without a log", []*measurements.Set{goldenBoot(t, pcrs(0xa4, 0xa7))},
 			pcrs(0xee, 0xa7), nil, "host", 1, "no event log was replayed"},
-		{"a value without events", []*measurements.Set{plain}, pcrs(0xee, 0xa7), events, "without-events", 1, ""},
+		{"a value without events", []*measurements.Set{plain}, pcrs(0xee, 0xa7), events,
+			"without-events", 1, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			known, err := measurements.NewIndex(row.sets...)
@@ -160,11 +161,13 @@ func evidence(registers []attestd.Register, events []attestd.Event) *attestd.Cla
 
 func TestMeasureWritesWhatTheSameEvidenceMatches(t *testing.T) {
 	events := boot()
-	events = append(events, logged(7, "PCR4", attestd.RoleOther, 0x51), logged(8, "PCR10", attestd.RoleFile, 0x52),
+	events = append(events, logged(7, "PCR4", attestd.RoleOther, 0x51),
+		logged(8, "PCR10", attestd.RoleFile, 0x52),
 		logged(9, "PCR4", attestd.RoleCommandLine, 0x53))
 	events[9].Text = strings.Repeat("x y=\"z\" \\ ", 40) + "end"
 	events[1].What = strings.Repeat("long \u00e9 ", 40)
-	seen := append(pcrs(0xa4, 0xa7), attestd.Register{Name: "PCR3", Algorithm: "SHA256", Digest: make([]byte, 32)},
+	seen := append(pcrs(0xa4, 0xa7),
+		attestd.Register{Name: "PCR3", Algorithm: "SHA256", Digest: make([]byte, 32)},
 		attestd.Register{Name: "PCR8", Algorithm: "SHA256", Digest: bytes.Repeat([]byte{8}, 32)},
 		attestd.Register{Name: "PCR4", Algorithm: "SHA512", Digest: bytes.Repeat([]byte{4}, 64)})
 	made := evidence(seen, events)
@@ -238,8 +241,10 @@ func TestMeasureRefuses(t *testing.T) {
 		{"no boot loader", evidence(pcrs(1, 2)[1:], boot()), measurements.Options{}, "evidence has no PCR4"},
 		{"a SHA-1 bank alone", evidence([]attestd.Register{{Name: "PCR4", Algorithm: "SHA1",
 			Digest: bytes.Repeat([]byte{1}, 20)}}, nil), measurements.Options{}, "evidence has no PCR4"},
-		{"a boot loader that was not measured", evidence(zero, nil), measurements.Options{}, "PCR4 is all zero"},
-		{"rules without a log", evidence(pcrs(1, 2), nil), measurements.Options{Rules: true}, "no replayed event log"},
+		{"a boot loader that was not measured", evidence(zero, nil), measurements.Options{},
+			"PCR4 is all zero"},
+		{"rules without a log", evidence(pcrs(1, 2), nil), measurements.Options{Rules: true},
+			"no replayed event log"},
 		{"a register that was not quoted", evidence(pcrs(1, 2), nil),
 			measurements.Options{Registers: []string{"PCR4", "PCR9"}}, "evidence has no PCR9"},
 		{"a register that is none", evidence(pcrs(1, 2), nil),

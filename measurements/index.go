@@ -263,7 +263,7 @@ func (x *Index) Match(
 func firstMet(heard []*hearing) *hearing {
 	for _, state := range []State{StateActive, StateRetiring} {
 		for _, one := range heard {
-			if one.of.value.State == state && len(one.failed) == 0 {
+			if one.of.value.State == state && one.differs == 0 {
 				return one
 			}
 		}
@@ -274,7 +274,7 @@ func firstMet(heard []*hearing) *hearing {
 func (h *hearing) match() Match {
 	return Match{
 		Label: h.of.set.Label(), Value: h.of.value.Name, State: h.of.value.State,
-		Differs: len(h.failed), Registers: len(h.of.value.names()), Event: h.first,
+		Differs: h.differs, Registers: len(h.of.value.names()), Event: h.first,
 	}
 }
 

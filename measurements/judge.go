@@ -20,11 +20,13 @@ type ruled struct {
 }
 
 type ruledRegister struct {
+	at    int // place in the value's rules
 	any   bool
 	roles map[attestd.Role]preparedRule
 }
 
 type preparedRule struct {
+	at    int // place in the register's roles
 	rule  *Rule
 	known map[string]bool // of the rule's digests
 }
@@ -34,10 +36,10 @@ func prepare(at place, form shape) *ruled {
 		place: at, algorithm: form.algorithm, size: form.size,
 		registers: make(map[string]ruledRegister, len(at.value.Rules)),
 	}
-	for _, rules := range at.value.Rules {
-		register := ruledRegister{any: rules.Any, roles: make(map[attestd.Role]preparedRule)}
-		for i := range rules.Roles {
-			rule := preparedRule{rule: &rules.Roles[i], known: make(map[string]bool)}
+	for i, rules := range at.value.Rules {
+		register := ruledRegister{at: i, any: rules.Any, roles: make(map[attestd.Role]preparedRule)}
+		for j := range rules.Roles {
+			rule := preparedRule{at: j, rule: &rules.Roles[j], known: make(map[string]bool)}
 			for _, digest := range rule.rule.Digests {
 				rule.known[string(digest)] = true
 			}
@@ -50,17 +52,23 @@ func prepare(at place, form shape) *ruled {
 
 // hearing is one value with rules while events are held against it.
 type hearing struct {
-	of     *ruled
-	failed map[string]bool // registers
-	seen   map[string]bool // register and role
-	first  string          // what was wrong first, as people read it
+	of *ruled
+	// differs counts registers that must be equal and are not, and those whose rules are not met.
+	differs int
+	// failed, and a bit for each role that was seen, by the register's place in the rules.
+	failed []bool
+	seen   []uint32
+	first  string // what was wrong first, as people read it
 }
 
 // hear holds one pass over the events against every value, and returns them in their order.
-func hear(values []*ruled, seen []attestd.Register, events iter.Seq[attestd.Event]) []*hearing {
+func hear(
+	values []*ruled, seen []attestd.Register, events iter.Seq[attestd.Event],
+) []*hearing {
 	hearings := make([]*hearing, len(values))
 	for i, value := range values {
-		hearings[i] = &hearing{of: value, failed: map[string]bool{}, seen: map[string]bool{}}
+		rules := len(value.value.Rules)
+		hearings[i] = &hearing{of: value, failed: make([]bool, rules), seen: make([]uint32, rules)}
 		hearings[i].quoted(seen)
 	}
 	if events != nil {
@@ -80,90 +88,130 @@ func hear(values []*ruled, seen []attestd.Register, events iter.Seq[attestd.Even
 // log says of them was never compared with anything.
 func (h *hearing) quoted(seen []attestd.Register) {
 	for _, want := range h.of.value.Registers {
-		if !slices.ContainsFunc(seen, func(r attestd.Register) bool { return same(r, want) }) {
-			h.fail(want.Name, "")
+		if !holds(seen, want) {
+			h.differs++
 		}
 	}
-	for _, rules := range h.of.value.Rules {
-		if !slices.ContainsFunc(seen, func(r attestd.Register) bool {
-			return r.Name == rules.Register && r.Algorithm == h.of.algorithm
-		}) {
-			h.fail(rules.Register, rules.Register+" is not quoted in bank "+h.of.set.Bank)
+	for i, rules := range h.of.value.Rules {
+		if len(pick(nil, seen, []register{{rules.Register, h.of.algorithm}})) == 0 {
+			h.fail(i)
+			h.say(func() string { return rules.Register + " is not quoted in bank " + h.of.set.Bank })
 		}
 	}
 }
 
-func (h *hearing) fail(register, why string) {
-	h.failed[register] = true
+func (h *hearing) fail(register int) {
+	if !h.failed[register] {
+		h.failed[register] = true
+		h.differs++
+	}
+}
+
+// say keeps what was wrong first. Whoever sends evidence chooses how much is wrong with it, so the
+// rest is never put into words.
+func (h *hearing) say(why func() string) {
 	if h.first == "" {
-		h.first = why
+		h.first = why()
 	}
 }
 
 func (h *hearing) event(event *attestd.Event) {
 	register, ruled := h.of.registers[event.Register]
-	if !ruled || register.any {
+	if !ruled || register.any || h.failed[register.at] {
 		return
 	}
 	rule, named := register.roles[event.Role]
-	if !named {
-		h.fail(event.Register, line(event, shortDigest(event.Digest), "no such event"))
-		return
-	}
-	h.seen[event.Register+" "+string(event.Role)] = true
-	if got, want := rule.misses(event, h.of.size); want != "" {
-		h.fail(event.Register, line(event, got, want))
+	switch {
+	case !named:
+		h.fail(register.at)
+		h.say(func() string { return line(event, shortDigest(event.Digest), "no such event") })
+	case len(event.Digest) != h.of.size:
+		h.fail(register.at)
+		h.say(func() string {
+			return line(event, fmt.Sprintf("%d bytes", len(event.Digest)), strconv.Itoa(h.of.size))
+		})
+	case !rule.meets(event):
+		h.fail(register.at)
+		h.say(func() string {
+			got, want := rule.misses(event)
+			return line(event, got, want)
+		})
+	default:
+		h.seen[register.at] |= 1 << rule.at
 	}
 }
 
 // close fails the registers in which a role that has a rule never occurred.
 func (h *hearing) close() {
-	for _, rules := range h.of.value.Rules {
-		for _, rule := range rules.Roles {
-			if !h.seen[rules.Register+" "+string(rule.Role)] {
-				h.fail(rules.Register, fmt.Sprintf("%s: no event %s was replayed", rules.Register, rule.Role))
+	for i, rules := range h.of.value.Rules {
+		for j, rule := range rules.Roles {
+			if !h.failed[i] && h.seen[i]&(1<<j) == 0 {
+				h.fail(i)
+				h.say(func() string {
+					return fmt.Sprintf("%s: no event %s was replayed", rules.Register, rule.Role)
+				})
 			}
 		}
 	}
 }
 
-// misses says what was got and wanted where the event does not meet the rule; want is empty where it
-// does.
-func (p preparedRule) misses(event *attestd.Event, size int) (got, want string) {
-	if len(event.Digest) != size {
-		return fmt.Sprintf("%d bytes", len(event.Digest)), fmt.Sprintf("%d", size)
-	}
-	met := false
+// meets reports whether the event is what the rule demands.
+func (p preparedRule) meets(event *attestd.Event) bool {
 	switch p.rule.Demand {
 	case DemandAny:
-		met, want = covered(event), "data that its digest covers"
+		return covered(event)
 	case DemandDigest:
-		met, want = p.known[string(event.Digest)], oneOf(p.rule.Digests)
+		return p.known[string(event.Digest)]
 	case DemandEntry:
-		return p.foreign(event)
+		_, found := p.foreign(event)
+		return len(event.Entries) > 0 && !found
 	case DemandContains:
-		return p.lacking(event)
+		_, missing := p.lacking(event)
+		return missing == 0
 	case DemandText:
-		met, want = slices.Contains(p.rule.Texts, textOf(event)), "another text"
+		return slices.Contains(p.rule.Texts, textOf(event))
+	case DemandLike:
+		text := textOf(event)
+		return readable(text) && len(text) <= maxText &&
+			slices.ContainsFunc(p.rule.Texts, func(pattern string) bool { return like(pattern, text) })
+	default:
+		return false
+	}
+}
+
+// misses says what was got and wanted of an event that does not meet the rule.
+func (p preparedRule) misses(event *attestd.Event) (got, want string) {
+	got = shortDigest(event.Digest)
+	if text := textOf(event); text != "" {
+		got = quoted(text)
+	}
+	switch p.rule.Demand {
+	case DemandAny:
+		want = "data that its digest covers"
+	case DemandDigest:
+		got, want = shortDigest(event.Digest), oneOf(p.rule.Digests)
+	case DemandEntry:
+		got, want = "no entries", oneOf(p.rule.Digests)
+		if foreign, found := p.foreign(event); found {
+			got = "entry " + shortDigest(foreign)
+		}
+	case DemandContains:
+		first, missing := p.lacking(event)
+		got, want = fmt.Sprintf("%d entries", len(event.Entries)), "entry "+shortDigest(first)
+		if missing > 1 {
+			want += fmt.Sprintf(" and %d more", missing-1)
+		}
+	case DemandText:
+		want = "another text"
 		if len(p.rule.Texts) == 1 {
 			want = quoted(p.rule.Texts[0])
 		}
 	case DemandLike:
-		text := textOf(event)
-		met = readable(text) && len(text) <= maxText &&
-			slices.ContainsFunc(p.rule.Texts, func(pattern string) bool { return like(pattern, text) })
 		want = "a text like " + quoted(p.rule.Texts[0])
 	default:
 		want = "nothing meets the rule"
 	}
-	switch {
-	case met:
-		return "", ""
-	case textOf(event) != "":
-		return quoted(textOf(event)), want
-	default:
-		return shortDigest(event.Digest), want
-	}
+	return got, want
 }
 
 // covered reports whether what the log says of an event is what its digest covers. Of a command line
@@ -178,37 +226,30 @@ func covered(event *attestd.Event) bool {
 // textOf returns the measured text without the zero that some loaders measure at its end.
 func textOf(event *attestd.Event) string { return strings.TrimSuffix(event.Text, "\x00") }
 
-// foreign names the first entry that is not known.
-func (p preparedRule) foreign(event *attestd.Event) (got, want string) {
-	if len(event.Entries) == 0 {
-		return "no entries", oneOf(p.rule.Digests)
-	}
+// foreign returns the first entry that is not known, and whether there is one.
+func (p preparedRule) foreign(event *attestd.Event) (entry []byte, found bool) {
 	for _, entry := range event.Entries {
 		if !p.known[string(entry)] {
-			return "entry " + shortDigest(entry), oneOf(p.rule.Digests)
+			return entry, true
 		}
 	}
-	return "", ""
+	return nil, false
 }
 
-// lacking counts the entries that are missing and names the first.
-func (p preparedRule) lacking(event *attestd.Event) (got, want string) {
+// lacking returns the first digest that is not among the entries, and counts those that are not.
+func (p preparedRule) lacking(event *attestd.Event) (first []byte, missing int) {
 	there := make(map[string]bool, len(event.Entries))
 	for _, entry := range event.Entries {
 		there[string(entry)] = true
 	}
-	missing := 0
 	for _, digest := range p.rule.Digests {
 		if !there[string(digest)] {
 			if missing++; missing == 1 {
-				want = "entry " + shortDigest(digest)
+				first = digest
 			}
 		}
 	}
-	if missing > 1 {
-		want += fmt.Sprintf(" and %d more", missing-1)
-	}
-	return fmt.Sprintf("%d entries", len(event.Entries)), want
+	return first, missing
 }
 
 func oneOf(digests [][]byte) string {

@@ -28,12 +28,14 @@ const pcr4Any = "      PCR4: any\n"
 
 // ruleOf is a value with one rule in PCR7, beside PCR4 as it must be.
 func ruleOf(rule string) string {
-	return tpmValue("    registers: {PCR4: \"" + hex32("a4") + "\"}\n    rules:\n      PCR7:\n        " + rule + "\n")
+	return tpmValue("    registers: {PCR4: \"" + hex32("a4") + "\"}\n" +
+		"    rules:\n      PCR7:\n        " + rule + "\n")
 }
 
 func TestDocumentsOfTPMsRefuse(t *testing.T) {
 	registers := "    registers: {PCR4: \"" + hex32("a4") + "\"}\n"
-	event := "      - {index: 3, register: PCR4, role: kernel, type: EV_IPL, digest: \"" + hex32("a4") + "\"}\n"
+	event := "      - {index: 3, register: PCR4, role: kernel, type: EV_IPL, digest: \"" +
+		hex32("a4") + "\"}\n"
 	for _, row := range []struct{ name, doc, want string }{
 		{"neither values nor keys", tpmDocument(""), "want values, attestation-keys or endorsement-keys"},
 		{"values without a bank", strings.Replace(tpmValue(registers), "bank: sha256\n", "", 1),
@@ -58,6 +60,7 @@ func TestDocumentsOfTPMsRefuse(t *testing.T) {
 		{"any image", ruleOf("kernel: any"), "any would let every image pass"},
 		{"any other event", ruleOf("other: any"), "any would let every image pass"},
 		{"a rule that says nothing", ruleOf("dbx: {}"), "dbx: is empty"},
+		// neg: 139
 		{"an empty list", ruleOf("dbx: {contains: []}"), "is empty"},
 		{"an empty entry", ruleOf("dbx: {contains: [\"\"]}"), "is empty"},
 		{"a zero entry", ruleOf("dbx: {contains: [\"" + hex32("00") + "\"]}"), "is all zero"},
@@ -86,6 +89,7 @@ func TestDocumentsOfTPMsRefuse(t *testing.T) {
 			strings.Replace(event, "PCR4", "PCR44", 1)), "unknown register"},
 		{"an event far out", tpmValue(registers + "    events:\n" +
 			strings.Replace(event, "index: 3", "index: 9999999999999", 1)), "want the place of an event"},
+		// neg: 139
 		{"keys that are empty", tpmDocument("attestation-keys: {}\n"), "attestation-keys: is empty"},
 		{"a list of no keys", tpmDocument("endorsement-keys: []\n"), "endorsement-keys: is empty"},
 		{"keys that are text", tpmDocument("endorsement-keys: mine\n"), "want a map from names to digests"},
@@ -132,10 +136,12 @@ func TestKeysAloneVouchAndAreNoMeasurement(t *testing.T) {
 			"name: host", "name: others", 1))
 	attestation, endorsement := known.Keys(attestd.FormatTPM)
 	key := func(fill byte) (sum [32]byte) { copy(sum[:], bytes.Repeat([]byte{fill}, 32)); return sum }
-	if !slices.Equal(attestation, [][32]byte{key(1), key(3)}) || !slices.Equal(endorsement, [][32]byte{key(2)}) {
+	if !slices.Equal(attestation, [][32]byte{key(1), key(3)}) ||
+		!slices.Equal(endorsement, [][32]byte{key(2)}) {
 		t.Errorf("got %x and %x", attestation, endorsement)
 	}
-	if got := known.Match(attestd.FormatTPM, slices.Values(pcrs(0xa4, 0xa7)), nil); got.Loaded != 0 || got.Found {
+	got := known.Match(attestd.FormatTPM, slices.Values(pcrs(0xa4, 0xa7)), nil)
+	if got.Loaded != 0 || got.Found {
 		t.Errorf("got %+v, want keys to be no reference values", got)
 	}
 	if a, e := known.Keys(attestd.FormatNitro); a != nil || e != nil {
@@ -235,6 +241,12 @@ func TestRulesDecideOverEveryEventOfTheirRegisters(t *testing.T) {
 		{name: "a command line that ends in a zero", change: change(6, func(e *attestd.Event) {
 			e.Text += "\x00"
 		})},
+		{name: "an image whose bytes match a pattern", change: change(5, func(e *attestd.Event) {
+			e.Digest, e.Role, e.Text = foreign, attestd.RoleCommandLine, "root=/dev/vda1 ro \x90\x00"
+		}), want: "want a text like"},
+		{name: "a command line longer than any kernel takes", change: change(6, func(e *attestd.Event) {
+			e.Text = "root=/dev/vda1 ro " + strings.Repeat("x", 4096)
+		}), want: "want a text like"},
 		{name: "secure boot off", change: change(0, func(e *attestd.Event) { e.Text = "off" }),
 			want: `PCR7 event 0 EV_IPL secure-boot: got "off", want "on"`},
 		{name: "secure boot that the digest does not cover", change: change(0, func(e *attestd.Event) {
@@ -269,7 +281,8 @@ func TestRulesDecideOverEveryEventOfTheirRegisters(t *testing.T) {
 			if row.change != nil {
 				events = row.change(events)
 			}
-			got := index(t, bootRules).Match(attestd.FormatTPM, slices.Values(pcrs(0xa4, 0xa7)), slices.Values(events))
+			got := index(t, bootRules).Match(attestd.FormatTPM, slices.Values(pcrs(0xa4, 0xa7)),
+				slices.Values(events))
 			if got.Found != (row.want == "") || !strings.Contains(got.Event, row.want) {
 				t.Fatalf("got %+v, want %q", got, row.want)
 			}
@@ -297,6 +310,23 @@ func TestRulesWantTheirRegistersQuoted(t *testing.T) {
 	}
 	if got := known.Match(attestd.FormatTPM, slices.Values([]attestd.Register(nil)), events); got.Found {
 		t.Error("rules matched without registers")
+	}
+}
+
+// An image's bytes are what its digest covers, too: `any` of a command line is any that can be read.
+func TestAnyCommandLineIsOneThatCanBeRead(t *testing.T) {
+	known := index(t, ruleOf("command-line: any"))
+	for text, want := range map[string]bool{
+		"root=/dev/vda1": true, "": false, "MZ\x90\x00\x03": false, "\xff\xfe": false,
+		strings.Repeat("x", 4097): false,
+	} {
+		event := logged(0, "PCR7", attestd.RoleCommandLine, 1)
+		event.Text, event.What = text, "what the log says"
+		got := known.Match(attestd.FormatTPM, slices.Values(pcrs(0xa4, 1)),
+			slices.Values([]attestd.Event{event}))
+		if got.Found != want {
+			t.Errorf("%.20q: got %t, want %t", text, got.Found, want)
+		}
 	}
 }
 
@@ -378,15 +408,23 @@ func TestIndexRefusesRulesThatParseWouldRefuse(t *testing.T) {
 	if _, err := measurements.NewIndex(set(good)); err != nil {
 		t.Fatal(err)
 	}
+	beside := func(rules []measurements.RegisterRules) measurements.Value {
+		return measurements.Value{Registers: good.Registers, Rules: rules}
+	}
 	for name, value := range map[string]measurements.Value{
-		"the zero rule":    {Registers: good.Registers, Rules: rule(measurements.Rule{})},
-		"the zero demand":  {Registers: good.Registers, Rules: rule(measurements.Rule{Role: "dbx"})},
-		"a list of none":   {Registers: good.Registers, Rules: rule(measurements.Rule{Role: "dbx", Demand: measurements.DemandContains})},
-		"an empty text":    {Registers: good.Registers, Rules: rule(measurements.Rule{Role: "command-line", Demand: measurements.DemandText, Texts: []string{""}})},
-		"any image":        {Registers: good.Registers, Rules: rule(measurements.Rule{Role: "kernel", Demand: measurements.DemandAny})},
-		"rules of no role": {Registers: good.Registers, Rules: []measurements.RegisterRules{{Register: "PCR7"}}},
+		"the zero rule":   beside(rule(measurements.Rule{})),
+		"the zero demand": beside(rule(measurements.Rule{Role: "dbx"})),
+		"a list of none": beside(rule(measurements.Rule{
+			Role: "dbx", Demand: measurements.DemandContains})),
+		"an empty text": beside(rule(measurements.Rule{
+			Role: "command-line", Demand: measurements.DemandText, Texts: []string{""}})),
+		"any image": beside(rule(measurements.Rule{
+			Role: "kernel", Demand: measurements.DemandAny})),
+		"a register of another algorithm": {Registers: []attestd.Register{{Name: "PCR4",
+			Algorithm: "SHA3_256", Digest: register.Digest}}},
+		"rules of no role": beside([]measurements.RegisterRules{{Register: "PCR7"}}),
 		"any of all":       {Rules: []measurements.RegisterRules{{Register: "PCR4", Any: true}}},
-		"IMA's register":   {Registers: good.Registers, Rules: []measurements.RegisterRules{{Register: "PCR10", Any: true}}},
+		"IMA's register":   beside([]measurements.RegisterRules{{Register: "PCR10", Any: true}}),
 		"no PCR4":          {Rules: good.Rules},
 	} {
 		if made, err := measurements.NewIndex(set(value)); err == nil || made != nil {
@@ -410,7 +448,41 @@ func TestIndexBoundsTheValuesWithRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := measurements.NewIndex(set); err == nil || !strings.Contains(err.Error(), "want at most 64") {
+	if _, err := measurements.NewIndex(set); err == nil ||
+		!strings.Contains(err.Error(), "want at most 64") {
 		t.Errorf("got %v, want 65 values with rules refused", err)
+	}
+}
+
+// BenchmarkMatchRules is what a lookup costs among the most values with rules that a format may have,
+// none of which matches.
+func BenchmarkMatchRules(b *testing.B) {
+	doc := tpmDocument("bank: sha256\nvalues:\n")
+	for i := range 64 {
+		doc += fmt.Sprintf("  - name: v%d\n    state: active\n    rules:\n      PCR4:\n        "+
+			"boot-application: {digest: [\"%064x\"]}\n", i, i+1)
+	}
+	set, err := measurements.Parse("ref.yaml", []byte(doc))
+	if err != nil {
+		b.Fatal(err)
+	}
+	known, err := measurements.NewIndex(set)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, count := range []int{100, 10_000} {
+		var events []attestd.Event
+		for i := range count {
+			events = append(events, logged(i, "PCR4", attestd.RoleApplication, 0xee))
+		}
+		b.Run(fmt.Sprint(count, " events"), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				got := known.Match(attestd.FormatTPM, slices.Values(pcrs(1, 2)), slices.Values(events))
+				if got.Found {
+					b.Fatal("found")
+				}
+			}
+		})
 	}
 }

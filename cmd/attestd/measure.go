@@ -140,7 +140,8 @@ only of evidence that you collected yourself, on a machine that you know.`,
 	flags.StringVar(&q.state, "state", "proposed", "`STATE` of the value: proposed or active")
 	flags.StringVar(&q.pcrs, "pcrs", "", "`PCRS` to take, as in 0-7,11 (default: those that say what runs)")
 	flags.BoolVar(&q.rules, "rules", false, "write rules over the events of the boot log, of a TPM")
-	flags.BoolVar(&q.trustKey, "trust-key", false, "trust the TPM's attestation key in EVIDENCE, and write it down")
+	flags.BoolVar(&q.trustKey, "trust-key", false,
+		"trust the TPM's attestation key in EVIDENCE, and write it down")
 	flags.StringArrayVar(&q.references, "reference", nil, "`FILE` with keys to trust; may be repeated")
 	complete(command, "state", "proposed", "active")
 	return command

@@ -98,7 +98,8 @@ value match all the same; the first line says so.`,
 		},
 	}
 	q.addFlags(command)
-	command.Flags().StringVar(&value, "value", "", "compare with the value called `NAME` (default: the closest)")
+	command.Flags().StringVar(&value, "value", "",
+		"compare with the value called `NAME` (default: the closest)")
 	return command
 }
 
@@ -233,7 +234,8 @@ func (d refDiffDoc) table(again string) report.Table {
 		table.Lead, table.Good, table.Bad = []string{"DIFFERENT"}, false, true
 		table.Next = "attestd measure " + again + " --name NAME"
 	}
-	table.Lead = append(table.Lead, label, d.State.String(), fmt.Sprintf("%d event(s) differ", len(d.Events)))
+	table.Lead = append(table.Lead, label, d.State.String(),
+		fmt.Sprintf("%d event(s) differ", len(d.Events)))
 	if d.Differs && d.Match {
 		table.Lead = append(table.Lead, "its rules allow that: the value matches")
 	}

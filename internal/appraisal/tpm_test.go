@@ -170,10 +170,11 @@ func TestAVerdictNamesTheEventThatDiffers(t *testing.T) {
 		set.Values[0].State = measurements.StateActive
 		index := must[*measurements.Index](t)(measurements.NewIndex(set))
 		golden.References, changed.References = index, index
-		if verdict := under(builtin(t, appraisal.Laboratory), golden); failed(verdict, appraisal.CheckMeasurement) {
+		verdict := under(builtin(t, appraisal.Laboratory), golden)
+		if failed(verdict, appraisal.CheckMeasurement) {
 			t.Errorf("rules %t: the golden boot: %+v", rules, verdict.Reasons)
 		}
-		verdict := under(builtin(t, appraisal.Laboratory), changed)
+		verdict = under(builtin(t, appraisal.Laboratory), changed)
 		for _, check := range verdict.Checks {
 			if check.ID != appraisal.CheckMeasurement {
 				continue
@@ -221,7 +222,9 @@ func TestSetsThatMustCover(t *testing.T) {
 	for want, met := range map[string]bool{
 		"[0]": true, "[0, 7]": true, "[0, 1, 2, 3, 4, 5, 6, 7]": true, "[8]": false, "[0, 63]": false,
 	} {
-		policy := demanding(t, input, map[string]string{"pcrs-quoted": "{want: " + want + ", otherwise: reject}"})
+		policy := demanding(t, input, map[string]string{
+			"pcrs-quoted": "{want: " + want + ", otherwise: reject}",
+		})
 		if got := !failed(under(policy, input), "tpm/pcrs-quoted"); got != met {
 			t.Errorf("%s: got %t, want %t", want, got, met)
 		}
@@ -263,14 +266,16 @@ func TestVectorOfATPM(t *testing.T) {
 		facts []attestd.Fact
 		want  attestd.TrustVector
 	}{
-		{"hardware that is nobody's", []attestd.Fact{fact("protection", "hardware"), fact("ak_residency", "activated")},
+		{"hardware that is nobody's",
+			[]attestd.Fact{fact("protection", "hardware"), fact("ak_residency", "activated")},
 			attestd.TrustVector{InstanceIdentity: 97, Hardware: 2}},
 		{"hardware of the inventory", []attestd.Fact{fact("protection", "hardware"),
 			fact("ak_residency", "activated"), fact("ownership", "inventory")},
 			attestd.TrustVector{InstanceIdentity: 2, Hardware: 2}},
 		{"a virtual TPM", []attestd.Fact{fact("protection", "vtpm"), fact("ak_residency", "certified")},
 			attestd.TrustVector{InstanceIdentity: 97}},
-		{"a key that the operator named", []attestd.Fact{fact("protection", "unknown"), fact("ak_residency", "none")},
+		{"a key that the operator named",
+			[]attestd.Fact{fact("protection", "unknown"), fact("ak_residency", "none")},
 			attestd.TrustVector{InstanceIdentity: 2}},
 		{"nothing that is known", nil, attestd.TrustVector{InstanceIdentity: 97}},
 		{"an owner who is none", []attestd.Fact{fact("ownership", "mine")},
@@ -279,8 +284,9 @@ func TestVectorOfATPM(t *testing.T) {
 			attestd.TrustVector{InstanceIdentity: 97}},
 	} {
 		input := stated(row.facts...)
-		policy := must[*appraisal.Policy](t)(appraisal.ParsePolicy("only.yaml", only(tpmSpecs(t), attestd.FormatTPM,
-			map[string]string{"ownership/known": "{want: [inventory], otherwise: 40}"})))
+		rules := map[string]string{"ownership/known": "{want: [inventory], otherwise: 40}"}
+		policy := must[*appraisal.Policy](t)(appraisal.ParsePolicy("only.yaml",
+			only(tpmSpecs(t), attestd.FormatTPM, rules)))
 		if got := under(policy, input).Trust; got != row.want {
 			t.Errorf("%s: got %+v, want %+v", row.name, got, row.want)
 		}
