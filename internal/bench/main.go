@@ -76,6 +76,8 @@ func run(opts options, out string, gate bool) error {
 	}{
 		{"AWS Nitro", nitroFigures},
 		{"AMD SEV-SNP", snpFigures},
+		{"TPM 2.0", tpmFigures},
+		{"event logs", eventlogFigures},
 		{"process", processFigures},
 	} {
 		start := time.Now()
