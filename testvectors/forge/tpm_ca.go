@@ -120,7 +120,8 @@ func (c *TPMCA) sign(role string, template *x509.Certificate, key crypto.PublicK
 
 // EKCertificateConfig says what an EK certificate says. The zero config is an STM chip's.
 type EKCertificateConfig struct {
-	// Manufacturer, Model and Version are the texts of the subject alternative name; "-" leaves one out.
+	// Manufacturer, Model and Version are the texts of the subject alternative name; "-" leaves one
+	// out.
 	Manufacturer, Model, Version string
 	// Apart gives each of them a RelativeDistinguishedName of its own.
 	Apart bool
@@ -272,7 +273,8 @@ func (c GCECertificateConfig) info() []byte {
 	return DER(0x30, append(out, DER(0xa0, DER(0x30, security))...))
 }
 
-// AzureCertificate issues an AK certificate in the shape of Azure's Trusted Launch; edit may be nil.
+// AzureCertificate issues an AK certificate in the shape of Azure's Trusted Launch; edit may be
+// nil.
 func (c *TPMCA) AzureCertificate(
 	key crypto.PublicKey, edit func(*x509.Certificate),
 ) ([]byte, error) {
@@ -290,10 +292,11 @@ func (c *TPMCA) AzureCertificate(
 	return c.sign("", template, key)
 }
 
-// TPMCRLConfig says what a CRL says. The zero config is a fresh one of the intermediate that revokes
-// nothing.
+// TPMCRLConfig says what a CRL says. The zero config is a fresh one of the intermediate that
+// revokes nothing.
 type TPMCRLConfig struct {
-	// Issuer is a role; empty for the intermediate. Impostor signs with another authority's key of it.
+	// Issuer is a role; empty for the intermediate. Impostor signs with another authority's key of
+	// it.
 	Issuer   string
 	Impostor *TPMCA
 	// Serials that are revoked.

@@ -1,7 +1,7 @@
 // Package all is the one list of the verifiers in this build.
 //
-// What comes in is where chains may end; what is true if New returns no error is that each format in
-// the list has exactly one verifier. What is not shown is anything about evidence.
+// What comes in is where chains may end; what is true if New returns no error is that each format
+// in the list has exactly one verifier. What is not shown is anything about evidence.
 package all
 
 import (
@@ -28,8 +28,8 @@ type Config struct {
 
 // New returns one verifier per format, in the order in which evidence is shown to them.
 //
-// Errors: those of the verifiers, which are about the configuration, and a [*attestd.CallerError] of
-// class CONFIG for a root that no vendor's chains could end in.
+// Errors: those of the verifiers, which are about the configuration, and a [*attestd.CallerError]
+// of class CONFIG for a root that no vendor's chains could end in.
 func New(config Config) ([]verifiers.Verifier, error) {
 	roots, err := rootsByVendor(config.InsecureRoots)
 	if err != nil {
@@ -57,10 +57,10 @@ func New(config Config) ([]verifiers.Verifier, error) {
 // byVendor is the same list of roots as each verifier gets it. One root may stand in two.
 type byVendor struct{ aws, amd, tpm []*x509.Certificate }
 
-// rootsByVendor tells roots apart by name and key. AMD's are called ARK and sign with RSA; AWS signs
-// with ECDSA on P-384, and so does many a TPM maker, so that such a root goes to both: no chain of the
-// one has the other's shape. Each verifier refuses a root that is not shaped like its vendor's, so a
-// wrong guess is an error and never a wider trust.
+// rootsByVendor tells roots apart by name and key. AMD's are called ARK and sign with RSA; AWS
+// signs with ECDSA on P-384, and so does many a TPM maker, so that such a root goes to both: no
+// chain of the one has the other's shape. Each verifier refuses a root that is not shaped like its
+// vendor's, so a wrong guess is an error and never a wider trust.
 func rootsByVendor(roots []*x509.Certificate) (out byVendor, err error) {
 	for _, root := range roots {
 		switch {

@@ -91,8 +91,8 @@ func sourceOfTests(t *testing.T, folder string) []byte {
 	return source
 }
 
-// TestARootOfNoVendorIsRefused shows that a root which no verifier can use is said to be one, instead
-// of being dropped.
+// TestARootOfNoVendorIsRefused shows that a root which no verifier can use is said to be one,
+// instead of being dropped.
 func TestARootOfNoVendorIsRefused(t *testing.T) {
 	leaf := selfSigned(t, "a leaf", newECDSA(t, elliptic.P256()), func(c *x509.Certificate) {
 		c.IsCA = false

@@ -40,8 +40,8 @@ type AK struct {
 	Project, ProjectNumber, Zone, InstanceName string
 	// Machine is Azure's kind of virtual machine ("TrustedVM", "ConfidentialVM").
 	Machine string
-	// Protection is ProtectionVTPM for every profile: the key lives in software of the cloud, outside
-	// of the guest and of any TEE that the guest may run in.
+	// Protection is ProtectionVTPM for every profile: the key lives in software of the cloud,
+	// outside of the guest and of any TEE that the guest may run in.
 	Protection Protection
 	// CRL, Expired, NotAfter, Insecure, Root, RootSHA256 and Used are as in [EK].
 	CRL        string
@@ -103,8 +103,8 @@ func (s *Store) readAttestation(query AKQuery, key [sha256.Size]byte) (attestati
 	if fault != nil {
 		return attestation{}, fault
 	}
-	// A root vouches for what its owner knows: no maker's root for a cloud's instances, and no cloud
-	// for another's.
+	// A root vouches for what its owner knows: no maker's root for a cloud's instances, and no
+	// cloud for another's.
 	if leaf.anchor.use != wanted && !leaf.anchor.insecure {
 		return attestation{}, refuse(ReasonChain, attestd.ClassChain, "an AK certificate of profile "+
 			ak.Profile+" below "+quote(leaf.anchor.certificate.Subject.CommonName),
@@ -119,7 +119,8 @@ func (s *Store) readAttestation(query AKQuery, key [sha256.Size]byte) (attestati
 	return known, nil
 }
 
-// readAKProfile reads a certificate by the profile that its shape shows, and says which root it needs.
+// readAKProfile reads a certificate by the profile that its shape shows, and says which root it
+// needs.
 func readAKProfile(certificate *x509.Certificate) (AK, use, *Fault) {
 	wrong := func(err error) (AK, use, *Fault) {
 		return AK{}, "", refuse(ReasonCertificate, attestd.ClassChain,
@@ -180,8 +181,8 @@ func instanceInfo(certificate *x509.Certificate) ([]byte, bool) {
 }
 
 // readInstance reads Google's instance information: zone, project number, project, instance number,
-// instance name and, in [0], security properties with [0] a version and [1] whether the virtual TPM is
-// of production. A test instance's keys are known to people who test.
+// instance name and, in [0], security properties with [0] a version and [1] whether the virtual TPM
+// is of production. A test instance's keys are known to people who test.
 func (a *AK) readInstance(certificate *x509.Certificate, value []byte) *Fault {
 	malformed := func(err error) *Fault {
 		return refuse(ReasonCertificate, attestd.ClassChain, "instance information that cannot be read",

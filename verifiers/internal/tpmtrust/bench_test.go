@@ -8,7 +8,8 @@ import (
 	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 )
 
-// BenchmarkEndorsement asks about a chip whose certificate was seen before, and about one that was not.
+// BenchmarkEndorsement asks about a chip whose certificate was seen before, and about one that was
+// not.
 func BenchmarkEndorsement(b *testing.B) {
 	query := tpmtrust.EKQuery{Certificate: real(b, "ek-stm-st33htphahd8"), At: forge.TPMTime}
 	b.Run("known", func(b *testing.B) {

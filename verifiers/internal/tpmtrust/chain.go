@@ -40,12 +40,13 @@ type search struct {
 	last  error // why the last candidate was none
 }
 
-// path verifies the leaf's path to a root. Every certificate that stands in given may be a part of it,
-// and need not.
+// path verifies the leaf's path to a root. Every certificate that stands in given may be a part of
+// it, and need not.
 func (s *Store) path(leaf *x509.Certificate, given [][]byte) (*node, *Fault) {
 	q := &search{store: s, state: make(map[string]bool), left: limits.signatures}
 	for _, raw := range given {
-		// One that cannot be read vouches for nobody; whether it may be there is the caller's to say.
+		// One that cannot be read vouches for nobody; whether it may be there is the caller's to
+		// say.
 		if certificate, err := parse(raw); err == nil {
 			q.given = append(q.given, certificate)
 		}
@@ -63,9 +64,9 @@ func (s *Store) path(leaf *x509.Certificate, given [][]byte) (*node, *Fault) {
 	}
 }
 
-// issuerOf returns the first CA with the issuer's name whose key made the certificate's signature and
-// that has a path itself: roots first, then what was given, then what is compiled in. Names choose
-// whom to ask; the signature decides.
+// issuerOf returns the first CA with the issuer's name whose key made the certificate's signature
+// and that has a path itself: roots first, then what was given, then what is compiled in. Names
+// choose whom to ask; the signature decides.
 func (q *search) issuerOf(certificate *x509.Certificate, isCA bool) *node {
 	name := nameText(certificate.RawIssuer)
 	for _, root := range q.store.anchors[name] {
@@ -89,8 +90,8 @@ func (q *search) issuerOf(certificate *x509.Certificate, isCA bool) *node {
 	return nil
 }
 
-// authority returns the node of a CA certificate, nil where it has no path. A certificate is resolved
-// once in a search, so that a bundle of certificates that name each other ends.
+// authority returns the node of a CA certificate, nil where it has no path. A certificate is
+// resolved once in a search, so that a bundle of certificates that name each other ends.
 func (q *search) authority(certificate *x509.Certificate) *node {
 	if q.state[string(certificate.Raw)] {
 		return nil
@@ -177,8 +178,9 @@ func parse(raw []byte) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, errors.New(attestd.Excerpt(err.Error(), 120))
 	}
-	// The parser shifts away the bits that a BIT STRING calls unused, so that half of all signatures
-	// could be spelled a second time: one certificate with two digests, which nobody signed.
+	// The parser shifts away the bits that a BIT STRING calls unused, so that half of all
+	// signatures could be spelled a second time: one certificate with two digests, which nobody
+	// signed.
 	if !bytes.HasSuffix(certificate.Raw, append([]byte{0}, certificate.Signature...)) {
 		return nil, errors.New("its signature is not whole bytes")
 	}
@@ -194,8 +196,8 @@ func pathLength(certificate *x509.Certificate) int {
 	return certificate.MaxPathLen
 }
 
-// roomBelow is RFC 5280 section 6.1.4 (l) and (m): every CA uses one place of what its issuers allow,
-// and may allow less itself.
+// roomBelow is RFC 5280 section 6.1.4 (l) and (m): every CA uses one place of what its issuers
+// allow, and may allow less itself.
 func roomBelow(issuer *node, certificate *x509.Certificate) int {
 	room := issuer.room
 	if room > 0 {
@@ -207,8 +209,8 @@ func roomBelow(issuer *node, certificate *x509.Certificate) int {
 	return room
 }
 
-// nameText spells a Name for comparison by the attributes' texts (RFC 5280, section 7.1): vendors have
-// issued certificates whose issuer is the CA's name in another string type.
+// nameText spells a Name for comparison by the attributes' texts (RFC 5280, section 7.1): vendors
+// have issued certificates whose issuer is the CA's name in another string type.
 func nameText(raw []byte) string {
 	var sequence pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(raw, &sequence); err != nil || len(rest) != 0 {

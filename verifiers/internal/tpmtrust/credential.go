@@ -31,17 +31,18 @@ type CredentialInput struct {
 	// Secret is what only the TPM with both keys can return: 16 bytes or more, and no more than the
 	// digest of the EK's name algorithm.
 	Secret []byte
-	// Entropy is EntropySize random bytes that are used for nothing else. They are an argument because
-	// credentials are made where there is no other source of randomness.
+	// Entropy is EntropySize random bytes that are used for nothing else. They are an argument
+	// because credentials are made where there is no other source of randomness.
 	Entropy []byte
 }
 
-// Credential is a TPM2B_ID_OBJECT's and a TPM2B_ENCRYPTED_SECRET's buffer, each without its size field.
+// Credential is a TPM2B_ID_OBJECT's and a TPM2B_ENCRYPTED_SECRET's buffer, each without its size
+// field.
 type Credential struct{ Blob, EncryptedSecret []byte }
 
 // MakeCredential does in software what TPM2_MakeCredential does (TPM 2.0 Library, revision 01.59,
-// Part 1, section 24, "Credential Protection", and annexes B.10.4 and C.6.4). The same input makes the
-// same credential.
+// Part 1, section 24, "Credential Protection", and annexes B.10.4 and C.6.4). The same input makes
+// the same credential.
 //
 // Errors: where a key is none for which a credential can be made, or secret or entropy have a size
 // that will not do.
@@ -74,8 +75,8 @@ func MakeCredential(input CredentialInput) (Credential, error) {
 	return Credential{Blob: blob, EncryptedSecret: encrypted}, nil
 }
 
-// identity is the label of credentials (Part 1, section 24.4). RSA-OAEP takes it with the zero byte at
-// its end (annex B.4), the key derivations add one themselves.
+// identity is the label of credentials (Part 1, section 24.4). RSA-OAEP takes it with the zero byte
+// at its end (annex B.4), the key derivations add one themselves.
 const identityLabel = "IDENTITY"
 
 // share makes a seed and encrypts it so that the endorsement key's owner can find it again.
@@ -83,8 +84,8 @@ func share(hash crypto.Hash, ek tpm2.Public, entropy []byte) (seed, encrypted []
 	switch key := ek.Key.(type) {
 	case *rsa.PublicKey:
 		seed = expand(entropy, "seed", hash.Size())
-		// Unlike its neighbours, EncryptOAEP draws from the reader that it is given, and from it alone; a
-		// test pins that.
+		// Unlike its neighbours, EncryptOAEP draws from the reader that it is given, and from it
+		// alone; a test pins that.
 		padding := bytes.NewReader(expand(entropy, "padding", hash.Size()))
 		encrypted, err = rsa.EncryptOAEP(hash.New(), padding, key, seed, []byte(identityLabel+"\x00"))
 		if err == nil && padding.Len() != 0 {
@@ -132,8 +133,8 @@ func coordinates(key *ecdh.PublicKey) (x, y []byte) {
 	return point[:len(point)/2], point[len(point)/2:]
 }
 
-// seal is Part 1, section 24.4 and 24.5: the secret, with its size, encrypted under a key that depends
-// on the AK's Name, and an HMAC over both.
+// seal is Part 1, section 24.4 and 24.5: the secret, with its size, encrypted under a key that
+// depends on the AK's Name, and an HMAC over both.
 func seal(hash crypto.Hash, symmetric tpm2.Symmetric, seed, name, secret []byte) ([]byte, error) {
 	if symmetric.Algorithm != tpm2.AlgAES || symmetric.Mode != tpm2.AlgCFB {
 		return nil, errors.New("endorsement key does not protect with AES in CFB mode")

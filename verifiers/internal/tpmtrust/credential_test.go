@@ -85,7 +85,8 @@ func (m machine) seed(t testing.TB, encrypted []byte) []byte {
 	return gotpm.KDFe(m.hash, z, "IDENTITY", ephemeral.X.Buffer, mine[:len(mine)/2], m.hash.Size()*8)
 }
 
-// Encapsulate, NameAlg and SymmetricParameters let go-tpm make the same credential from the same seed.
+// Encapsulate, NameAlg and SymmetricParameters let go-tpm make the same credential from the same
+// seed.
 type known struct {
 	machine
 	secret, ciphertext []byte
@@ -99,8 +100,8 @@ func (k known) SymmetricParameters() *gotpm.TPMTSymDefObject { return &k.cipher 
 
 func entropy(fill byte) []byte { return bytes.Repeat([]byte{fill}, tpmtrust.EntropySize) }
 
-// TestCredentialsAreWhatGoTPMMakes opens each encrypted secret with the private key and lets go-tpm make
-// the rest from what was inside: the blobs must be the same to the byte.
+// TestCredentialsAreWhatGoTPMMakes opens each encrypted secret with the private key and lets go-tpm
+// make the rest from what was inside: the blobs must be the same to the byte.
 func TestCredentialsAreWhatGoTPMMakes(t *testing.T) {
 	ak := must(forge.NewTPMKey(forge.TPMKeyConfig{}))(t)
 	secret := []byte("a secret of thirty-two bytes....")
@@ -192,8 +193,8 @@ func onCurve(curve ecdh.Curve, encrypted []byte) bool {
 	return err == nil
 }
 
-// TestCredentialsThatAreNotMade: input that would make one without a secret in it, or for a key that
-// nobody can use.
+// TestCredentialsThatAreNotMade: input that would make one without a secret in it, or for a key
+// that nobody can use.
 func TestCredentialsThatAreNotMade(t *testing.T) {
 	m := machines(t)[0]
 	ak := must(tpm2.ParsePublic(must(forge.NewTPMKey(forge.TPMKeyConfig{}))(t).Public))(t)

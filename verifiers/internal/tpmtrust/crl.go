@@ -39,8 +39,8 @@ type given struct {
 }
 
 // checkRevocation looks for every certificate of the path below the root. One that is on a CRL is
-// refused however old the CRL is: what was revoked stays so. A CRL that carries the issuer's name and
-// not its signature is refused, since somebody made it up; CRLs of others are left alone.
+// refused however old the CRL is: what was revoked stays so. A CRL that carries the issuer's name
+// and not its signature is refused, since somebody made it up; CRLs of others are left alone.
 func (s *Store) checkRevocation(leaf *node, crls [][]byte, at time.Time) (string, *Fault) {
 	if len(crls) == 0 {
 		return CRLMissing, nil
@@ -174,8 +174,8 @@ func readList(parsed *x509.RevocationList) *revocations {
 	return list
 }
 
-// readPoint reads an IssuingDistributionPoint (RFC 5280, section 5.2.5) that has nothing but URIs: one
-// that leaves certificates or reasons out, or has those of other CAs, is not read here.
+// readPoint reads an IssuingDistributionPoint (RFC 5280, section 5.2.5) that has nothing but URIs:
+// one that leaves certificates or reasons out, or has those of other CAs, is not read here.
 func readPoint(value der) ([]string, error) {
 	indirect := errors.New("it is indirect, or for some certificates or reasons alone")
 	inside, err := value.only(tagSequence)
@@ -218,8 +218,8 @@ func (r *revocations) isFor(certificate *x509.Certificate) bool {
 	return false
 }
 
-// crlIssuer reads the issuer's name off the front of a CertificateList (RFC 5280, section 5.1) without
-// reading the entries, of which there may be many.
+// crlIssuer reads the issuer's name off the front of a CertificateList (RFC 5280, section 5.1)
+// without reading the entries, of which there may be many.
 func crlIssuer(raw []byte) (string, error) {
 	var list struct {
 		TBS       asn1.RawValue

@@ -56,28 +56,58 @@ func TestRevocation(t *testing.T) {
 		state string
 		class attestd.Class
 	}{
-		"none":                          {nil, tpmtrust.CRLMissing, ""},
-		"both issuers', fresh":          {[][]byte{root, leaf}, tpmtrust.CRLFresh, ""},
-		"the root's alone":              {[][]byte{root}, tpmtrust.CRLMissing, ""},
-		"the intermediate's alone":      {[][]byte{leaf}, tpmtrust.CRLMissing, ""},
-		"one of them ended":             {[][]byte{root, list(forge.TPMCRLConfig{At: old})}, tpmtrust.CRLStale, ""},
-		"an ended one and a fresh one":  {[][]byte{root, list(forge.TPMCRLConfig{At: old}), leaf}, tpmtrust.CRLFresh, ""},
-		"one from the future":           {[][]byte{root, list(forge.TPMCRLConfig{At: forge.TPMTime.AddDate(0, 0, 1)})}, tpmtrust.CRLStale, ""},
-		"a stranger's beside":           {[][]byte{must(stranger.CRL(forge.TPMCRLConfig{}))(t), root, leaf}, tpmtrust.CRLFresh, ""},
-		"others' serials":               {[][]byte{root, revoking(4712, time.Time{}, "")}, tpmtrust.CRLFresh, ""},
-		"another point's":               {[][]byte{root, extended(oidPoint, true, point("http://other"))}, tpmtrust.CRLMissing, ""},
-		"its own point's":               {[][]byte{root, extended(oidPoint, true, point(here))}, tpmtrust.CRLFresh, ""},
-		"the leaf is revoked":           {[][]byte{revoking(4711, time.Time{}, "")}, "", attestd.ClassRevokedCert},
-		"the leaf was revoked long ago": {[][]byte{revoking(4711, old, "")}, "", attestd.ClassRevokedCert},
-		"the intermediate is revoked":   {[][]byte{leaf, revoking(2, time.Time{}, forge.TPMRoot)}, "", attestd.ClassRevokedCert},
-		"revoked by one of two":         {[][]byte{leaf, revoking(4711, old, "")}, "", attestd.ClassRevokedCert},
+		"none":                     {nil, tpmtrust.CRLMissing, ""},
+		"both issuers', fresh":     {[][]byte{root, leaf}, tpmtrust.CRLFresh, ""},
+		"the root's alone":         {[][]byte{root}, tpmtrust.CRLMissing, ""},
+		"the intermediate's alone": {[][]byte{leaf}, tpmtrust.CRLMissing, ""},
+		"one of them ended": {
+			[][]byte{root, list(forge.TPMCRLConfig{At: old})}, tpmtrust.CRLStale, "",
+		},
+		"an ended one and a fresh one": {
+			[][]byte{root, list(forge.TPMCRLConfig{At: old}), leaf}, tpmtrust.CRLFresh, "",
+		},
+		"one from the future": {
+			[][]byte{root, list(forge.TPMCRLConfig{At: forge.TPMTime.AddDate(0, 0, 1)})}, tpmtrust.CRLStale, "",
+		},
+		"a stranger's beside": {
+			[][]byte{must(stranger.CRL(forge.TPMCRLConfig{}))(t), root, leaf}, tpmtrust.CRLFresh, "",
+		},
+		"others' serials": {
+			[][]byte{root, revoking(4712, time.Time{}, "")}, tpmtrust.CRLFresh, "",
+		},
+		"another point's": {
+			[][]byte{root, extended(oidPoint, true, point("http://other"))}, tpmtrust.CRLMissing, "",
+		},
+		"its own point's": {
+			[][]byte{root, extended(oidPoint, true, point(here))}, tpmtrust.CRLFresh, "",
+		},
+		"the leaf is revoked": {
+			[][]byte{revoking(4711, time.Time{}, "")}, "", attestd.ClassRevokedCert,
+		},
+		"the leaf was revoked long ago": {
+			[][]byte{revoking(4711, old, "")}, "", attestd.ClassRevokedCert,
+		},
+		"the intermediate is revoked": {
+			[][]byte{leaf, revoking(2, time.Time{}, forge.TPMRoot)}, "", attestd.ClassRevokedCert,
+		},
+		"revoked by one of two": {
+			[][]byte{leaf, revoking(4711, old, "")}, "", attestd.ClassRevokedCert,
+		},
 		"somebody else's signature": {[][]byte{must(ca.CRL(forge.TPMCRLConfig{Impostor: other}))(t)}, "",
 			attestd.ClassCollateralInvalid},
-		"a flipped bit":     {[][]byte{flip(leaf)}, "", attestd.ClassCollateralInvalid},
-		"a delta CRL":       {[][]byte{extended(oidDelta, true, []byte{2, 1, 1})}, "", attestd.ClassCollateralInvalid},
-		"an indirect CRL":   {[][]byte{extended(oidPoint, true, point(here, 0x84, 1, 0xff))}, "", attestd.ClassCollateralInvalid},
-		"for CAs alone":     {[][]byte{extended(oidPoint, true, point(here, 0x82, 1, 0xff))}, "", attestd.ClassCollateralInvalid},
-		"a point with none": {[][]byte{extended(oidPoint, true, []byte{0x30, 0})}, "", attestd.ClassCollateralInvalid},
+		"a flipped bit": {[][]byte{flip(leaf)}, "", attestd.ClassCollateralInvalid},
+		"a delta CRL": {
+			[][]byte{extended(oidDelta, true, []byte{2, 1, 1})}, "", attestd.ClassCollateralInvalid,
+		},
+		"an indirect CRL": {
+			[][]byte{extended(oidPoint, true, point(here, 0x84, 1, 0xff))}, "", attestd.ClassCollateralInvalid,
+		},
+		"for CAs alone": {
+			[][]byte{extended(oidPoint, true, point(here, 0x82, 1, 0xff))}, "", attestd.ClassCollateralInvalid,
+		},
+		"a point with none": {
+			[][]byte{extended(oidPoint, true, []byte{0x30, 0})}, "", attestd.ClassCollateralInvalid,
+		},
 		"an unknown critical extension": {[][]byte{extended(asn1.ObjectIdentifier{1, 2, 3}, true, []byte{5, 0})}, "",
 			attestd.ClassCollateralInvalid},
 		"an entry of another issuer": {[][]byte{list(forge.TPMCRLConfig{Edit: func(l *x509.RevocationList) {
@@ -89,8 +119,10 @@ func TestRevocation(t *testing.T) {
 		}})}, "", attestd.ClassCollateralInvalid},
 		"bytes that are none": {[][]byte{{1, 2, 3}}, "", attestd.ClassCollateralInvalid},
 		"one of 2 MiB":        {[][]byte{make([]byte, 2<<20)}, "", attestd.ClassTooLarge},
-		"sixty-five":          {slices.Repeat([][]byte{must(stranger.CRL(forge.TPMCRLConfig{}))(t)}, 65), "", attestd.ClassTooLarge},
-		"sixteen of one":      {slices.Repeat([][]byte{leaf}, 16), "", attestd.ClassTooLarge},
+		"sixty-five": {
+			slices.Repeat([][]byte{must(stranger.CRL(forge.TPMCRLConfig{}))(t)}, 65), "", attestd.ClassTooLarge,
+		},
+		"sixteen of one": {slices.Repeat([][]byte{leaf}, 16), "", attestd.ClassTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := trusting(t, ca.Root)
@@ -116,7 +148,8 @@ func TestACRLNeedsTheRightToSignOne(t *testing.T) {
 		}
 	}})
 	raw := must(ca.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{}))(t)
-	// Go's writer asks for the key usage, too, so that the CRL is written in the name of a twin with it.
+	// Go's writer asks for the key usage, too, so that the CRL is written in the name of a twin
+	// with it.
 	twin := *ca
 	allowed := *ca.Intermediate
 	allowed.KeyUsage |= x509.KeyUsageCRLSign

@@ -29,8 +29,8 @@ type EKQuery struct {
 // shows it.
 type Protection string
 
-// The protections there are. ProtectionHardware is a TPM maker's chip or firmware TPM; ProtectionVTPM a
-// cloud's software outside of the guest.
+// The protections there are. ProtectionHardware is a TPM maker's chip or firmware TPM;
+// ProtectionVTPM a cloud's software outside of the guest.
 const (
 	ProtectionHardware Protection = "hardware"
 	ProtectionVTPM     Protection = "vtpm"
@@ -56,15 +56,15 @@ type EK struct {
 	Root, Vendor string
 	RootSHA256   [sha256.Size]byte
 	Protection   Protection
-	// Vulnerable says that an RSA modulus has the form that a faulty library gave it (CVE-2017-15361):
-	// the private key can be computed from the public one.
+	// Vulnerable says that an RSA modulus has the form that a faulty library gave it
+	// (CVE-2017-15361): the private key can be computed from the public one.
 	Vulnerable bool
 	// Used has bit i set where Intermediates[i] is part of the path.
 	Used uint32
 }
 
-// oidEKCertificate is tcg-kp-EKCertificate (TCG EK Credential Profile 2.5, section 3.5, "Extended Key
-// Usage").
+// oidEKCertificate is tcg-kp-EKCertificate (TCG EK Credential Profile 2.5, section 3.5, "Extended
+// Key Usage").
 var oidEKCertificate = asn1.ObjectIdentifier{2, 23, 133, 8, 1}
 
 // Endorsement says whether somebody vouches for an endorsement key. Nothing of the answer is shared
@@ -145,7 +145,8 @@ func readEKProfile(certificate *x509.Certificate) (EK, *Fault) {
 	if fault := checkEKKey(certificate); fault != nil {
 		return EK{}, fault
 	}
-	// Without it, any certificate below a maker's root would be one of an EK: they issue others, too.
+	// Without it, any certificate below a maker's root would be one of an EK: they issue others,
+	// too.
 	if !hasPurpose(certificate, oidEKCertificate) {
 		return wrong("no extended key usage "+oidEKCertificate.String(), "that of an EK certificate")
 	}
@@ -204,9 +205,9 @@ func CheckEndorsementKey(public any) error {
 	}
 }
 
-// unknownCritical returns a critical extension that nobody here reads (RFC 5280, section 4.2: such a
-// certificate must be refused). crypto/x509 reads name constraints and policies, too, and nothing here
-// applies them.
+// unknownCritical returns a critical extension that nobody here reads (RFC 5280, section 4.2: such
+// a certificate must be refused). crypto/x509 reads name constraints and policies, too, and nothing
+// here applies them.
 func unknownCritical(certificate *x509.Certificate) asn1.ObjectIdentifier {
 	for _, extension := range certificate.Extensions {
 		if extension.Critical && !extension.Id.Equal(oidKeyUsage) &&

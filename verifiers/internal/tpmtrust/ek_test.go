@@ -57,8 +57,8 @@ func wantFault(t *testing.T, fault *tpmtrust.Fault, class attestd.Class) {
 	}
 }
 
-// TestForgedEndorsement shows that what the rows below break is what is wrong with them: unbroken, RSA
-// and ECC keys are vouched for, with their SPKI, and as insecure.
+// TestForgedEndorsement shows that what the rows below break is what is wrong with them: unbroken,
+// RSA and ECC keys are vouched for, with their SPKI, and as insecure.
 func TestForgedEndorsement(t *testing.T) {
 	ecc := p256(t)
 	encrypting := must(rsa.GenerateKey(rand.Reader, 2048))(t)
@@ -102,8 +102,8 @@ func TestForgedEndorsement(t *testing.T) {
 	}
 }
 
-// TestEndorsementIsNotVouchedFor breaks one property a row. The certificate is otherwise good, and its
-// root was loaded by hand.
+// TestEndorsementIsNotVouchedFor breaks one property a row. The certificate is otherwise good, and
+// its root was loaded by hand.
 func TestEndorsementIsNotVouchedFor(t *testing.T) {
 	key := p256(t)
 	edit := func(change func(*x509.Certificate)) forge.EKCertificateConfig {
@@ -216,7 +216,8 @@ func TestEndorsementFromElsewhere(t *testing.T) {
 	query := tpmtrust.EKQuery{
 		Certificate: raw, Intermediates: append(swtpm.Bundle(), swtpm.Root.Raw), At: forge.TPMTime,
 	}
-	// A software TPM's authority is nobody without having been loaded by hand, root or no root beside it.
+	// A software TPM's authority is nobody without having been loaded by hand, root or no root
+	// beside it.
 	_, fault := store(t, tpmtrust.Config{}).Endorsement(query)
 	wantFault(t, fault, attestd.ClassChain)
 
@@ -252,7 +253,8 @@ func TestEndorsementFromElsewhere(t *testing.T) {
 	wantFault(t, fault, attestd.ClassChain)
 }
 
-// TestAuthoritiesThatMayNotIssue: a path through a certificate that is no CA, ended, or has no room.
+// TestAuthoritiesThatMayNotIssue: a path through a certificate that is no CA, ended, or has no
+// room.
 func TestAuthoritiesThatMayNotIssue(t *testing.T) {
 	key := p256(t)
 	intermediate := func(change func(*x509.Certificate)) forge.TPMCAConfig {
@@ -316,8 +318,8 @@ func TestAuthoritiesThatMayNotIssue(t *testing.T) {
 	}
 }
 
-// TestAnEndedEndorsementCertificateSaysSo: policy decides about it, and every CA above it must still be
-// valid. neg: 79
+// TestAnEndedEndorsementCertificateSaysSo: policy decides about it, and every CA above it must
+// still be valid. neg: 79
 func TestAnEndedEndorsementCertificateSaysSo(t *testing.T) {
 	ca := authority(t, forge.TPMCAConfig{})
 	raw := must(ca.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{
@@ -339,8 +341,8 @@ func TestAnEndedEndorsementCertificateSaysSo(t *testing.T) {
 	wantFault(t, fault, attestd.ClassCertTime)
 }
 
-// TestTheCacheNeverChangesAnAnswer asks in an order in which a cache that remembered too much would say
-// yes, and counts what was verified.
+// TestTheCacheNeverChangesAnAnswer asks in an order in which a cache that remembered too much would
+// say yes, and counts what was verified.
 func TestTheCacheNeverChangesAnAnswer(t *testing.T) {
 	ca := authority(t, forge.TPMCAConfig{})
 	raw := must(ca.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{}))(t)
@@ -373,8 +375,8 @@ func TestTheCacheNeverChangesAnAnswer(t *testing.T) {
 	}
 }
 
-// TestHostileBundlesEnd: certificates that name each other, copies, and too many of them, cost at most
-// the signatures that are allowed.
+// TestHostileBundlesEnd: certificates that name each other, copies, and too many of them, cost at
+// most the signatures that are allowed.
 func TestHostileBundlesEnd(t *testing.T) {
 	ca := authority(t, forge.TPMCAConfig{})
 	raw := must(ca.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{}))(t)

@@ -51,8 +51,8 @@ func (f *Fault) because(err error) *Fault {
 	return f
 }
 
-// limits bound what one query may cost. Certificates of TPM vendors have 700 to 2,000 bytes, paths up
-// to five CAs; a CRL of a busy manufacturing CA has some hundred kilobytes.
+// limits bound what one query may cost. Certificates of TPM vendors have 700 to 2,000 bytes, paths
+// up to five CAs; a CRL of a busy manufacturing CA has some hundred kilobytes.
 var limits = struct {
 	certificate, intermediates int // bytes of one, number
 	crl, crls                  int // bytes of one, number

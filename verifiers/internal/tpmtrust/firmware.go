@@ -8,8 +8,8 @@ type firmwareRange struct {
 
 // weakFirmware by the manufacturer's TCG vendor id, from what the makers themselves published.
 var weakFirmware = map[string][]firmwareRange{
-	// Infineon, "TPM update" (October 2017), for CVE-2017-15361 (ROCA): RSA keys that were made by these
-	// versions can be computed from their public halves.
+	// Infineon, "TPM update" (October 2017), for CVE-2017-15361 (ROCA): RSA keys that were made by
+	// these versions can be computed from their public halves.
 	"IFX": {
 		{4, 0, 33}, {4, 40, 42}, {5, 0, 61}, {6, 0, 42}, {7, 0, 61}, {133, 0, 32},
 	},
@@ -25,8 +25,8 @@ var weakFirmware = map[string][]firmwareRange{
 // that its keys can be stolen. known is false where the table has no row for the manufacturer: then
 // nothing is known either way.
 //
-// The version is TPMS_ATTEST's: TPM_PT_FIRMWARE_VERSION_1 in the upper half, which these makers fill
-// with a major and a minor number of 16 bits each.
+// The version is TPMS_ATTEST's: TPM_PT_FIRMWARE_VERSION_1 in the upper half, which these makers
+// fill with a major and a minor number of 16 bits each.
 func FirmwareVulnerable(manufacturer string, firmware uint64) (vulnerable, known bool) {
 	ranges, known := weakFirmware[manufacturer]
 	major, minor := uint16(firmware>>48), uint16(firmware>>32) //nolint:gosec // the halves of the upper half

@@ -7,8 +7,8 @@ import (
 	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 )
 
-// FuzzEKCertificate reads anything as an EK certificate, an AK certificate, an intermediate and a CRL.
-// What is accepted must have been accepted before: nobody has a pinned root's key.
+// FuzzEKCertificate reads anything as an EK certificate, an AK certificate, an intermediate and a
+// CRL. What is accepted must have been accepted before: nobody has a pinned root's key.
 func FuzzEKCertificate(f *testing.F) {
 	published := map[string]bool{}
 	for _, name := range []string{

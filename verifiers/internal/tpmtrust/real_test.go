@@ -37,8 +37,8 @@ func day(year int, month time.Month, day int) time.Time {
 	return time.Date(year, month, day, 12, 0, 0, 0, time.UTC)
 }
 
-// TestRealEndorsementCertificates verifies chips of three makers and Google's virtual TPMs, each with
-// nothing but its certificate, as a TPM's memory has it.
+// TestRealEndorsementCertificates verifies chips of three makers and Google's virtual TPMs, each
+// with nothing but its certificate, as a TPM's memory has it.
 func TestRealEndorsementCertificates(t *testing.T) {
 	s := store(t, tpmtrust.Config{})
 	for _, row := range []struct {
@@ -72,8 +72,8 @@ func TestRealEndorsementCertificates(t *testing.T) {
 	}
 }
 
-// TestRealEndorsementCertificatesEnd: what is past its end says so, and is not refused for it; what has
-// not begun is.
+// TestRealEndorsementCertificatesEnd: what is past its end says so, and is not refused for it; what
+// has not begun is.
 func TestRealEndorsementCertificatesEnd(t *testing.T) {
 	s := store(t, tpmtrust.Config{})
 	raw := real(t, "ek-infineon-slb9665")
@@ -87,8 +87,8 @@ func TestRealEndorsementCertificatesEnd(t *testing.T) {
 	}
 }
 
-// TestRealAttestationCertificates verifies what Google and Azure issued for attestation keys. A key of
-// theirs is in a virtual TPM, whatever the machine: neither claims hardware. neg: 88
+// TestRealAttestationCertificates verifies what Google and Azure issued for attestation keys. A key
+// of theirs is in a virtual TPM, whatever the machine: neither claims hardware. neg: 88
 func TestRealAttestationCertificates(t *testing.T) {
 	s := store(t, tpmtrust.Config{})
 	for _, row := range []struct {
@@ -140,8 +140,8 @@ func TestRealAttestationCertificates(t *testing.T) {
 	}
 }
 
-// TestRealCertificatesOfTheWrongKind: Google's signing key with an EK's purpose is no EK, no EK is an
-// AK, and the padding in an Azure machine's memory is no certificate.
+// TestRealCertificatesOfTheWrongKind: Google's signing key with an EK's purpose is no EK, no EK is
+// an AK, and the padding in an Azure machine's memory is no certificate.
 func TestRealCertificatesOfTheWrongKind(t *testing.T) {
 	s := store(t, tpmtrust.Config{})
 	_, fault := s.Endorsement(tpmtrust.EKQuery{

@@ -5,16 +5,16 @@ import (
 )
 
 // weakPrimes are the small primes of the fingerprint in M. Nemec, M. Sys, P. Svenda, D. Klinec and
-// V. Matyas, "The Return of Coppersmith's Attack" (ACM CCS 2017), section 3.3: the library made primes
-// of the form k*M + (65537^a mod M), M the product of the first primes, so that every modulus is a
-// power of 65537 modulo each of them.
+// V. Matyas, "The Return of Coppersmith's Attack" (ACM CCS 2017), section 3.3: the library made
+// primes of the form k*M + (65537^a mod M), M the product of the first primes, so that every
+// modulus is a power of 65537 modulo each of them.
 var weakPrimes = []uint16{
 	3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101,
 	103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 }
 
-// weakModulus reports whether n has the form of CVE-2017-15361. A modulus made otherwise has it with a
-// probability of about 2^-27.
+// weakModulus reports whether n has the form of CVE-2017-15361. A modulus made otherwise has it
+// with a probability of about 2^-27.
 func weakModulus(n *big.Int) bool {
 	// One division by a number of several words, and 38 by small ones of what is left.
 	product, rest := big.NewInt(1), new(big.Int)

@@ -15,8 +15,8 @@ func modulus(bits int) *big.Int {
 	return n.Add(n, big.NewInt(1))
 }
 
-// rocaPrime makes a prime of 1024 bits as the faulty library did: k*M + (65537^a mod M), M the product
-// of the first 126 primes.
+// rocaPrime makes a prime of 1024 bits as the faulty library did: k*M + (65537^a mod M), M the
+// product of the first 126 primes.
 func rocaPrime(t testing.TB) *big.Int {
 	t.Helper()
 	product := big.NewInt(1)

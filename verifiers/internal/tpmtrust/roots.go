@@ -15,15 +15,16 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// rootFiles hold the roots of the table in PEM; what is in a file and not in the table, or the other
-// way round, is an error.
+// rootFiles hold the roots of the table in PEM; what is in a file and not in the table, or the
+// other way round, is an error.
 //
 //go:embed roots/*.pem
 var rootFiles embed.FS
 
 // intermediateFiles hold CA certificates below the pinned roots, for TPMs that bring their EK
 // certificate alone: a TPM's memory has no room for more, and a verifier fetches nothing. They are
-// candidates like those that an attester sends: each is believed only along a signed path to a root.
+// candidates like those that an attester sends: each is believed only along a signed path to a
+// root.
 //
 //go:embed intermediates/*.pem
 var intermediateFiles embed.FS
@@ -140,8 +141,8 @@ func notPinned(err error) error {
 	}
 }
 
-// checkAuthority demands what every CA on a path must be, roots included: a certificate that may not
-// sign certificates, or has a weak key, must not become an issuer because its name fits.
+// checkAuthority demands what every CA on a path must be, roots included: a certificate that may
+// not sign certificates, or has a weak key, must not become an issuer because its name fits.
 func checkAuthority(certificate *x509.Certificate) error {
 	switch {
 	case !certificate.BasicConstraintsValid || !certificate.IsCA:
@@ -177,7 +178,8 @@ func checkSigningKey(public any) error {
 	}
 }
 
-// hasNameConstraints: crypto/x509 marks them as handled, and only its own path building applies them.
+// hasNameConstraints: crypto/x509 marks them as handled, and only its own path building applies
+// them.
 func hasNameConstraints(certificate *x509.Certificate) bool {
 	for _, extension := range certificate.Extensions {
 		if extension.Id.Equal(oidNameConstraints) {

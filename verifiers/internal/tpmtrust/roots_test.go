@@ -18,8 +18,8 @@ import (
 	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 )
 
-// TestPinnedRootsAreMakers walks the table: every root signs itself, may sign certificates, has a key
-// that no one can break, and belongs to no simulator. neg: 87
+// TestPinnedRootsAreMakers walks the table: every root signs itself, may sign certificates, has a
+// key that no one can break, and belongs to no simulator. neg: 87
 func TestPinnedRootsAreMakers(t *testing.T) {
 	roots, err := tpmtrust.Pinned()
 	if err != nil {
@@ -60,8 +60,8 @@ func TestPinnedRootsAreMakers(t *testing.T) {
 	}
 }
 
-// signedByItself also takes SHA-1, which crypto/x509 takes no longer: nobody believes a root for its
-// signature, and one that is not there would still be a copy gone wrong.
+// signedByItself also takes SHA-1, which crypto/x509 takes no longer: nobody believes a root for
+// its signature, and one that is not there would still be a copy gone wrong.
 func signedByItself(certificate *x509.Certificate) bool {
 	if certificate.SignatureAlgorithm == x509.SHA1WithRSA {
 		digest := sha1.Sum(certificate.RawTBSCertificate) //nolint:gosec // see above
@@ -128,8 +128,8 @@ func signedByOne(certificate *x509.Certificate, issuers []*x509.Certificate) boo
 	return false
 }
 
-// TestTheRootsPageIsTheTable keeps docs/reference/tpm-roots.md and the code the same, so that people
-// compare fingerprints that are really compiled in.
+// TestTheRootsPageIsTheTable keeps docs/reference/tpm-roots.md and the code the same, so that
+// people compare fingerprints that are really compiled in.
 func TestTheRootsPageIsTheTable(t *testing.T) {
 	roots, err := tpmtrust.Pinned()
 	if err != nil {

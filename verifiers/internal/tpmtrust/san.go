@@ -20,8 +20,8 @@ var identityObjects = [3]string{
 }
 
 // readIdentity reads the one directoryName that names the TPM. The extension is critical where the
-// subject is empty, and crypto/x509 knows no directoryName: what is critical is accepted because it is
-// read here, all of it.
+// subject is empty, and crypto/x509 knows no directoryName: what is critical is accepted because it
+// is read here, all of it.
 func readIdentity(certificate *x509.Certificate) (identity, error) {
 	var names der
 	found := false

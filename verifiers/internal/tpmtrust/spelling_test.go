@@ -18,8 +18,8 @@ import (
 )
 
 // TestASignatureHasOneSpelling: an ECDSA signature begins with two zero bits, so that it could be
-// shifted by two and called two bits shorter. Both spellings verify with crypto/x509, and the second
-// is one that nobody issued.
+// shifted by two and called two bits shorter. Both spellings verify with crypto/x509, and the
+// second is one that nobody issued.
 func TestASignatureHasOneSpelling(t *testing.T) {
 	ca := authority(t, forge.TPMCAConfig{})
 	raw := must(ca.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{}))(t)
@@ -89,8 +89,8 @@ func withSHA1(t *testing.T, raw []byte, key *rsa.PrivateKey) []byte {
 }
 
 // TestNamesAreComparedAsText: the leaf spells its issuer as UTF8String where the issuer has a
-// PrintableString, as certificates of AMD do. The other way round, a name that differs in a letter is
-// another, and costs no signature.
+// PrintableString, as certificates of AMD do. The other way round, a name that differs in a letter
+// is another, and costs no signature.
 func TestNamesAreComparedAsText(t *testing.T) {
 	ca := authority(t, forge.TPMCAConfig{})
 	plain := ca.Intermediate

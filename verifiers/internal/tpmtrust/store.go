@@ -24,8 +24,8 @@ type Config struct {
 }
 
 // Store holds roots and what was verified before. It may be used by many at once. The cache saves
-// signatures and never changes an answer: it is asked with every byte that the answer depends on, and
-// validity and revocation are looked at on every call.
+// signatures and never changes an answer: it is asked with every byte that the answer depends on,
+// and validity and revocation are looked at on every call.
 type Store struct {
 	anchors map[string][]*node
 	count   func()
@@ -52,8 +52,8 @@ type attestation struct {
 
 // New returns a Store.
 //
-// Errors: a [*attestd.CallerError] of class CONFIG, where the pinned roots are not those of the table
-// or an insecure root is no certificate authority that signs itself.
+// Errors: a [*attestd.CallerError] of class CONFIG, where the pinned roots are not those of the
+// table or an insecure root is no certificate authority that signs itself.
 func New(config Config) (*Store, error) {
 	roots, err := Pinned()
 	if err != nil {
@@ -188,9 +188,9 @@ func checkSizes(leaf []byte, given, crls [][]byte) *Fault {
 	return nil
 }
 
-// checkTimes is RFC 5280 section 6.1.3 (a)(2) for every CA of the path, the root included. The leaf's
-// own end is returned instead of being refused: many TPMs outlive their EK certificate, and whether
-// that matters is the policy's to say. A leaf that is not valid yet has no such excuse.
+// checkTimes is RFC 5280 section 6.1.3 (a)(2) for every CA of the path, the root included. The
+// leaf's own end is returned instead of being refused: many TPMs outlive their EK certificate, and
+// whether that matters is the policy's to say. A leaf that is not valid yet has no such excuse.
 func (n *node) checkTimes(at time.Time) (expired bool, fault *Fault) {
 	for link := n; link != nil; link = link.issuer {
 		certificate := link.certificate

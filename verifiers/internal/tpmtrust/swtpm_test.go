@@ -18,9 +18,9 @@ import (
 	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 )
 
-// TestASoftwareTPMOpensOurCredentials lets a real swtpm open a credential under each of its endorsement
-// keys, RSA by template L-1 and ECC by template H-3, and verifies its certificates, which nobody
-// believes without swtpm's root. neg: 87
+// TestASoftwareTPMOpensOurCredentials lets a real swtpm open a credential under each of its
+// endorsement keys, RSA by template L-1 and ECC by template H-3, and verifies its certificates,
+// which nobody believes without swtpm's root. neg: 87
 func TestASoftwareTPMOpensOurCredentials(t *testing.T) {
 	folder := must(os.MkdirTemp("", "tpmtrust"))(t) // short: a socket's path has few bytes
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })

@@ -8,17 +8,18 @@ import (
 	"github.com/attestd/attestd/verifiers/internal/tpm2"
 )
 
-// Attributes of the templates: what makes a key one that a TPM only ever uses to open credentials and
-// imports. The low range asks for the policy where the high range also takes the (empty) password.
+// Attributes of the templates: what makes a key one that a TPM only ever uses to open credentials
+// and imports. The low range asks for the policy where the high range also takes the (empty)
+// password.
 const (
 	lowAttributes = tpm2.FixedTPM | tpm2.FixedParent | tpm2.SensitiveDataOrigin |
 		tpm2.AdminWithPolicy | tpm2.Restricted | tpm2.Decrypt
 	highAttributes = lowAttributes | tpm2.UserWithAuth
 )
 
-// Policies of the templates (TCG EK Credential Profile 2.5, section 2.2.1.5, "Policy NV Indices", and
-// annex B). Policy A is TPM2_PolicySecret(TPM_RH_ENDORSEMENT). Policy B is TPM2_PolicyOR of policy A
-// and of TPM2_PolicyAuthorizeNV for the index that belongs to the hash.
+// Policies of the templates (TCG EK Credential Profile 2.5, section 2.2.1.5, "Policy NV Indices",
+// and annex B). Policy A is TPM2_PolicySecret(TPM_RH_ENDORSEMENT). Policy B is TPM2_PolicyOR of
+// policy A and of TPM2_PolicyAuthorizeNV for the index that belongs to the hash.
 const (
 	policyA256 = "\x83\x71\x97\x67\x44\x84\xb3\xf8\x1a\x90\xcc\x8d\x46\xa5\xd7\x24" +
 		"\xfd\x52\xd7\x6e\x06\x52\x0b\x64\xf2\xa1\xda\x1b\x33\x14\x69\xaa"
@@ -44,8 +45,8 @@ type template struct {
 	aesBits    uint16
 }
 
-// templates are those of TCG EK Credential Profile 2.5, section 2.2.1.4 ("Default EK Templates"), with
-// keys that are used here: all but that for SM2.
+// templates are those of TCG EK Credential Profile 2.5, section 2.2.1.4 ("Default EK Templates"),
+// with keys that are used here: all but that for SM2.
 var templates = []template{
 	{"L-1", tpm2.AlgRSA, 2048, tpm2.AlgSHA256, lowAttributes, policyA256, 128},
 	{"L-2", tpm2.AlgECC, tpm2.CurveP256, tpm2.AlgSHA256, lowAttributes, policyA256, 128},

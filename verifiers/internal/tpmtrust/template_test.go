@@ -19,8 +19,9 @@ import (
 	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 )
 
-// policies computes policy A and policy B of the TCG's templates from what the commands do to a policy
-// digest (TPM 2.0 Library, Part 3, TPM2_PolicySecret, TPM2_PolicyAuthorizeNV and TPM2_PolicyOR).
+// policies computes policy A and policy B of the TCG's templates from what the commands do to a
+// policy digest (TPM 2.0 Library, Part 3, TPM2_PolicySecret, TPM2_PolicyAuthorizeNV and
+// TPM2_PolicyOR).
 func policies(hash crypto.Hash, alg uint16, index uint32) (a, b []byte) {
 	sum := func(parts ...[]byte) []byte {
 		digest := hash.New()
@@ -35,8 +36,8 @@ func policies(hash crypto.Hash, alg uint16, index uint32) (a, b []byte) {
 	const policySecret, policyAuthorizeNV, policyOR, endorsement = 0x151, 0x192, 0x171, 0x4000000b
 	a = sum(sum(zero, u32(policySecret), u32(endorsement)))
 
-	// The index is empty space for a policy, written by whoever satisfies policy A: TPMS_NV_PUBLIC with
-	// the attributes POLICYWRITE, WRITEALL, all four READs, NO_DA and WRITTEN.
+	// The index is empty space for a policy, written by whoever satisfies policy A: TPMS_NV_PUBLIC
+	// with the attributes POLICYWRITE, WRITEALL, all four READs, NO_DA and WRITTEN.
 	public := bytes.Join([][]byte{
 		u32(index), u16(int(alg)), u32(0x220f1008), u16(len(a)), a, u16(hash.Size() + 2),
 	}, nil)
@@ -98,8 +99,8 @@ func TestTemplatesAreTheTCGs(t *testing.T) {
 	}
 }
 
-// TestSwtpmsKeysAreOfTemplates: the public areas of the endorsement keys that swtpm 0.7 made, L-1 and
-// H-3.
+// TestSwtpmsKeysAreOfTemplates: the public areas of the endorsement keys that swtpm 0.7 made, L-1
+// and H-3.
 func TestSwtpmsKeysAreOfTemplates(t *testing.T) {
 	for name, text := range map[string]string{
 		"RSA": "0001000b000300b20020837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa" +
