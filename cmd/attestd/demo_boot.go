@@ -153,26 +153,12 @@ func (d *bootDemo) measure(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	root, err := oneCertificate(d.ca.RootPEM())
+	claims, err := d.verify(a, evidence.Bytes, nonce)
 	if err != nil {
 		return err
 	}
-	local, err := a.judge(judge.Config{InsecureRoots: []*x509.Certificate{root}})
-	if err != nil {
-		return err
-	}
-	fresh, err := attestd.Fresh(nonce)
-	if err != nil {
-		return err
-	}
-	claims, err := local.Verify(judge.Request{
-		Format: attestd.FormatTPM, Evidence: evidence.Bytes, At: a.now(), Demand: fresh,
-		Anchors: attestd.Anchors{AttestationKeys: [][32]byte{d.key}},
-	})
-	if err != nil {
-		return err
-	}
-	set, err := measurements.Measure("golden", claims, measurements.Options{Registers: goldenRegisters()})
+	options := measurements.Options{Registers: goldenRegisters()}
+	set, err := measurements.Measure("golden", claims, options)
 	if err != nil {
 		return err
 	}
@@ -183,6 +169,27 @@ func (d *bootDemo) measure(ctx context.Context, a *app) error {
 	return err
 }
 
+// verify verifies evidence in this process, under the root of the software TPM's maker and with its
+// key taken for vouched for.
+func (d *bootDemo) verify(a *app, evidence, nonce []byte) (*attestd.Claims, error) {
+	root, err := oneCertificate(d.ca.RootPEM())
+	if err != nil {
+		return nil, err
+	}
+	local, err := a.judge(judge.Config{InsecureRoots: []*x509.Certificate{root}})
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := attestd.Fresh(nonce)
+	if err != nil {
+		return nil, err
+	}
+	return local.Verify(judge.Request{
+		Format: attestd.FormatTPM, Evidence: evidence, At: a.now(), Demand: fresh,
+		Anchors: attestd.Anchors{AttestationKeys: [][32]byte{d.key}},
+	})
+}
+
 // goldenRegisters are what firmware and boot loader measure: PCR 8 and 9 hold what grub ran.
 func goldenRegisters() (names []string) {
 	for pcr := range 10 {
@@ -191,17 +198,17 @@ func goldenRegisters() (names []string) {
 	return append(names, "PCR14")
 }
 
-// attest reboots the machine into the step's boot and does the whole exchange with a server: keys and
-// challenge, credential and answer, evidence and verdict.
-func (d *bootDemo) attest(ctx context.Context, url string, step bootStep) (attestd.Appraisal, []byte, error) {
-	var verdict attestd.Appraisal
-	if err := d.tpm.Reboot(); err != nil {
+// attest reboots the machine into the step's boot and does the whole exchange with a server.
+func (d *bootDemo) attest(
+	ctx context.Context, url string, step bootStep,
+) (verdict attestd.Appraisal, evidence []byte, err error) {
+	if err = d.tpm.Reboot(); err == nil {
+		err = d.boots(step)
+	}
+	if err != nil {
 		return verdict, nil, err
 	}
-	if err := d.boots(step); err != nil {
-		return verdict, nil, err
-	}
-	identity, err := d.device.Identity(ctx)
+	asked, body, err := d.ask(ctx, url)
 	if err != nil {
 		return verdict, nil, err
 	}
@@ -209,36 +216,41 @@ func (d *bootDemo) attest(ctx context.Context, url string, step bootStep) (attes
 	if err != nil {
 		return verdict, nil, err
 	}
+	freshness, err := asked.Freshness(key.SPKI())
+	if err != nil {
+		return verdict, nil, err
+	}
+	given, err := d.device.Collect(ctx, attestertpm.Request{Freshness: freshness, Key: key})
+	if err != nil {
+		return verdict, nil, err
+	}
+	body["evidence"], body["key_spki"] = given.Bytes, base64.StdEncoding.EncodeToString(key.SPKI())
+	verdict, err = post(ctx, url+"/v1/verify", body)
+	return verdict, given.Bytes, err
+}
+
+// ask shows the TPM's keys to the server and returns its challenge, with the beginning of the body
+// that hands the evidence in: the answer to the credential where there was one.
+func (d *bootDemo) ask(
+	ctx context.Context, url string,
+) (asked attester.Challenge, body map[string]any, err error) {
+	identity, err := d.device.Identity(ctx)
+	if err != nil {
+		return asked, nil, err
+	}
 	reply, _, err := exchange(ctx, url+"/v1/challenges", map[string]any{
 		"format": attestd.FormatTPM, "attestation_key": identity.AKPublic,
 		"endorsement_key": identity.EKPublic,
 	})
 	if err != nil {
-		return verdict, nil, err
+		return asked, nil, err
 	}
-	asked, err := attester.Verifier{TrustDomain: demoTrustDomain}.
-		Accept(reply, attestd.FormatTPM, time.Now())
-	if err != nil {
-		return verdict, nil, err
+	verifier := attester.Verifier{TrustDomain: demoTrustDomain}
+	if asked, err = verifier.Accept(reply, attestd.FormatTPM, time.Now()); err != nil {
+		return asked, nil, err
 	}
-	body := map[string]any{
-		"challenge_id": asked.ID(), "format": attestd.FormatTPM,
-		"key_spki": base64.StdEncoding.EncodeToString(key.SPKI()),
-	}
-	if err := d.activate(ctx, reply, body); err != nil {
-		return verdict, nil, err
-	}
-	freshness, err := asked.Freshness(key.SPKI())
-	if err != nil {
-		return verdict, nil, err
-	}
-	evidence, err := d.device.Collect(ctx, attestertpm.Request{Freshness: freshness, Key: key})
-	if err != nil {
-		return verdict, nil, err
-	}
-	body["evidence"] = evidence.Bytes
-	verdict, err = post(ctx, url+"/v1/verify", body)
-	return verdict, evidence.Bytes, err
+	body = map[string]any{"challenge_id": asked.ID(), "format": attestd.FormatTPM}
+	return asked, body, d.activate(ctx, reply, body)
 }
 
 // activate answers the credential of a challenge, where there is one.
@@ -257,15 +269,20 @@ func (d *bootDemo) activate(ctx context.Context, reply []byte, body map[string]a
 	return err
 }
 
-// show runs every step against a server and adds its rows; it returns the verdict that names an event.
-func (d *bootDemo) show(ctx context.Context, url string, doc *demoDoc) (named attestd.Appraisal, err error) {
+// show runs every step against a server and adds its rows; it returns the verdict that names an
+// event.
+func (d *bootDemo) show(
+	ctx context.Context, url string, doc *demoDoc,
+) (named attestd.Appraisal, err error) {
 	for _, step := range bootSteps() {
 		began := time.Now()
 		verdict, evidence, err := d.attest(ctx, url, step)
 		if err != nil {
 			return named, fmt.Errorf("software TPM, %s: %w", step.what, err)
 		}
-		row := demoRow{Evidence: "software TPM", Format: attestd.FormatTPM, What: step.what, Expected: step.expect}
+		row := demoRow{
+			Evidence: "software TPM", Format: attestd.FormatTPM, What: step.what, Expected: step.expect,
+		}
 		row.fill(verdict, began)
 		if verdict.Verdict == attestd.VerdictRejected {
 			row.Event = gotOf(verdict, attestd.CheckID(row.Check))
@@ -290,8 +307,9 @@ func gotOf(verdict attestd.Appraisal, id attestd.CheckID) string {
 }
 
 // bootNote explains the rows of the software TPM.
-const bootNote = "The software TPM booted three times, each with a synthetic boot log: as it was measured before, " +
-	"with PCR 4 extended behind the log's back, and with another kernel. The last verdict:"
+const bootNote = "The software TPM booted three times, each with a synthetic boot log: as it was " +
+	"measured before, with PCR 4 extended behind the log's back, and with another kernel. The last " +
+	"verdict:"
 
 // Names of files that the demo makes, in its own folder and in that of --save.
 const (
@@ -322,13 +340,14 @@ func (d *bootDemo) save(folder string, evidence map[string][]byte) (string, erro
 	}
 	err = errors.Join(saveFile(folder, goldenFile, references), saveFile(folder, "tpm-root.pem", root))
 	at := func(name string) string { return filepath.Join(folder, name) }
-	return fmt.Sprintf("Of the software TPM: attestd verify %s --recorded --reference %s --insecure-roots %s",
-		at("tpm-other-kernel.bin"), at(goldenFile), at("tpm-root.pem")), err
+	return fmt.Sprintf(
+		"Of the software TPM: attestd verify %s --recorded --reference %s --insecure-roots %s", at("tpm-other-kernel.bin"), at(goldenFile), at("tpm-root.pem")), err
 }
 
 func saveFile(folder, name string, data []byte) error {
 	if err := os.WriteFile(filepath.Join(folder, name), data, 0o644); err != nil {
-		return usagef("give a folder that can be written to: --save DIR", "write evidence: %w", pathless(err))
+		return usagef("give a folder that can be written to: --save DIR",
+			"write evidence: %w", pathless(err))
 	}
 	return nil
 }

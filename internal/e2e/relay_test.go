@@ -12,7 +12,8 @@ import (
 // pair are two machines of different TPMs that booted the same.
 func pair(t *testing.T, name string) (x, y *machine) {
 	t.Helper()
-	return newMachine(t, made.first, name+"-x", goldenBoot()), newMachine(t, made.second, name+"-y", goldenBoot())
+	return newMachine(t, made.first, name+"-x", goldenBoot()),
+		newMachine(t, made.second, name+"-y", goldenBoot())
 }
 
 // TestARelayedQuoteIsRefused: TPM X answers the credential and TPM Y makes the quote, as where a machine
@@ -44,7 +45,8 @@ func TestARelayedQuoteIsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			evidence := changed(t, y.collect(t, asked, nil, nil), func(e *tpmevidence.Evidence) { row.edit(e, own) })
+			evidence := changed(t, y.collect(t, asked, nil, nil),
+				func(e *tpmevidence.Evidence) { row.edit(e, own) })
 			wantRejected(t, asked.judge(t, evidence, x.activate(t, asked), nil), row.want)
 		})
 	}
@@ -83,7 +85,8 @@ func TestAnEndorsementCertificateOfAnotherTPMIsRefused(t *testing.T) {
 	x, y := pair(t, "certificate")
 	asked := s.ask(t, tenant(0), x.identity(t))
 	other := y.identity(t).EKCertificate
-	evidence := changed(t, x.collect(t, asked, nil, nil), func(e *tpmevidence.Evidence) { e.EKCertificate = other })
+	evidence := changed(t, x.collect(t, asked, nil, nil),
+		func(e *tpmevidence.Evidence) { e.EKCertificate = other })
 	verdict := asked.judge(t, evidence, x.activate(t, asked), nil)
 	wantRejected(t, verdict, "tpm/ek-match")
 	wantClass(t, verdict, attestd.ClassBinding)
@@ -98,7 +101,8 @@ func TestAKeyIsGradedByWhereItLives(t *testing.T) {
 	x, y := pair(t, "grade")
 	own, foreign := x.key(t), y.key(t)
 	asked := s.ask(t, tenant(0), x.identity(t))
-	facts := wantAccepted(t, asked.judge(t, x.collect(t, asked, own.SPKI(), own), x.activate(t, asked), own.SPKI()))
+	facts := wantAccepted(t, asked.judge(t, x.collect(t, asked, own.SPKI(), own),
+		x.activate(t, asked), own.SPKI()))
 	wantFact(t, facts, "key_grade", "resident")
 
 	asked = s.ask(t, tenant(0), x.identity(t))
