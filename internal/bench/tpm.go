@@ -112,7 +112,7 @@ func quoteFigures(
 }
 
 // Bars of a whole verification, with its checks, facts and claims. The work on the quote itself costs
-// 1.15 times its signature at most: BenchmarkQuoteAgainstItsSignature in verifiers/tpm prints that.
+// 1.15 times its signature at most: BenchmarkQuote in verifiers/tpm prints that.
 const (
 	maxTPMOverRSA     = 1.5
 	maxTPMOverECDSA   = 1.15
