@@ -57,11 +57,15 @@ func openOnce(place place) (int, error) {
 		// Without blocking: a command is then carried out while we wait with poll(2), which ends in time.
 		return unix.Open(place.path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: place.path}); err != nil {
+	unix.CloseOnExec(fd)
+	if err = unix.SetNonblock(fd, true); err == nil {
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: place.path})
+	}
+	if err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
