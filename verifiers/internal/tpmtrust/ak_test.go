@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"testing"
 
@@ -92,6 +93,11 @@ func TestAttestationKeysThatNobodyVouchesFor(t *testing.T) {
 		"a certificate authority": {edited(func(c *x509.Certificate) { c.IsCA = true }), attestd.ClassChain},
 		"no digitalSignature": {edited(func(c *x509.Certificate) {
 			c.KeyUsage = x509.KeyUsageKeyEncipherment
+		}), attestd.ClassChain},
+		"an unknown critical extension": {edited(func(c *x509.Certificate) {
+			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{
+				Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0},
+			})
 		}), attestd.ClassChain},
 		"not valid yet": {edited(func(c *x509.Certificate) {
 			c.NotBefore = forge.TPMTime.AddDate(0, 0, 1)

@@ -209,6 +209,8 @@ func TestCredentialsThatAreNotMade(t *testing.T) {
 		"an endorsement key without a cipher": func(i *tpmtrust.CredentialInput) {
 			i.EK.Symmetric = tpm2.Symmetric{Algorithm: tpm2.AlgNull}
 		},
+		"Camellia":               func(i *tpmtrust.CredentialInput) { i.EK.Symmetric.Algorithm = tpm2.AlgCamellia },
+		"AES in another mode":    func(i *tpmtrust.CredentialInput) { i.EK.Symmetric.Mode = tpm2.AlgOFB },
 		"a cipher of 17 bits":    func(i *tpmtrust.CredentialInput) { i.EK.Symmetric.KeyBits = 17 },
 		"a secret of 15 bytes":   func(i *tpmtrust.CredentialInput) { i.Secret = i.Secret[:15] },
 		"a secret of 33 bytes":   func(i *tpmtrust.CredentialInput) { i.Secret = make([]byte, 33) },

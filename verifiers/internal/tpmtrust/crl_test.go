@@ -99,6 +99,9 @@ func TestRevocation(t *testing.T) {
 		"a delta CRL": {
 			[][]byte{extended(oidDelta, true, []byte{2, 1, 1})}, "", attestd.ClassCollateralInvalid,
 		},
+		"a delta CRL that is not critical": {
+			[][]byte{extended(oidDelta, false, []byte{2, 1, 1})}, "", attestd.ClassCollateralInvalid,
+		},
 		"an indirect CRL": {
 			[][]byte{extended(oidPoint, true, point(here, 0x84, 1, 0xff))}, "", attestd.ClassCollateralInvalid,
 		},

@@ -61,24 +61,27 @@ func TestSHA1VouchesForNobody(t *testing.T) {
 			t.Errorf("%s: %v", name, fault)
 		}
 	}
-	_, fault := s.Endorsement(tpmtrust.EKQuery{
-		Certificate: raw, Intermediates: ca.Bundle(), At: forge.TPMTime,
-	})
-	if fault != nil {
-		t.Errorf("with SHA-256: %v", fault)
+	query := tpmtrust.EKQuery{Certificate: raw, Intermediates: ca.Bundle(), At: forge.TPMTime}
+	list := must(ca.CRL(forge.TPMCRLConfig{}))(t)
+	for _, crls := range [][][]byte{nil, {list}} {
+		query.CRLs = crls
+		if _, fault := s.Endorsement(query); fault != nil {
+			t.Errorf("with SHA-256: %v", fault)
+		}
 	}
+	query.CRLs = [][]byte{bytes.ReplaceAll(list, sha256WithRSA, sha1WithRSA)}
+	body := must(x509.ParseRevocationList(query.CRLs[0]))(t).RawTBSRevocationList
+	signWithSHA1(t, query.CRLs[0], body, keys[forge.TPMIntermediate])
+	_, fault := s.Endorsement(query)
+	wantFault(t, fault, attestd.ClassCollateralInvalid)
 }
 
 // withSHA1 signs a certificate again, with SHA-1.
 func withSHA1(t *testing.T, raw []byte, key *rsa.PrivateKey) []byte {
 	t.Helper()
-	sha256WithRSA := []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b}
-	sha1WithRSA := append(bytes.Clone(sha256WithRSA[:8]), 0x05)
 	out := bytes.ReplaceAll(raw, sha256WithRSA, sha1WithRSA)
 	certificate := must(x509.ParseCertificate(out))(t)
-	digest := sha1.Sum(certificate.RawTBSCertificate) //nolint:gosec // what is refused
-	signature := must(rsa.SignPKCS1v15(nil, key, crypto.SHA1, digest[:]))(t)
-	copy(out[len(out)-len(signature):], signature)
+	signWithSHA1(t, out, certificate.RawTBSCertificate, key)
 	certificate = must(x509.ParseCertificate(out))(t)
 	issuer := &x509.Certificate{PublicKey: key.Public(), PublicKeyAlgorithm: x509.RSA}
 	if err := issuer.CheckSignature(certificate.SignatureAlgorithm, certificate.RawTBSCertificate,
@@ -87,6 +90,20 @@ func withSHA1(t *testing.T, raw []byte, key *rsa.PrivateKey) []byte {
 	}
 	return out
 }
+
+// signWithSHA1 replaces the signature at the end of signed by one with SHA-1 over body.
+func signWithSHA1(t *testing.T, signed, body []byte, key *rsa.PrivateKey) {
+	t.Helper()
+	digest := sha1.Sum(body) //nolint:gosec // what is refused
+	signature := must(rsa.SignPKCS1v15(nil, key, crypto.SHA1, digest[:]))(t)
+	copy(signed[len(signed)-len(signature):], signature)
+}
+
+// Object identifiers of signatures, in DER and of one length.
+var (
+	sha256WithRSA = []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b")
+	sha1WithRSA   = []byte("\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05")
+)
 
 // TestNamesAreComparedAsText: the leaf spells its issuer as UTF8String where the issuer has a
 // PrintableString, as certificates of AMD do. The other way round, a name that differs in a letter

@@ -164,6 +164,9 @@ func TestEndorsementKeysOutsideTheTemplates(t *testing.T) {
 			high(gotpm.TPMAlgSHA256, policy, 256)(public)
 			public.ObjectAttributes.UserWithAuth = false
 		}),
+		"a name by SHA3-256": change(func(public *gotpm.TPMTPublic) {
+			public.NameAlg = gotpm.TPMAlgSHA3256
+		}),
 		"an encryption scheme": change(func(public *gotpm.TPMTPublic) {
 			parameters := must(public.Parameters.RSADetail())(t)
 			parameters.Scheme = gotpm.TPMTRSAScheme{
