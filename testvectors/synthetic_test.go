@@ -1,11 +1,14 @@
 package testvectors_test
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-tpm/tpm2"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
@@ -22,6 +25,8 @@ type laboratory struct {
 	t                    *testing.T
 	enclaves, instances  *forge.AWS
 	milan, genoa, mimics *forge.AMD
+	chips                *forge.TPMCA
+	machine              *forge.TPM
 }
 
 // newLaboratory returns the one laboratory of this run: RSA keys of 4,096 bits take their time.
@@ -49,13 +54,26 @@ var theLaboratory = sync.OnceValues(func() (lab laboratory, err error) {
 	if lab.genoa, err = forge.NewAMD(forge.AMDConfig{Line: "Genoa"}); err != nil {
 		return lab, err
 	}
-	lab.mimics, err = forge.NewAMD(forge.AMDConfig{Line: "Milan", Impostor: true})
+	if lab.mimics, err = forge.NewAMD(forge.AMDConfig{Line: "Milan", Impostor: true}); err != nil {
+		return lab, err
+	}
+	if lab.chips, err = forge.NewTPMCA(forge.TPMCAConfig{}); err != nil {
+		return lab, err
+	}
+	ak, err := forge.NewTPMKey(forge.TPMKeyConfig{})
+	if err != nil {
+		return lab, err
+	}
+	ek, err := forge.NewTPMKey(forge.TPMKeyConfig{Endorsement: true, Bits: 2048})
+	lab.machine = forge.NewTPM(ak, ek)
 	return lab, err
 })
 
 // roots are those that a judge must be told of.
 func (l laboratory) roots() []*x509.Certificate {
-	return []*x509.Certificate{l.enclaves.Root(), l.instances.Root(), l.milan.ARK, l.genoa.ARK}
+	return []*x509.Certificate{
+		l.enclaves.Root(), l.instances.Root(), l.milan.ARK, l.genoa.ARK, l.chips.Root,
+	}
 }
 
 // document is a signed document as a vector.
@@ -93,6 +111,37 @@ func (l laboratory) report(
 	}
 }
 
+// quote is a TPM's evidence as a vector: a golden boot's log, an endorsement certificate, and an
+// attestation key that the operator named.
+func (l laboratory) quote(certificate forge.EKCertificateConfig) testvectors.Vector {
+	l.t.Helper()
+	boot := forge.NewBoot(forge.BootOptions{SecureBoot: true})
+	values := map[uint8][]byte{}
+	for index, value := range boot.Registers(forge.LogSHA256) {
+		values[uint8(index)] = value //nolint:gosec // below 24
+	}
+	machine := *l.machine
+	machine.PCRs = []forge.TPMBank{{Algorithm: tpm2.TPMAlgSHA256, Values: values}}
+	evidence, err := machine.Evidence(nil, nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	evidence.EKCertificate, err = l.chips.EKCertificate(machine.EK.Signer.Public(), certificate)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	evidence.Intermediates, evidence.EventLog = l.chips.Bundle(), boot.Log()
+	key, err := machine.AK.SPKI()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	digest := sha256.Sum256(key)
+	return testvectors.Vector{
+		Format: attestd.FormatTPM, Evidence: packed(evidence), At: forge.TPMTime, TrustedAK: &digest,
+		Synthetic: true,
+	}
+}
+
 // selfMade are vectors whose chains end in roots that nobody pinned: flawless, and worth nothing.
 // They are asked through every entry beside the published ones.
 //
@@ -106,9 +155,11 @@ func selfMade(t *testing.T) []testvectors.Vector {
 		lab.report(lab.milan, "Milan", 3, nil),
 		lab.report(lab.mimics, "Milan", 2, nil),
 		lab.report(lab.genoa, "Bergamo", 5, nil),
+		lab.quote(forge.EKCertificateConfig{}),
 	}
 	checks := []attestd.CheckID{
 		"nitro/root", "nitrotpm/root", "sev-snp/chain", "sev-snp/chain", "sev-snp/chain",
+		"tpm/ek-chain",
 	}
 	for i := range list {
 		list[i].Name = "self-made/" + string(rune('a'+i)) + "-" + string(list[i].Format)
@@ -162,6 +213,10 @@ func TestSyntheticMatrix(t *testing.T) {
 		{
 			"an instance's document", lab.document(lab.instances, attestd.FormatNitroTPM, forge.Document{NitroTPM: true}),
 			acceptedCheck, "measurement/known",
+		},
+		{
+			"a TPM's quote that answered no credential", lab.quote(forge.EKCertificateConfig{}),
+			acceptedCheck, "tpm/ak-residency",
 		},
 		{"a Milan report of version 2", lab.report(lab.milan, "Milan", 2, nil), acceptedCheck, "sev-snp/alias-check"},
 		{"a Milan report of version 3", milan(nil), acceptedCheck, "sev-snp/crl"},
