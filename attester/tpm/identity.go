@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -71,11 +72,7 @@ func (c *connection) attestation(o Options) (object, error) {
 	found, qualified, err := c.read(handle)
 	switch {
 	case errors.Is(err, errNoObject):
-		made, err := c.create(tpm2.TPMRHEndorsement, o.EndorsementAuth, template)
-		if err != nil {
-			return object{}, fmt.Errorf("attestation key: %w", err)
-		}
-		return c.persist(made, o.AKHandle, o.OwnerAuth)
+		return c.makeAttestation(o)
 	case err != nil:
 		return object{}, err
 	case !matches(found.public, template):
@@ -84,6 +81,31 @@ func (c *connection) attestation(o Options) (object, error) {
 		return object{}, foreign(handle, "is not a primary key of the endorsement hierarchy")
 	}
 	return found, nil
+}
+
+// makeAttestation makes the attestation key and keeps it. Which key that is follows from the TPM's
+// seeds and the handle: it comes back the same where it was evicted, and is another one at another
+// handle and after TPM2_Clear. The latter sets clock and counters to zero and leaves the endorsement
+// seed (TPM 2.0 Library, Part 3, revision 1.59, section 24.6); with the old key a verifier that
+// remembers it would see a TPM that went back.
+func (c *connection) makeAttestation(o Options) (object, error) {
+	storage, err := c.create(tpm2.TPMRHOwner, o.OwnerAuth, tpm2.ECCSRKTemplate)
+	if err != nil {
+		return object{}, fmt.Errorf("attestation key: %w", err)
+	}
+	if err := c.flush(uint32(storage.handle)); err != nil {
+		return object{}, explain("flush a key", err)
+	}
+	owned := sha256.Sum256(binary.BigEndian.AppendUint32(bytes.Clone(storage.name.Buffer), o.AKHandle))
+	template := attestationTemplate()
+	template.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
+		X: tpm2.TPM2BECCParameter{Buffer: owned[:]},
+	})
+	made, err := c.create(tpm2.TPMRHEndorsement, o.EndorsementAuth, template)
+	if err != nil {
+		return object{}, fmt.Errorf("attestation key: %w", err)
+	}
+	return c.persist(made, o.AKHandle, o.OwnerAuth)
 }
 
 func foreign(handle tpm2.TPMHandle, what string) error {

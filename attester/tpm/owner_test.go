@@ -123,6 +123,32 @@ func TestAnAttestationKeyThatWasEvictedComesBackTheSame(t *testing.T) {
 	}
 }
 
+// TPM2_Clear sets clock and counters to zero and leaves the endorsement seed (TPM 2.0 Library, Part 3,
+// revision 1.59, section 24.6): a verifier that remembers the old attestation key would take the same
+// key for a TPM that went back, until its counters have passed the old ones again.
+func TestAClearedTPMAndAnotherHandleHaveAnotherAttestationKey(t *testing.T) {
+	chip, _ := manufacture(t)
+	device := open(t, chip, tpm.Options{})
+	first := identity(t, device)
+	other := identity(t, open(t, chip, tpm.Options{AKHandle: tpm.DefaultAKHandle + 1}))
+	if bytes.Equal(first.AKName, other.AKName) || !bytes.Equal(first.EKPublic, other.EKPublic) {
+		t.Error("at another handle it is the same attestation key, or another endorsement key")
+	}
+	direct(t, chip, func(at transport.TPM) {
+		if _, err := (tpm2.Clear{AuthHandle: tpm2.AuthHandle{
+			Handle: tpm2.TPMRHLockout, Auth: tpm2.PasswordAuth(nil),
+		}}).Execute(at); err != nil {
+			t.Fatal(err)
+		}
+	})
+	cleared := identity(t, device)
+	if bytes.Equal(first.AKName, cleared.AKName) || !bytes.Equal(first.EKPublic, cleared.EKPublic) {
+		t.Error("after TPM2_Clear it is the same attestation key, or another endorsement key")
+	}
+	activate(t, device, cleared)
+	wantNothingLoaded(t, chip)
+}
+
 func TestCertificatesOfMakersAreReadAsTheyAre(t *testing.T) {
 	bits := []byte("the key")
 	certificate, err := asn1.Marshal(struct{ TBS any }{struct {
