@@ -130,6 +130,9 @@ func TestEndorsementIsNotVouchedFor(t *testing.T) {
 			attribute(1, "id:53544D20"), attribute(1, "id:49465800"), attribute(2, "model"),
 			attribute(3, "id:00010102"),
 		)}, nil, attestd.ClassChain},
+		"a text with more behind it": {forge.EKCertificateConfig{SAN: names(
+			attribute(1, "id:53544D20", 5, 0), attribute(2, "model"), attribute(3, "id:00010102"),
+		)}, nil, attestd.ClassChain},
 		"no manufacturer": {forge.EKCertificateConfig{Manufacturer: "-"}, nil, attestd.ClassChain},
 		"no model":        {forge.EKCertificateConfig{Model: "-"}, nil, attestd.ClassChain},
 		"no version":      {forge.EKCertificateConfig{Version: "-"}, nil, attestd.ClassChain},
