@@ -22,7 +22,7 @@ package eventlog
 // limits of a log. They stand above every log that was seen (73 KB, 160 events) and far below what
 // would hurt: memory is the log's copy, time is linear in its length.
 var limits = struct {
-	log, events, data, algorithms, lists, entries, name, files int
+	log, events, data, algorithms, lists, entries, name, files, command int
 }{
 	log:        8 << 20, // bytes of a log, without padding more than real areas reserve
 	events:     1 << 17, // events of a log
@@ -32,4 +32,5 @@ var limits = struct {
 	entries:    1 << 14, // signatures of one variable
 	name:       1 << 10, // UTF-16 units of a variable's name
 	files:      32,      // files of a boot loader's command that are looked for
+	command:    8 << 10, // bytes of a boot loader's command in which they are
 }

@@ -107,7 +107,7 @@ func describeDatabase(event *attestd.Event, seen *sight) {
 		event.Entries = nil // not reached: such a log was refused
 		return
 	}
-	event.What = fmt.Sprintf("%s with %d entries", event.Role, len(event.Entries))
+	event.What = fmt.Sprintf("%s with %d entries", seen.policy, len(event.Entries))
 }
 
 func variableName(v *variable) string {

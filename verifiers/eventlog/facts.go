@@ -66,7 +66,7 @@ func (c *collector) event(e *raw) *Fault {
 	if seen.broken {
 		return about(attestd.ClassMalformed, e, l, "UEFI_VARIABLE_DATA", "with %d bytes", len(e.data))
 	}
-	c.action(&seen)
+	c.action(e, &seen)
 	c.count(&seen)
 	if fault := c.policy(e, &seen, before); fault != nil {
 		return fault
@@ -105,17 +105,24 @@ func (c *collector) late(e *raw, seen *sight) bool {
 		seen.role != attestd.RoleAuthority && seen.content != contentVariable
 }
 
-// action takes note of the firmware's fixed words.
-func (c *collector) action(seen *sight) {
+// action takes note of the firmware's fixed words. Those that speak well of a boot count only in the
+// register that they belong to (PFP 1.06 section 10.4.4: PCR 4 and PCR 5, which share RTMR 1): how
+// events of different registers follow each other is the log's word, and anybody can measure a text
+// into another one.
+func (c *collector) action(e *raw, seen *sight) {
+	calls, exits := e.register == 4, e.register == 5
+	if c.boot.layout == layoutRTMR {
+		calls, exits = e.register == 2, e.register == 2
+	}
 	switch seen.mark {
 	case markCalling:
-		c.calling = true
+		c.calling = c.calling || calls
 	case markExit:
-		c.invoked = true
+		c.invoked = c.invoked || exits
 	case markExitFailure:
-		c.invoked = false
+		c.invoked = c.invoked && !exits
 	case markExitSuccess:
-		c.left = c.invoked
+		c.left = c.left || exits && c.invoked
 	case markDebugger:
 		c.boot.Debugger = true
 	case markDMA:
@@ -182,10 +189,10 @@ func (c *collector) database(e *raw, seen *sight, before bool) *Fault {
 		}
 	})
 	if problem != nil {
-		return about(problem.class, e, l, "", "%s: %s", seen.role, problem.got)
+		return about(problem.class, e, l, "", "%s: %s", seen.policy, problem.got)
 	}
 	place, into := 0, &c.boot.PK
-	switch seen.role {
+	switch seen.policy {
 	case attestd.RoleKEK:
 		place, into = 1, &c.boot.KEK
 	case attestd.RoleDB:
@@ -194,7 +201,7 @@ func (c *collector) database(e *raw, seen *sight, before bool) *Fault {
 		place, into = 3, &c.boot.DBX
 	}
 	if earlier := c.databases[place]; earlier != nil && !bytes.Equal(earlier, e.digest) {
-		return about(attestd.ClassMeasurement, e, l, "", "is another %s than an earlier event", seen.role)
+		return about(attestd.ClassMeasurement, e, l, "", "is another %s than an earlier event", seen.policy)
 	}
 	if before {
 		c.databases[place], *into = e.digest, found

@@ -24,6 +24,7 @@ const (
 // sight is what an event shows, given the events of its register before it.
 type sight struct {
 	role    attestd.Role
+	policy  attestd.Role // the variable of the Secure Boot policy that this is; empty for none
 	mark    mark
 	section section // this event is a section's name
 	content content
@@ -235,11 +236,24 @@ func (o *observer) lookPolicy(e *raw, covered bool, where place, seen *sight) bo
 		return alone
 	}
 	seen.name, seen.covered, seen.content = v, v.data, contentVariable
-	switch role := policyRole(&v); {
-	case role == attestd.RoleSecureBoot:
-		seen.role, seen.content = role, contentSwitch
-	case role != attestd.RoleOther && !authorises(e.kind, &v):
-		seen.role, seen.content = role, contentDatabase
+	role := policyRole(&v)
+	isPolicy := role != attestd.RoleOther && !authorises(e.kind, &v)
+	if isPolicy {
+		seen.policy = role
+	}
+	// Behind the separator anybody can measure such a variable, with whatever in it. It has no role
+	// there: where the firmware measured none, a rule would be met by root's own.
+	switch {
+	case isPolicy && role == attestd.RoleSecureBoot:
+		seen.content = contentSwitch
+		if before {
+			seen.role = role
+		}
+	case isPolicy:
+		seen.content = contentDatabase
+		if before {
+			seen.role = role
+		}
 	case e.kind == evVariableAuthority || alone && !before:
 		if !harmless(&v) {
 			seen.role, seen.content = attestd.RoleAuthority, contentAuthority
@@ -381,6 +395,7 @@ const bootImage = "B\x00O\x00O\x00T\x00_\x00I\x00M\x00A\x00G\x00E\x00=\x00"
 // follow notes which files a command of grub's reads next.
 func (o *observer) follow(command []byte) {
 	verb, files, _ := bytes.Cut(command, []byte(" "))
+	files = files[:min(len(files), limits.command)]
 	o.reads, o.files = attestd.RoleOther, files
 	switch string(verb) {
 	case "linux", "linuxefi", "linux16":

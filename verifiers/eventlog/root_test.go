@@ -1,0 +1,96 @@
+package eventlog_test
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/testvectors/forge"
+	"github.com/attestd/attestd/verifiers/eventlog"
+)
+
+// late is an event that root on the machine extends and writes into the log itself.
+func late(pcr, kind uint32, data []byte) forge.BootStep {
+	return forge.BootStep{Name: "late", PCR: pcr, Type: kind, Measured: data, Data: data}
+}
+
+// A policy that firmware never measured cannot be supplied by what it started: rules over events ask
+// for the role, and a dbx of root's own would hold whatever a rule wants.
+func TestPolicyBehindTheSeparatorHasNoRole(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"secure-boot", "pk", "kek", "db", "dbx"} {
+		for _, kind := range []uint32{evVariable, 0x800000e0, evIPL} {
+			boot := forge.NewBoot(forge.BootOptions{SecureBoot: true})
+			data := slices.Clone(step(t, boot, name).Data)
+			boot.Drop(name)
+			boot.InsertAfter("authority", late(7, kind, data))
+			facts := replay(t, boot)
+			role := attestd.Role(name)
+			for _, one := range ofRole(facts, role) {
+				t.Errorf("%s, type %x: event %+v", name, kind, one)
+			}
+			for _, one := range ofRole(facts, attestd.RoleAuthority) {
+				if bytes.Equal(one.Digest, forge.LogDigest(forge.LogSHA256, data)) && len(one.Entries) > 0 {
+					t.Errorf("%s, type %x: an authority with entries %+v", name, kind, one)
+				}
+			}
+		}
+	}
+}
+
+// Firmware's words count in the register that it measures them into.
+func TestFirmwareWordsInOtherRegisters(t *testing.T) {
+	t.Parallel()
+	words := func(boot *forge.Boot, pcr uint32) {
+		boot.InsertAfter("nowhere", late(pcr, evAction, []byte("Exit Boot Services Invocation")))
+		boot.InsertAfter("nowhere", late(pcr, evAction, []byte("Exit Boot Services Returned with Success")))
+	}
+	for pcr := range uint32(8) {
+		boot := forge.NewBoot(forge.BootOptions{})
+		boot.Drop("exit")
+		boot.Drop("exited")
+		words(boot, pcr)
+		if facts := replay(t, boot); facts.ExitBootServices != (pcr == 5) {
+			t.Errorf("words in PCR%d: boot services left: %t", pcr, facts.ExitBootServices)
+		}
+		boot = forge.NewBoot(forge.BootOptions{})
+		boot.InsertAfter("boot-order", late(4, evIPL, []byte("early image")))
+		boot.InsertAfter("boot-order", late(pcr, evAction, []byte("Calling EFI Application from Boot Option")))
+		want := 1
+		if pcr == 4 {
+			want = 0 // in front of the image, in the one register whose order is known
+		}
+		if facts := replay(t, boot); facts.Early != want {
+			t.Errorf("a boot option in PCR%d: %d early applications, want %d", pcr, facts.Early, want)
+		}
+	}
+}
+
+// A command without a space is one long name, which every file after it is compared with.
+func TestLongCommandsCostNoMoreThanTheirLength(t *testing.T) {
+	took := func(command string) time.Duration {
+		boot := forge.NewBoot(forge.BootOptions{Algorithms: []uint16{forge.LogSHA256}})
+		boot.Steps = slices.DeleteFunc(boot.Steps, func(s forge.BootStep) bool { return s.PCR == 9 })
+		boot.InsertAfter("command-boot", forge.BootStep{
+			PCR: 8, Type: evIPL, Measured: []byte(command), Data: []byte("grub_cmd: " + command),
+		})
+		for range 60_000 {
+			boot.Steps = append(boot.Steps, forge.BootStep{
+				PCR: 9, Type: evIPL, Measured: []byte("file"), Data: []byte("(hd0)"),
+			})
+		}
+		log, quoted := boot.Log(), quote(boot, eventlog.SHA256)
+		start := time.Now()
+		if _, fault := eventlog.ReplayBoot(log, quoted); fault != nil {
+			t.Fatal(fault)
+		}
+		return time.Since(start)
+	}
+	long, short := took("initrd "+strings.Repeat("a", 1<<20-64)), took("initrd /a")
+	if long > 10*short+200*time.Millisecond {
+		t.Errorf("60,000 events behind one long name took %v, behind shorter ones %v", long, short)
+	}
+}
