@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/attestd/attestd"
 )
 
 // JSON writes value as one indented document with a line feed at its end. Characters that mean
-// something in HTML are escaped, so that a document can be put into a page as it is.
+// something in HTML are escaped, so that a document can be put into a page as it is, and those that
+// could steer a terminal.
 func JSON(w io.Writer, value any) error {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -19,10 +21,31 @@ func JSON(w io.Writer, value any) error {
 	if err := encoder.Encode(value); err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	if _, err := w.Write(out.Bytes()); err != nil {
+	if _, err := w.Write(inert(out.Bytes())); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
 	return nil
+}
+
+// inert spells what [attestd.Excerpt] replaces as \uXXXX: in JSON it stands within strings alone, and
+// means the same. A verdict that another verifier gave was cleaned by nobody here, and encoding/json
+// escapes the controls below U+0020 only; bytes that are no UTF-8 it takes over from a RawMessage.
+func inert(document []byte) []byte {
+	out := make([]byte, 0, len(document))
+	for rest := document; len(rest) > 0; {
+		r, size := utf8.DecodeRune(rest)
+		text := string(rest[:size])
+		switch {
+		case r == utf8.RuneError && size <= 1:
+			out = append(out, `\ufffd`...)
+		case r >= 0x7f && attestd.Excerpt(text, 1) != text:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			out = append(out, text...)
+		}
+		rest = rest[size:]
+	}
+	return out
 }
 
 // ErrorSchema names the published schema of a [Problem].
@@ -46,7 +69,7 @@ func ProblemJSON(w io.Writer, p Problem) error {
 	if err != nil {
 		return fmt.Errorf("encode an error: %w", err)
 	}
-	if _, err := w.Write(append(line, '\n')); err != nil {
+	if _, err := w.Write(append(inert(line), '\n')); err != nil {
 		return fmt.Errorf("write an error: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -152,6 +153,31 @@ func TestHostileTextStaysWithinThePageAndOnItsLine(t *testing.T) { // neg: 167
 				t.Fatalf("width %d: first line is not the verdict: %.80q", width, out.String())
 			}
 		}
+	}
+}
+
+// TestHostileTextStaysTextInJSON: a verdict that came from another verifier holds what that one wrote.
+func TestHostileTextStaysTextInJSON(t *testing.T) { // neg: 167
+	const steering = "\x1b\x7f\u009b31m\u202e\u200b\u2028\ufeff\u061c"
+	given := hostile()
+	given.Checks[0].Got = steering
+	given.Claims = json.RawMessage("{\"a\":\"\u009b\u202e\x9b\"}")
+	var verdict, problem bytes.Buffer
+	if err := report.JSON(&verdict, given); err != nil {
+		t.Fatal(err)
+	}
+	if err := report.ProblemJSON(&problem, report.Problem{Class: steering}); err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range []string{verdict.String(), problem.String()} {
+		lines := strings.ReplaceAll(doc, "\n", "")
+		if attestd.Excerpt(lines, len(lines)) != lines || !utf8.ValidString(doc) {
+			t.Errorf("a terminal is steered by %q", doc)
+		}
+	}
+	var back attestd.Appraisal
+	if err := json.Unmarshal(verdict.Bytes(), &back); err != nil || back.Checks[0].Got != steering {
+		t.Errorf("got %q back, %v", back.Checks[0].Got, err)
 	}
 }
 
