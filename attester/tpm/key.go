@@ -59,11 +59,15 @@ var keyName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 // that outlived a restart would let a machine go on under an identity that an earlier boot was judged
 // for.
 //
-// Errors: where the file is there and is not a key; it is not replaced then.
+// Errors: where the file is there and is not a key; it is not replaced then. Where others can write to
+// the folder.
 func (d *Device) Key(ctx context.Context, name string) (key *Key, err error) {
 	if d.options.StateDir == "" || !keyName.MatchString(name) {
 		return nil, refuse("give a state folder and a name of a-z, 0-9 and -",
 			fmt.Errorf("key %q in folder %q", attestd.Excerpt(name, 64), attestd.Excerpt(d.options.StateDir, 200)))
+	}
+	if err := demandClosed(d.options.StateDir); err != nil {
+		return nil, err
 	}
 	path := filepath.Join(d.options.StateDir, name+".tpmkey")
 	err = d.with(ctx, func(c *connection) error {
@@ -95,6 +99,20 @@ func (d *Device) Key(ctx context.Context, name string) (key *Key, err error) {
 		return writeKey(path, made)
 	})
 	return key, err
+}
+
+// demandClosed refuses a folder that others can write to: they could leave a key there that they have
+// the blob of too, and the machine would be judged for it.
+func demandClosed(folder string) error {
+	info, err := os.Stat(folder)
+	if err != nil {
+		return refuse("make the state folder, writable for this user alone", fmt.Errorf("state folder: %w", err))
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return refuse("chmod 700 "+attestd.Excerpt(folder, 200),
+			fmt.Errorf("state folder %q has mode %04o, want 0700", attestd.Excerpt(folder, 200), mode))
+	}
+	return nil
 }
 
 func newKey(d *Device, kept keptKey) (*Key, error) {

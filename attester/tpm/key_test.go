@@ -5,12 +5,15 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/sha256"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
 
+	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester/tpm"
 )
 
@@ -115,4 +118,30 @@ func TestAKeyFileThatIsNoKeyIsNotReplaced(t *testing.T) {
 		}
 	}
 	wantNothingLoaded(t, chip)
+}
+
+// Who can write into the folder can put a key of its own under the name, whose blob it keeps.
+func TestAStateFolderThatOthersCanWriteIsRefused(t *testing.T) {
+	chip, _ := manufacture(t)
+	folder := filepath.Join(t.TempDir(), "keys")
+	device := open(t, chip, tpm.Options{StateDir: folder})
+	for _, mode := range []os.FileMode{0o720, 0o702, 0o777, 0o777 | os.ModeSticky} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(folder, mode); err != nil {
+			t.Fatal(err)
+		}
+		var caller *attestd.CallerError
+		if _, err := device.Key(t.Context(), "agent"); !errors.As(err, &caller) ||
+			!strings.Contains(caller.Hint, "chmod 700") {
+			t.Errorf("mode %s: %v", mode, err)
+		}
+	}
+	if err := os.Chmod(folder, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := device.Key(t.Context(), "agent"); err != nil {
+		t.Error(err)
+	}
 }
