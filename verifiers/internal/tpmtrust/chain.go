@@ -32,12 +32,18 @@ var (
 // search is the building of one path.
 type search struct {
 	store *Store
-	given []*x509.Certificate
+	given []candidate
 	// state of a CA certificate in this search, by its bytes: being resolved, or without a path.
 	state map[string]bool
 	left  int   // signatures that may still be verified
 	spent bool  // one more was wanted than are allowed
 	last  error // why the last candidate was none
+}
+
+// candidate is a certificate that came along, with its subject as [nameText] spells it.
+type candidate struct {
+	name        string
+	certificate *x509.Certificate
 }
 
 // path verifies the leaf's path to a root. Every certificate that stands in given may be a part of
@@ -48,7 +54,7 @@ func (s *Store) path(leaf *x509.Certificate, given [][]byte) (*node, *Fault) {
 		// One that cannot be read vouches for nobody; whether it may be there is the caller's to
 		// say.
 		if certificate, err := parse(raw); err == nil {
-			q.given = append(q.given, certificate)
+			q.given = append(q.given, candidate{nameText(certificate.RawSubject), certificate})
 		}
 	}
 	issuer := q.issuerOf(leaf, false)
@@ -74,14 +80,22 @@ func (q *search) issuerOf(certificate *x509.Certificate, isCA bool) *node {
 			return root
 		}
 	}
-	for _, list := range [...][]*x509.Certificate{q.given, q.store.candidates(name)} {
-		for _, candidate := range list {
-			if nameText(candidate.RawSubject) != name {
-				continue
-			}
-			if issuer := q.authority(candidate); issuer != nil && q.issued(issuer, certificate, isCA) {
+	ask := func(ca *x509.Certificate) *node {
+		if issuer := q.authority(ca); issuer != nil && q.issued(issuer, certificate, isCA) {
+			return issuer
+		}
+		return nil
+	}
+	for _, given := range q.given {
+		if given.name == name {
+			if issuer := ask(given.certificate); issuer != nil {
 				return issuer
 			}
+		}
+	}
+	for _, known := range builtIn()[name] {
+		if issuer := ask(known); issuer != nil {
+			return issuer
 		}
 	}
 	if q.last == nil {

@@ -9,7 +9,7 @@ import (
 
 // WithRoot lets a test see what a store does with a pinned root of that use.
 func WithRoot(s *Store, root *x509.Certificate, kind string) *Store {
-	s.anchor(root, &anchor{certificate: root, vendor: "test", use: use(kind)})
+	s.anchor(&anchor{certificate: root, vendor: "test", use: use(kind)})
 	return s
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,11 +34,6 @@ type Store struct {
 	eks     *lru.Cache[[sha256.Size]byte, endorsement]
 	aks     *lru.Cache[[sha256.Size]byte, attestation]
 	crls    *lru.Cache[[sha256.Size]byte, *revocations]
-
-	// builtIn is filled when a path first needs it: reading some hundred certificates takes
-	// milliseconds that a process without TPMs would pay for nothing.
-	once    sync.Once
-	builtIn map[string][]*x509.Certificate
 }
 
 type endorsement struct {
@@ -55,21 +51,16 @@ type attestation struct {
 // Errors: a [*attestd.CallerError] of class CONFIG, where the pinned roots are not those of the
 // table or an insecure root is no certificate authority that signs itself.
 func New(config Config) (*Store, error) {
-	roots, err := Pinned()
+	pinned, err := pinnedNodes()
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{anchors: make(map[string][]*node), count: config.Count}
+	s := &Store{anchors: make(map[string][]*node, len(pinned)), count: config.Count}
 	if s.count == nil {
 		s.count = func() {}
 	}
-	for _, root := range roots {
-		if err := checkAuthority(root.Certificate); err != nil {
-			return nil, notPinned(err)
-		}
-		s.anchor(root.Certificate, &anchor{
-			certificate: root.Certificate, vendor: root.Vendor, use: use(root.Use),
-		})
+	for name, nodes := range pinned {
+		s.anchors[name] = slices.Clone(nodes)
 	}
 	for _, root := range config.InsecureRoots {
 		own, err := ownCopy(root)
@@ -78,7 +69,7 @@ func New(config Config) (*Store, error) {
 				Class: attestd.ClassConfig, Hint: "load the self-signed root of a TPM maker", Err: err,
 			}
 		}
-		s.anchor(own, &anchor{certificate: own, vendor: "insecure root", insecure: true})
+		s.anchor(&anchor{certificate: own, vendor: "insecure root", insecure: true})
 	}
 	return s, s.makeCaches(config.CacheSize)
 }
@@ -99,12 +90,50 @@ func ownCopy(root *x509.Certificate) (*x509.Certificate, error) {
 }
 
 // anchor adds a root. Pinned ones come first: one that is loaded by hand as well stays pinned.
-func (s *Store) anchor(certificate *x509.Certificate, a *anchor) {
-	name := nameText(certificate.RawSubject)
-	s.anchors[name] = append(s.anchors[name], &node{
-		certificate: certificate, anchor: a, room: pathLength(certificate),
-	})
+func (s *Store) anchor(a *anchor) {
+	name := nameText(a.certificate.RawSubject)
+	s.anchors[name] = append(s.anchors[name], a.node())
 }
+
+func (a *anchor) node() *node {
+	return &node{certificate: a.certificate, anchor: a, room: pathLength(a.certificate)}
+}
+
+// pinnedNodes are the pinned roots by name, and builtIn the compiled-in CA certificates. Both are read
+// once in a process and never leave this package, so that nobody changes what all Stores share. The
+// latter wait until a path first needs one: reading some hundred certificates takes milliseconds
+// that a process without TPMs would pay for nothing.
+var (
+	pinnedNodes = sync.OnceValues(func() (map[string][]*node, error) {
+		roots, err := Pinned()
+		if err != nil {
+			return nil, err
+		}
+		out := make(map[string][]*node, len(roots))
+		for _, root := range roots {
+			if err := checkAuthority(root.Certificate); err != nil {
+				return nil, notPinned(err)
+			}
+			name := nameText(root.Certificate.RawSubject)
+			out[name] = append(out[name], (&anchor{
+				certificate: root.Certificate, vendor: root.Vendor, use: use(root.Use),
+			}).node())
+		}
+		return out, nil
+	})
+	builtIn = sync.OnceValue(func() map[string][]*x509.Certificate {
+		certificates, err := Intermediates()
+		if err != nil {
+			return nil // no candidates: paths that need one are refused; a test reads all of them
+		}
+		out := make(map[string][]*x509.Certificate, len(certificates))
+		for _, certificate := range certificates {
+			subject := nameText(certificate.RawSubject)
+			out[subject] = append(out[subject], certificate)
+		}
+		return out
+	})
+)
 
 func (s *Store) makeCaches(size int) (err error) {
 	if size <= 0 {
@@ -121,22 +150,6 @@ func (s *Store) makeCaches(size int) (err error) {
 	}
 	s.crls, err = lru.New[[sha256.Size]byte, *revocations](limits.cachedCRLs)
 	return err
-}
-
-// candidates returns the compiled-in CA certificates of that name.
-func (s *Store) candidates(name string) []*x509.Certificate {
-	s.once.Do(func() {
-		certificates, err := Intermediates()
-		if err != nil {
-			return // no candidates: paths that need one are refused; a test reads all of them
-		}
-		s.builtIn = make(map[string][]*x509.Certificate, len(certificates))
-		for _, certificate := range certificates {
-			subject := nameText(certificate.RawSubject)
-			s.builtIn[subject] = append(s.builtIn[subject], certificate)
-		}
-	})
-	return s.builtIn[name]
 }
 
 // queryDigest names a question about a leaf: its bytes and those of every certificate beside it.
