@@ -167,10 +167,13 @@ func (v *Value) problem(form shape) string {
 	return ""
 }
 
-// demandsNothing reports whether a value would match whatever was measured.
+// demandsNothing reports whether a value would match whatever was measured: every machine's log has
+// events of some role.
 func (v *Value) demandsNothing() bool {
-	return len(v.Registers) == 0 &&
-		!slices.ContainsFunc(v.Rules, func(r RegisterRules) bool { return !r.Any })
+	demands := func(r Rule) bool { return r.Demand != DemandAny }
+	return len(v.Registers) == 0 && !slices.ContainsFunc(v.Rules, func(r RegisterRules) bool {
+		return slices.ContainsFunc(r.Roles, demands)
+	})
 }
 
 func (f *formatIndex) add(at place, form shape) {

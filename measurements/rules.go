@@ -52,7 +52,7 @@ const (
 	// DemandText wants the measured text to be one of the texts.
 	DemandText
 	// DemandLike wants the measured text to match one of the texts as a pattern, from its beginning
-	// to its end; a * stands for any characters, or none.
+	// to its end; a * stands for any characters within one word, or none.
 	DemandLike
 )
 
@@ -303,8 +303,9 @@ func readable(text string) bool {
 	return true
 }
 
-// like reports whether text matches pattern as a whole; a * matches any run of characters. Each part
-// between two stars is looked for once, so that the time grows with the text alone.
+// like reports whether text matches pattern as a whole; a * matches any run of characters of one
+// word. Each part between two stars is looked for once, so that the time grows with the text alone:
+// where a part can begin in more than one place, stars could fill what lies between them.
 func like(pattern, text string) bool {
 	parts := strings.Split(pattern, "*")
 	rest, found := strings.CutPrefix(text, parts[0])
@@ -314,10 +315,22 @@ func like(pattern, text string) bool {
 	last := len(parts) - 1
 	for _, part := range parts[1:last] {
 		at := strings.Index(rest, part)
-		if at < 0 {
+		if at < 0 || !oneWord(rest[:at]) {
 			return false
 		}
 		rest = rest[at+len(part):]
 	}
-	return strings.HasSuffix(rest, parts[last])
+	rest, found = strings.CutSuffix(rest, parts[last])
+	return found && oneWord(rest)
+}
+
+// oneWord reports whether text cannot end a parameter and begin another, whoever reads the line. The
+// kernel splits it at white space, which for it includes the byte a0 of many UTF-8 characters
+// (lib/ctype.c), and takes what stands in quotes for one word (lib/cmdline.c, next_arg): a quote in
+// place of a star would turn the demanded parameters behind it into a part of its own. Others read
+// single quotes and backslashes besides.
+func oneWord(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		return r <= ' ' || r > '~' || r == '"' || r == '\'' || r == '\\'
+	})
 }

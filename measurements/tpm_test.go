@@ -200,7 +200,7 @@ var bootRules = tpmValue(`    rules:
         authority: {entry: ["` + hex32("c1") + `", "` + hex32("c2") + `"]}
       PCR4:
         boot-application: {digest: ["` + hex32("41") + `", "` + hex32("42") + `", "` + hex32("44") + `"]}
-        command-line: {like: ["root=/dev/vda? *", "root=/dev/vda1 ro *"]}
+        command-line: {like: ["root=/dev/vda? *", "root=/dev/vda1 ro q*"]}
 `)
 
 func TestRulesDecideOverEveryEventOfTheirRegisters(t *testing.T) {
@@ -245,7 +245,7 @@ func TestRulesDecideOverEveryEventOfTheirRegisters(t *testing.T) {
 			e.Digest, e.Role, e.Text = foreign, attestd.RoleCommandLine, "root=/dev/vda1 ro \x90\x00"
 		}), want: "want a text like"},
 		{name: "a command line longer than any kernel takes", change: change(6, func(e *attestd.Event) {
-			e.Text = "root=/dev/vda1 ro " + strings.Repeat("x", 4096)
+			e.Text = "root=/dev/vda1 ro q" + strings.Repeat("x", 4096)
 		}), want: "want a text like"},
 		{name: "secure boot off", change: change(0, func(e *attestd.Event) { e.Text = "off" }),
 			want: `PCR7 event 0 EV_IPL secure-boot: got "off", want "on"`},
@@ -267,6 +267,9 @@ func TestRulesDecideOverEveryEventOfTheirRegisters(t *testing.T) {
 		}), want: "separator: got 12121212.., want data that its digest covers"},
 		{name: "a longer command line", change: change(6, func(e *attestd.Event) {
 			e.Text = "root=/dev/vda1 rw init=/bin/sh"
+		}), want: "command-line: got"},
+		{name: "a command line with a word more", change: change(6, func(e *attestd.Event) {
+			e.Text = "root=/dev/vda1 ro quiet init=/bin/sh"
 		}), want: "command-line: got"},
 		{name: "no command line", change: without(6), want: "PCR4: no event command-line was replayed"},
 		{name: "no dbx", change: without(1), want: "PCR7: no event dbx was replayed"},
@@ -341,7 +344,19 @@ func TestPatternsAreAnchoredAtBothEnds(t *testing.T) {
 		{"root=* ro", "root=/dev/vda1 ro", true},
 		{"root=* ro", "root=/dev/vda1 ro single", false},
 		{"root=*", "root=", true},
-		{"*quiet", "ro quiet", true},
+		{"root=* ro", "root=/dev/vda1 init=/bin/sh ro", false}, // a star is no second parameter
+		{"root=* ro", "root=/dev/vda1\tinit=/bin/sh ro", false},
+		{"root=* ro", "root=/dev/vda1\u00e0init=/bin/sh ro", false}, // holds the byte a0
+		{"root=* ro", `root=" ro`, false},                           // ro would be the root's name
+		{"root=* ro", "root=' ro", false},
+		{"root=* ro", `root=\ ro`, false},
+		{"root=*", "root=/dev/vda1 init=/bin/sh", false},
+		{"* ro", "root=/dev/vda1 init=/bin/sh ro", false},
+		{"a*c d*f", "abc def", true},
+		{"a*c d*f", "ac c df", false},
+		{"ro*quiet", "ro quiet", false},
+		{"ro *quiet", "ro quiet", true},
+		{"*quiet", "quiet", true},
 		{"*quiet", "quiet ro", false},
 		{"a*b*c", "a-b-b-c", true},
 		{"a*b*c", "a-c-b", false},
@@ -424,8 +439,10 @@ func TestIndexRefusesRulesThatParseWouldRefuse(t *testing.T) {
 			Algorithm: "SHA3_256", Digest: register.Digest}}},
 		"rules of no role": beside([]measurements.RegisterRules{{Register: "PCR7"}}),
 		"any of all":       {Rules: []measurements.RegisterRules{{Register: "PCR4", Any: true}}},
-		"IMA's register":   beside([]measurements.RegisterRules{{Register: "PCR10", Any: true}}),
-		"no PCR4":          {Rules: good.Rules},
+		"any of each role": {Rules: append([]measurements.RegisterRules{{Register: "PCR4", Any: true}},
+			rule(measurements.Rule{Role: "separator", Demand: measurements.DemandAny})...)},
+		"IMA's register": beside([]measurements.RegisterRules{{Register: "PCR10", Any: true}}),
+		"no PCR4":        {Rules: good.Rules},
 	} {
 		if made, err := measurements.NewIndex(set(value)); err == nil || made != nil {
 			t.Errorf("%s: got %v, %v, want an error", name, made, err)

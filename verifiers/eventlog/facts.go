@@ -105,10 +105,10 @@ func (c *collector) late(e *raw, seen *sight) bool {
 		seen.role != attestd.RoleAuthority && seen.content != contentVariable
 }
 
-// action takes note of the firmware's fixed words. Those that speak well of a boot count only in the
-// register that they belong to (PFP 1.06 section 10.4.4: PCR 4 and PCR 5, which share RTMR 1): how
-// events of different registers follow each other is the log's word, and anybody can measure a text
-// into another one.
+// action takes note of the firmware's fixed words. Those that speak well of a boot count only in
+// the register that they belong to (PFP 1.06 section 10.4.4: PCR 4 and PCR 5, which share RTMR 1):
+// how events of different registers follow each other is the log's word, and anybody can measure a
+// text into another one.
 func (c *collector) action(e *raw, seen *sight) {
 	calls, exits := e.register == 4, e.register == 5
 	if c.boot.layout == layoutRTMR {
@@ -201,7 +201,8 @@ func (c *collector) database(e *raw, seen *sight, before bool) *Fault {
 		place, into = 3, &c.boot.DBX
 	}
 	if earlier := c.databases[place]; earlier != nil && !bytes.Equal(earlier, e.digest) {
-		return about(attestd.ClassMeasurement, e, l, "", "is another %s than an earlier event", seen.policy)
+		return about(attestd.ClassMeasurement, e, l, "", "is another %s than an earlier event",
+			seen.policy)
 	}
 	if before {
 		c.databases[place], *into = e.digest, found

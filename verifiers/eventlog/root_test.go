@@ -17,8 +17,8 @@ func late(pcr, kind uint32, data []byte) forge.BootStep {
 	return forge.BootStep{Name: "late", PCR: pcr, Type: kind, Measured: data, Data: data}
 }
 
-// A policy that firmware never measured cannot be supplied by what it started: rules over events ask
-// for the role, and a dbx of root's own would hold whatever a rule wants.
+// A policy that firmware never measured cannot be supplied by what it started: rules over events
+// ask for the role, and a dbx of root's own would hold whatever a rule wants.
 func TestPolicyBehindTheSeparatorHasNoRole(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"secure-boot", "pk", "kek", "db", "dbx"} {
@@ -45,8 +45,9 @@ func TestPolicyBehindTheSeparatorHasNoRole(t *testing.T) {
 func TestFirmwareWordsInOtherRegisters(t *testing.T) {
 	t.Parallel()
 	words := func(boot *forge.Boot, pcr uint32) {
-		boot.InsertAfter("nowhere", late(pcr, evAction, []byte("Exit Boot Services Invocation")))
-		boot.InsertAfter("nowhere", late(pcr, evAction, []byte("Exit Boot Services Returned with Success")))
+		for _, text := range []string{"Invocation", "Returned with Success"} {
+			boot.InsertAfter("nowhere", late(pcr, evAction, []byte("Exit Boot Services "+text)))
+		}
 	}
 	for pcr := range uint32(8) {
 		boot := forge.NewBoot(forge.BootOptions{})
@@ -58,7 +59,8 @@ func TestFirmwareWordsInOtherRegisters(t *testing.T) {
 		}
 		boot = forge.NewBoot(forge.BootOptions{})
 		boot.InsertAfter("boot-order", late(4, evIPL, []byte("early image")))
-		boot.InsertAfter("boot-order", late(pcr, evAction, []byte("Calling EFI Application from Boot Option")))
+		calling := []byte("Calling EFI Application from Boot Option")
+		boot.InsertAfter("boot-order", late(pcr, evAction, calling))
 		want := 1
 		if pcr == 4 {
 			want = 0 // in front of the image, in the one register whose order is known
