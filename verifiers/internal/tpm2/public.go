@@ -133,7 +133,7 @@ func (p *Public) eccParameters(c *cursor) {
 	p.Scheme.Algorithm = c.u16("scheme")
 	switch p.Scheme.Algorithm {
 	case AlgNull:
-	case AlgECDSA, AlgECDH, AlgECDAA, AlgSM2, AlgECSchnorr, AlgECMQV:
+	case AlgECDSA, AlgECDH, AlgECDAA: // no other is used by a key that evidence may name
 		p.Scheme.Hash = c.hash("scheme.hashAlg")
 		if p.Scheme.Algorithm == AlgECDAA {
 			c.u16("scheme.count")
