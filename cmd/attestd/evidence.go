@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -155,7 +157,7 @@ func (a *app) collectOffline(ctx context.Context, c collecting, m machine, form 
 	}
 	if answer != nil {
 		path := c.out + ".answer"
-		if err := writeFile(path, answer); err != nil {
+		if err := writeSecret(path, answer); err != nil {
 			return err
 		}
 		evidence.Notes = append(evidence.Notes, "the answer to the challenge's credential is in "+path+
@@ -198,6 +200,10 @@ func (a *app) requestOf(
 	if err != nil {
 		return request, nil, err
 	}
+	if _, _, ok := challenge.Activation(); ok && c.out == "-" {
+		return request, nil, usagef("give --out a file: the answer goes into one beside it",
+			"the challenge brings a credential, and --out - leaves no place for the answer")
+	}
 	return a.answer(ctx, challenge, m)
 }
 
@@ -235,6 +241,23 @@ func (a *app) collectFrom(
 
 func writeFile(path string, data []byte) error {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return usagef("give a path that can be written to", "write %q: %w", attestd.Excerpt(path, 200),
+			pathless(err))
+	}
+	return nil
+}
+
+// writeSecret writes a file that this user alone can read, whatever lies at its path.
+func writeSecret(path string, data []byte) error {
+	err := os.Remove(path)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		var file *os.File
+		if file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+			_, err = file.Write(data)
+			err = errors.Join(err, file.Close())
+		}
+	}
+	if err != nil {
 		return usagef("give a path that can be written to", "write %q: %w", attestd.Excerpt(path, 200),
 			pathless(err))
 	}

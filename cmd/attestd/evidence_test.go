@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
@@ -17,9 +19,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/attester/tpm"
 	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/swtpm"
 	"github.com/attestd/attestd/testvectors/forge"
+	verifier "github.com/attestd/attestd/verifiers/tpm"
 )
 
 // newTPM makes and starts a software TPM in a folder of its own.
@@ -237,5 +241,82 @@ func TestTheAnswersOfAVerifierBecomeExitCodes(t *testing.T) {
 				t.Errorf("handed in %v", server.handedIn)
 			}
 		})
+	}
+}
+
+// The answer to a credential is a secret until the challenge is used: it goes into a file of its own,
+// beside evidence that has one, and never through what lies at its path.
+func TestTheAnswerToACredentialIsWrittenForThisUserAlone(t *testing.T) {
+	chip, _, err := newTPM(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = chip.Close() })
+	t.Chdir(t.TempDir())
+	device, err := tpm.Open("swtpm:"+chip.Socket(), tpm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := device.Identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := bytes.Repeat([]byte{7}, verifier.SecretSize)
+	made, err := verifier.MakeCredential(verifier.CredentialRequest{
+		AKPublic: who.AKPublic, EKPublic: who.EKPublic, Secret: secret,
+		Entropy: bytes.Repeat([]byte{9}, verifier.EntropySize),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC()
+	doc, err := json.Marshal(challenge.Reply{
+		Schema: challenge.Schema, Signature: "not.looked.at",
+		Challenge: attestd.Challenge{
+			ID: "c1", Nonce: secret, TrustDomain: "localhost", VerifierKeyID: "k1", Tenant: "default",
+			Purpose: "verify", Format: attestd.FormatTPM, IssuedAt: now, ExpiresAt: now.Add(time.Minute),
+		},
+		Activation: &challenge.Activation{CredentialBlob: made.Blob, EncryptedSecret: made.EncryptedSecret},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"challenge.json": doc, "theirs": nil} {
+		if err := os.WriteFile(name, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("theirs", "e.tpm.answer"); err != nil {
+		t.Fatal(err)
+	}
+	collect := func(out string) (code int, stdout, stderr string) {
+		world, written, said := quiet()
+		code = run(t.Context(), world, []string{
+			"evidence", "tpm", "--tpm", "swtpm:" + chip.Socket(), "--challenge", "challenge.json", "--out", out,
+		})
+		return code, written.String(), said.String()
+	}
+	if code, stdout, stderr := collect("-"); code != exitUsage || stdout != "" ||
+		!strings.Contains(stderr, "no place for the answer") {
+		t.Errorf("to standard output: exit code %d, %d bytes\n%s", code, len(stdout), stderr)
+	}
+	if left, err := filepath.Glob("-*"); err != nil || len(left) != 0 {
+		t.Errorf("left are %q, %v", left, err)
+	}
+	code, stdout, stderr := collect("e.tpm")
+	answer, err := os.ReadFile("e.tpm.answer")
+	if code != exitAccepted || err != nil || !bytes.Equal(answer, secret) {
+		t.Fatalf("exit code %d, answer %x, %v\n%s", code, answer, err, stderr)
+	}
+	if theirs, err := os.ReadFile("theirs"); err != nil || len(theirs) != 0 {
+		t.Errorf("the answer went where a link led: %x, %v", theirs, err)
+	}
+	if info, err := os.Lstat("e.tpm.answer"); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the answer's file: %v, %v", info, err)
+	}
+	for _, form := range []string{hex.EncodeToString(secret), base64.StdEncoding.EncodeToString(secret)} {
+		if strings.Contains(stdout+stderr, form) {
+			t.Error("the answer is printed")
+		}
 	}
 }
