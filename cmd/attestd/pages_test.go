@@ -33,7 +33,7 @@ func TestDocsPagesNameCommandsThatExist(t *testing.T) {
 			if i%2 == 0 {
 				continue // between blocks
 			}
-			for _, line := range strings.Split(block, "\n") {
+			for _, line := range strings.Split(strings.ReplaceAll(block, "\\\n", " "), "\n") {
 				typed, ok := strings.CutPrefix(strings.TrimPrefix(line, "$ "), "attestd ")
 				if !ok {
 					continue

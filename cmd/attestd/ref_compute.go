@@ -167,11 +167,8 @@ func (a *app) image(path string) (uki.Named, error) {
 	}
 	image, err := uki.Parse(data)
 	if err != nil {
-		return uki.Named{}, &attestd.CallerError{
-			Class: attestd.ClassMalformed,
-			Hint:  "name an EFI image: a unified kernel image, a boot loader",
-			Err:   fmt.Errorf("image %q: %w", attestd.Excerpt(path, 200), err),
-		}
+		return uki.Named{}, usagef("name an EFI image: a unified kernel image, a boot loader",
+			"image %q: %w", attestd.Excerpt(path, 200), err)
 	}
 	return uki.Named{Name: filepath.Base(path), Image: image}, nil
 }
@@ -205,11 +202,8 @@ func (a *app) variables(folder string) (*uki.Variables, error) {
 		}
 	}
 	if err := out.Check(); err != nil {
-		return nil, &attestd.CallerError{
-			Class: attestd.ClassMalformed,
-			Hint:  "give signature lists (.esl), or the files of /sys/firmware/efi/efivars",
-			Err:   fmt.Errorf("folder %q: %w", attestd.Excerpt(folder, 200), err),
-		}
+		return nil, usagef("give signature lists (.esl), or the files of /sys/firmware/efi/efivars",
+			"folder %q: %w", attestd.Excerpt(folder, 200), err)
 	}
 	return out, nil
 }
