@@ -155,6 +155,7 @@ func (i *Image) readSections(at, count int) error {
 	if at+40*count > i.headers {
 		return malformed("a section table inside the headers", "one of %d sections at %d", count, at)
 	}
+	inMemory := uint64(0)
 	for n := range count {
 		header := i.data[at+40*n : at+40*n+40]
 		name, _, _ := bytes.Cut(header[:8], []byte{0})
@@ -168,10 +169,12 @@ func (i *Image) readSections(at, count int) error {
 			}
 			section.offset, section.raw = int(offset), i.data[offset:offset+size:offset+size]
 		}
-		// A section may be larger in memory than in the file, but not by what no kernel needs.
-		if section.VirtualSize > MaxImage {
-			return malformed(fmt.Sprintf("%d bytes at most", MaxImage), "section %q of %d bytes in memory",
-				attestd.Excerpt(section.Name, 8), section.VirtualSize)
+		// Sections may be larger in memory than in the file, but not by what no kernel needs: each is
+		// hashed as it is in memory, and forty bytes of a table ask for four gigabytes.
+		if inMemory += uint64(section.VirtualSize); inMemory > MaxImage {
+			return malformed(fmt.Sprintf("%d bytes at most", MaxImage),
+				"section %q of %d bytes in memory, %d with those before", attestd.Excerpt(section.Name, 8),
+				section.VirtualSize, inMemory)
 		}
 		i.Sections = append(i.Sections, section)
 	}

@@ -59,6 +59,9 @@ func TestImagesRefused(t *testing.T) {
 		{"sections that overlap", put32(peTable+40+20, binary.LittleEndian.Uint32(
 			forge.UKI(258, parts()...)[peTable+20:])), "overlap"},
 		{"a section of 2 GiB in memory", put32(peTable+8, 1<<31), "in memory"},
+		{"two sections of nearly 1 GiB in memory", func(b []byte) []byte {
+			return put32(peTable+40+8, 1<<30-1)(put32(peTable+8, 1<<30-1)(b))
+		}, "with those before"},
 		{"a certificate table beyond the end", func(b []byte) []byte {
 			return put32(peCerts+4, 16)(put32(peCerts, size-8)(b))
 		}, "certificate table"},
