@@ -41,7 +41,8 @@
 //	check         the check that fails; required unless expect is accept, refused if it is
 //	claims        golden facts, name=value joined by "; ", the value as compact JSON without quotes
 //	neg           numbers of the catalogue of negative cases that the record covers
-//	log           boot (TCG event log), ccel or ima-ascii (.log only, with its own meaning of expect)
+//	log           boot (TCG event log), boot-sha1 (its old form), ccel or ima-ascii (.log only, with
+//	              its own meaning of expect)
 //	expect        replayed (the log leads to the registers that were published with it), parsed (none
 //	              were), or refused
 //	bank          of the registers: sha1, sha256 or sha384

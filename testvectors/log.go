@@ -13,7 +13,8 @@ import (
 // signature covers it.
 type Log struct {
 	Name string
-	// Kind is "boot" (TCG event log), "ccel" or "ima-ascii".
+	// Kind is "boot" (TCG event log), "boot-sha1" (one of the old form, which is read and never
+	// replayed), "ccel" or "ima-ascii".
 	Kind string
 	Data []byte
 	// Expect is "replayed" where Registers were published with the log, which the log must lead to;
@@ -29,7 +30,7 @@ type Log struct {
 	Comment   string
 }
 
-var logKinds = []string{"boot", "ccel", "ima-ascii"}
+var logKinds = []string{"boot", "boot-sha1", "ccel", "ima-ascii"}
 
 // bankSizes are the lengths of the digests of the banks.
 var bankSizes = map[string]int{"sha1": 20, "sha256": 32, "sha384": 48}

@@ -36,6 +36,9 @@ func TestEventLogs(t *testing.T) {
 			if log.Expect == "replayed" {
 				replays(t, log)
 			}
+			if log.Kind == "boot-sha1" {
+				neverReplays(t, log)
+			}
 			counts[log.Expect]++
 			events += got
 		})
@@ -69,12 +72,33 @@ func replays(t *testing.T, log testvectors.Log) {
 	}
 }
 
+// neverReplays wants a log of SHA-1 digests to be refused wherever something follows from it.
+//
+// neg: 64, 70
+func neverReplays(t *testing.T, log testvectors.Log) {
+	t.Helper()
+	if fault := eventlog.Walk(log.Data, func(eventlog.Entry) bool { return true }); fault == nil ||
+		fault.Class != attestd.ClassMalformed {
+		t.Errorf("read as a crypto-agile log: %v", fault)
+	}
+	for _, bank := range []eventlog.Bank{eventlog.SHA256, eventlog.SHA384, eventlog.SHA512} {
+		if _, fault := eventlog.ReplayBoot(log.Data, eventlog.Registers{Bank: bank}); fault == nil ||
+			fault.Class != attestd.ClassMalformed {
+			t.Errorf("replayed in %s: %v", bank, fault)
+		}
+	}
+}
+
 func walkLog(log testvectors.Log) (events int, err error) {
 	var fault error
 	count := func(eventlog.Entry) bool { events++; return true }
 	switch log.Kind {
 	case "boot":
 		if f := eventlog.Walk(log.Data, count); f != nil {
+			fault = f
+		}
+	case "boot-sha1":
+		if f := eventlog.WalkLegacy(log.Data, count); f != nil {
 			fault = f
 		}
 	case "ccel":
