@@ -137,13 +137,7 @@ func (i *inspection) values(banks []tpmevidence.Bank) {
 // logs counts what the logs hold.
 func (i *inspection) logs(parts *tpmevidence.Evidence) {
 	if parts.EventLog != nil {
-		count, note := 0, ""
-		if bad := eventlog.Walk(parts.EventLog, func(eventlog.Entry) bool {
-			count++
-			return true
-		}); bad != nil {
-			note = attestd.Excerpt(bad.Error(), 120)
-		}
+		count, note := bootEvents(parts.EventLog)
 		i.add("event_log", fmt.Sprintf("%d events in %d bytes", count, len(parts.EventLog)), note)
 	}
 	if parts.IMA != nil {
@@ -157,4 +151,17 @@ func (i *inspection) logs(parts *tpmevidence.Evidence) {
 		i.add("ima_log", fmt.Sprintf("%d entries in %d bytes from byte %d", count, len(parts.IMA.Log),
 			parts.IMA.Offset), note)
 	}
+}
+
+// bootEvents counts the events of a boot log, and says what is wrong with it.
+func bootEvents(log []byte) (count int, note string) {
+	each := func(eventlog.Entry) bool { count++; return true }
+	bad := eventlog.Walk(log, each)
+	if bad == nil {
+		return count, ""
+	}
+	if count = 0; eventlog.WalkLegacy(log, each) == nil {
+		return count, "digests of SHA-1 alone: no fact is taken from it"
+	}
+	return count, attestd.Excerpt(bad.Error(), 120)
 }
