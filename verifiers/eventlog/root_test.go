@@ -2,6 +2,7 @@ package eventlog_test
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -94,5 +95,68 @@ func TestLongCommandsCostNoMoreThanTheirLength(t *testing.T) {
 	long, short := took("initrd "+strings.Repeat("a", 1<<20-64)), took("initrd /a")
 	if long > 10*short+200*time.Millisecond {
 		t.Errorf("60,000 events behind one long name took %v, behind shorter ones %v", long, short)
+	}
+}
+
+// Root boots as he likes, extends events of another boot behind his own, and writes the log: types,
+// data, and how events of different registers follow each other. No fact gets better by it.
+func TestNoLogOfRootMakesAFact(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same rows in every run
+	believed := 0
+	for range 3000 {
+		options := forge.BootOptions{
+			SecureBoot: random.IntN(2) == 0, Unified: random.IntN(2) == 0,
+			Algorithms: []uint16{forge.LogSHA256},
+		}
+		boot := forge.NewBoot(options)
+		honest := replay(t, boot)
+		options.SecureBoot, options.DBX = !options.SecureBoot, [][]byte{bytes.Repeat([]byte{9}, 32)}
+		other := forge.NewBoot(options).Steps
+		for range random.IntN(3) {
+			one := other[random.IntN(len(other))]
+			if registers := []uint32{one.PCR, 4, 5, 7, random.Uint32N(16)}; one.Measured != nil {
+				one.Name, one.PCR = "late", registers[random.IntN(len(registers))]
+				boot.Steps = append(boot.Steps, one)
+			}
+		}
+		quoted := quote(boot, eventlog.SHA256)
+		for range 1 + random.IntN(4) {
+			rewrite(random, boot.Steps)
+		}
+		facts, fault := eventlog.ReplayBoot(boot.Log(), quoted)
+		if fault != nil {
+			continue
+		}
+		believed++
+		if now := facts.SecureBoot; now.Known && now != honest.SecureBoot ||
+			facts.PK.Known && facts.PK != honest.PK || facts.KEK.Known && facts.KEK != honest.KEK ||
+			facts.DB.Known && facts.DB != honest.DB || facts.DBX.Known && facts.DBX != honest.DBX ||
+			facts.Applications < honest.Applications || facts.Early < honest.Early ||
+			facts.Drivers < honest.Drivers || facts.CommandLines < honest.CommandLines ||
+			facts.Authorities < honest.Authorities {
+			t.Fatalf("%+v\nof the boot\n%+v", eventlog.Public(facts), eventlog.Public(honest))
+		}
+	}
+	if believed < 300 {
+		t.Errorf("only %d logs were believed: the test shows little", believed)
+	}
+}
+
+// rewrite changes what no digest covers.
+func rewrite(random *rand.Rand, steps []forge.BootStep) {
+	types := []uint32{4, 5, 6, 8, evIPL, 17, evVariable, 0x80000003, evAction, 0x800000e0}
+	at := random.IntN(len(steps))
+	switch random.IntN(3) {
+	case 0:
+		if steps[at].Measured != nil {
+			steps[at].Type = types[random.IntN(len(types))]
+		}
+	case 1:
+		steps[at].Data = steps[random.IntN(len(steps))].Data
+	default:
+		for ; at+1 < len(steps) && steps[at].PCR != steps[at+1].PCR; at++ {
+			steps[at], steps[at+1] = steps[at+1], steps[at]
+		}
 	}
 }
