@@ -6,6 +6,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers/internal/tpm2"
+	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 )
 
 // Grades of the key that was bound (fact key_grade).
@@ -38,7 +39,7 @@ func (s *session) checkKey() *fault {
 	if err != nil {
 		return refuseAs(checkCertifiedKey, attestd.ClassKeyProperties, "", "a key").because(err)
 	}
-	s.certified = spki
+	s.certified, s.certifiedWeak = spki, tpmtrust.WeakKey(public.Key)
 	switch same := isDemanded && bytes.Equal(spki, demanded); {
 	case same:
 		s.grade = gradeResident

@@ -230,7 +230,7 @@ func (s *session) machineFacts(add adder) {
 	add("clock_order", attestd.Text(s.clockOrder()))
 	add("firmware_version", attestd.Uint(attest.Firmware))
 	add("firmware", s.firmware())
-	add("firmware_vulnerable", attestd.Bool(s.vulnerable()))
+	add("firmware_vulnerable", s.vulnerable())
 	add("pcrs", attestd.Uint(s.quote.pcrs()))
 	names := make([]string, 0, 3)
 	for _, bank := range attest.PCRs.Banks() {
@@ -280,15 +280,16 @@ func (s *session) firmware() attestd.Value {
 	)
 }
 
-// vulnerable reports whether a key or the firmware is known to be broken. Not to be known is not "no":
-// it is what most TPMs are, and the policy's floor is for them.
-func (s *session) vulnerable() bool {
-	if s.quote.key.weak || s.backing.weak {
-		return true
+// vulnerable says whether a key or the firmware is known to be broken. Not to be known is not "no": it
+// is what most TPMs are, and the policy's floor is for them. Where a maker has such versions and the
+// hierarchy hides which this is, nothing can be said: whoever is root chooses the hierarchy.
+func (s *session) vulnerable() attestd.Value {
+	if s.quote.key.weak || s.backing.weak || s.certifiedWeak {
+		return attestd.Bool(true)
 	}
-	if s.quote.hierarchy != hierarchyEndorsement {
-		return false
+	broken, known := tpmtrust.FirmwareVulnerable(s.manufacturer(), s.quote.attest.Firmware)
+	if known && s.quote.hierarchy != hierarchyEndorsement {
+		return attestd.NotVisible()
 	}
-	broken, _ := tpmtrust.FirmwareVulnerable(s.manufacturer(), s.quote.attest.Firmware)
-	return broken
+	return attestd.Bool(broken)
 }

@@ -70,8 +70,8 @@ var machineFacts = []attestd.FactSpec{
 	fact("firmware", attestd.KindComponents, "Firmware version in numbers of 16 bits; not visible in the "+
 		"owner hierarchy.", specAttest),
 	fact("firmware_vulnerable", attestd.KindBool, "A key has the form of CVE-2017-15361, or the firmware "+
-		"is one whose maker withdrew it.", specAttest),
-	fact("pcrs", attestd.KindUint, "PCRs that were quoted, bit n for PCR n.", specQuote),
+		"is one whose maker withdrew it; not visible where the owner hierarchy hides which it is.", specAttest),
+	fact("pcrs", attestd.KindUint, "PCRs that were quoted in every bank, bit n for PCR n.", specQuote),
 	fact("pcr_banks", attestd.KindText, "Banks that were quoted, in the quote's order.", specQuote),
 	fact("extra_data", attestd.KindBytes, "extraData of the quote.", specAttest),
 }

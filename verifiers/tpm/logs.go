@@ -7,7 +7,6 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers/eventlog"
 	"github.com/attestd/attestd/verifiers/eventlog/ima"
-	"github.com/attestd/attestd/verifiers/internal/tpm2"
 )
 
 // imaPCR is the PCR that IMA extends (CONFIG_IMA_MEASURE_PCR_IDX, 10 unless a kernel was built
@@ -19,6 +18,9 @@ func (s *session) checkEventLog() *fault {
 	if s.evidence.EventLog == nil {
 		s.trail.NotApplicable(checkEventLog, "no boot log came along")
 		return nil
+	}
+	if bad := s.oneBank(checkEventLog, bootPCRs); bad != nil {
+		return bad
 	}
 	boot, bad := eventlog.ReplayBoot(s.evidence.EventLog, s.registers(bootPCRs))
 	if bad != nil {
@@ -45,29 +47,41 @@ func shows(events iter.Seq[attestd.Event]) bool {
 // bootPCRs are those in which firmware and boot loader measure (PFP, section 3.3.4).
 const bootPCRs = 1<<16 - 1
 
-// registers returns the values of the quoted bank that has most PCRs of the wanted ones, the strongest
-// where they have as many. One bank decides: the others are other digests of the same events.
-func (s *session) registers(wanted uint32) eventlog.Registers {
-	best, most := uint16(0), -1
+// oneBank refuses a log of PCRs that were quoted in several banks. Digests of one event in two banks
+// need not be of the same data, and a firmware that leaves an enabled bank alone leaves it to whoever
+// is root (CVE-2021-42299): beside the genuine bank, the log would be replayed in his.
+func (s *session) oneBank(check attestd.CheckID, pcrs uint32) *fault {
+	banks := 0
 	for _, bank := range s.quote.attest.PCRs.Banks() {
-		count := 0
-		for rest := bank.PCRs & wanted; rest != 0; rest &= rest - 1 {
-			count++
-		}
-		if count > most || count == most && bank.Bank > best {
-			best, most = bank.Bank, count
+		if bank.PCRs&pcrs != 0 {
+			banks++
 		}
 	}
-	out := eventlog.Registers{Bank: eventlog.Bank(best)}
-	for _, bank := range s.evidence.PCRs {
-		if bank.Algorithm != best {
+	if banks > 1 {
+		return refuse(check, fmt.Sprintf("a log beside its PCRs in %d banks", banks),
+			"its PCRs in one bank")
+	}
+	return nil
+}
+
+// registers returns the values of the quoted bank that has one of the wanted PCRs; see oneBank.
+func (s *session) registers(wanted uint32) eventlog.Registers {
+	for _, bank := range s.quote.attest.PCRs.Banks() {
+		if bank.PCRs&wanted == 0 {
 			continue
 		}
-		for _, pcr := range bank.PCRs {
-			out.Values[pcr.Index] = pcr.Value
+		out := eventlog.Registers{Bank: eventlog.Bank(bank.Bank)}
+		for _, values := range s.evidence.PCRs {
+			if values.Algorithm != bank.Bank {
+				continue
+			}
+			for _, pcr := range values.PCRs {
+				out.Values[pcr.Index] = pcr.Value
+			}
 		}
+		return out
 	}
-	return out
+	return eventlog.Registers{Bank: eventlog.SHA256}
 }
 
 // checkIMALog replays the part of IMA's log that came along, from where the last replay of this boot
@@ -81,12 +95,13 @@ func (s *session) checkIMALog() *fault {
 	if bad != nil {
 		return bad
 	}
-	registers := s.registers(1 << imaPCR)
-	if from.Bank != "" {
-		registers = s.registersOf(from.Bank)
+	if bad := s.oneBank(checkIMALog, 1<<imaPCR); bad != nil {
+		return bad
 	}
-	if registers.Values[imaPCR] == nil {
-		return refuse(checkIMALog, "a log without a quoted PCR10", "a quote over PCR10")
+	registers := s.registers(1 << imaPCR)
+	if registers.Values[imaPCR] == nil || from.Bank != "" && from.Bank != registers.Bank.String() {
+		return refuse(checkIMALog, "a log without a quoted PCR10", "a quote over PCR10, in the bank of "+
+			"the log's earlier part")
 	}
 	log, fail := ima.Replay(s.evidence.IMA.Log, from, registers.Bank.String(), &registers.Values)
 	if fail != nil {
@@ -117,25 +132,6 @@ func (s *session) imaState() (attestd.IMAState, *fault) {
 			fmt.Sprintf("a log from byte 0 or %d on", last.IMA.Offset))
 	}
 	return *last.IMA, nil
-}
-
-// registersOf returns the quoted values of the bank with that name.
-func (s *session) registersOf(name string) eventlog.Registers {
-	for _, bank := range s.quote.attest.PCRs.Banks() {
-		if tpm2.AlgorithmName(bank.Bank) != name {
-			continue
-		}
-		out := eventlog.Registers{Bank: eventlog.Bank(bank.Bank)}
-		for _, values := range s.evidence.PCRs {
-			if values.Algorithm == bank.Bank {
-				for _, pcr := range values.PCRs {
-					out.Values[pcr.Index] = pcr.Value
-				}
-			}
-		}
-		return out
-	}
-	return eventlog.Registers{}
 }
 
 // events yields the events of both logs; nil where there is none.

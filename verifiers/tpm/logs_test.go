@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"testing"
 
-	reference "github.com/google/go-tpm/tpm2"
-
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/tpmevidence"
 	"github.com/attestd/attestd/testvectors/forge"
@@ -224,22 +222,6 @@ func TestAnIMALogGoesOnWhereTheLastOneEnded(t *testing.T) {
 	s.machine.PCRs[0].Values[10] = k.registers[2]
 	k.send(s, 0)
 	check("a log that ran ahead", s, map[string]string{"ima_entries": "3", "ima_unquoted": "1"}, 2)
-}
-
-func TestTheBankWithMostPCRsIsReplayed(t *testing.T) {
-	s := newScene(t, "ECDSA P-256", "ECC EK")
-	boot := s.boots(forge.BootOptions{SecureBoot: true})
-	strong := boot.Registers(forge.LogSHA384)
-	s.machine.PCRs = append(s.machine.PCRs, forge.TPMBank{Algorithm: reference.TPMAlgSHA384,
-		Values: map[uint8][]byte{7: strong[7]}})
-	v := newVerifier(t)
-	if got := fact(t, good(t, v, s.build()), "boot_bank"); got != "SHA256" {
-		t.Errorf("bank %s", got)
-	}
-	s.machine.PCRs[0].Values = map[uint8][]byte{7: s.machine.PCRs[0].Values[7]}
-	if got := fact(t, good(t, v, s.build()), "boot_bank"); got != "SHA384" {
-		t.Errorf("bank %s of two with one PCR each", got)
-	}
 }
 
 // TestNoChangeOfALogMakesAFact: what is not covered by a digest can be changed by anybody who is root.

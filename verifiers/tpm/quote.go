@@ -173,11 +173,14 @@ func (q *quote) checkDigest(values []tpmevidence.Bank) *fault {
 	return nil
 }
 
-// pcrs returns the set of PCRs that were quoted in any bank.
+// pcrs returns the set of PCRs that were quoted in every bank of the quote. One that only some bank
+// has is in no comparison with the others, and whoever asks for it asks for it in his own bank.
 func (q *quote) pcrs() uint64 {
-	var out uint32
+	out := ^uint32(0)
 	for _, bank := range q.attest.PCRs.Banks() {
-		out |= bank.PCRs
+		if bank.PCRs != 0 {
+			out &= bank.PCRs
+		}
 	}
 	return uint64(out)
 }

@@ -87,6 +87,8 @@ type session struct {
 	// grade is that of the key that was demanded; certified the SPKI of a key that came along.
 	grade     string
 	certified []byte
+	// certifiedWeak says that its modulus has the form of CVE-2017-15361.
+	certifiedWeak bool
 	// boot and ima are logs that were replayed; nil for none.
 	boot *eventlog.Boot
 	ima  *ima.Log

@@ -15,34 +15,9 @@ func modulus(bits int) *big.Int {
 	return n.Add(n, big.NewInt(1))
 }
 
-// rocaPrime makes a prime of 1024 bits as the faulty library did: k*M + (65537^a mod M), M the
-// product of the first 126 primes.
-func rocaPrime(t testing.TB) *big.Int {
-	t.Helper()
-	product := big.NewInt(1)
-	for candidate, found := int64(2), 0; found < 126; candidate++ {
-		if big.NewInt(candidate).ProbablyPrime(20) {
-			product.Mul(product, big.NewInt(candidate))
-			found++
-		}
-	}
-	room := new(big.Int).Div(new(big.Int).Lsh(big.NewInt(1), 1024), product)
-	for range 100_000 {
-		k := must(rand.Int(rand.Reader, room))(t)
-		a := must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 254)))(t)
-		prime := new(big.Int).Exp(big.NewInt(65537), a, product)
-		prime.Add(prime, k.Mul(k, product))
-		if prime.BitLen() == 1024 && prime.Bit(1022) == 1 && prime.ProbablyPrime(8) {
-			return prime
-		}
-	}
-	t.Fatal("no prime")
-	return nil
-}
-
 // TestFaultyKeysAreRecognized makes keys as Infineon's library made them, and as others do. neg: 78
 func TestFaultyKeysAreRecognized(t *testing.T) {
-	weak := new(big.Int).Mul(rocaPrime(t), rocaPrime(t))
+	weak := must(forge.WeakRSAKey())(t).N
 	if !tpmtrust.WeakModulus(weak) {
 		t.Error("a modulus of the library's form is not recognized")
 	}
