@@ -4,16 +4,16 @@ go 1.26.0
 
 require (
 	github.com/attestd/attestd v0.0.0
+	github.com/google/go-attestation v0.6.4
+	github.com/google/go-eventlog v0.0.2
 	github.com/google/go-sev-guest v0.15.0
+	github.com/google/go-tpm v0.9.8
 	github.com/hf/nitrite v0.0.0-20241225144000-c2d5d3c4f303
 )
 
 require (
 	github.com/cloudflare/circl v1.6.5 // indirect
 	github.com/fxamacker/cbor/v2 v2.10.0 // indirect
-	github.com/google/go-attestation v0.6.4 // indirect
-	github.com/google/go-eventlog v0.0.2 // indirect
-	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/google/logger v1.1.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
