@@ -3,6 +3,7 @@ package eventlog_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -47,6 +48,7 @@ func TestEventsOfAMachine(t *testing.T) {
 	digest := func(name string) []byte {
 		return forge.LogDigest(forge.LogSHA256, step(t, boot, name).Measured)
 	}
+	registers := map[string]string{"command-line": "PCR8", "load-options": "PCR9"}
 	for _, want := range []struct {
 		role attestd.Role
 		step string
@@ -63,8 +65,13 @@ func TestEventsOfAMachine(t *testing.T) {
 		{attestd.RoleKernel, "kernel", "", ""},
 		{attestd.RoleInitrd, "initrd", "", ""},
 		{attestd.RoleCommandLine, "command-line", "/vmlinuz ro quiet", "/vmlinuz ro quiet"},
+		// What Linux measures of it has no text in the log; the digest is that of the line before.
+		{attestd.RoleCommandLine, "load-options", "BOOT_IMAGE=/vmlinuz ro quiet",
+			"BOOT_IMAGE=/vmlinuz ro quiet"},
 	} {
-		found := ofRole(facts, want.role)
+		found := slices.DeleteFunc(ofRole(facts, want.role), func(e attestd.Event) bool {
+			return want.role == attestd.RoleCommandLine && e.Register != registers[want.step]
+		})
 		if len(found) != 1 {
 			t.Errorf("%d events of role %s", len(found), want.role)
 			continue
@@ -273,12 +280,6 @@ func TestOnlyQuotedRegistersAreBelieved(t *testing.T) {
 // TestWhatComesAfterTheLog extends registers with what machines measure once their log was read.
 func TestWhatComesAfterTheLog(t *testing.T) {
 	t.Parallel()
-	extend := func(quoted *eventlog.Registers, pcr int, words ...string) {
-		for _, word := range words {
-			digest := quoted.Bank.Sum(nil, []byte(word))
-			quoted.Values[pcr] = quoted.Bank.Sum(nil, append(slices.Clone(quoted.Values[pcr]), digest...))
-		}
-	}
 	const invoked, left = "Exit Boot Services Invocation", "Exit Boot Services Returned with Success"
 	const failed = "Exit Boot Services Returned with Failure"
 	for _, words := range [][]string{
@@ -296,6 +297,11 @@ func TestWhatComesAfterTheLog(t *testing.T) {
 		after, fault := eventlog.ReplayBoot(log, quoted)
 		if fault != nil || !after.ExitBootServices || !after.ExitSupplied {
 			t.Errorf("%q behind the log: %v", words, fault)
+		}
+		extend(&quoted, 5, "os-separator")
+		separated, fault := eventlog.ReplayBoot(log, quoted)
+		if fault != nil || !separated.ExitBootServices || !separated.ExitSupplied {
+			t.Errorf("%q and the operating system's separator behind the log: %v", words, fault)
 		}
 		extend(&quoted, 5, "something else") // neg: 72
 		facts, fault := eventlog.ReplayBoot(log, quoted)
@@ -395,5 +401,43 @@ func TestFirmwareWords(t *testing.T) {
 		boot.InsertAfter("version", forge.BootStep{PCR: 0, Type: 17, Measured: other, Data: other})
 		facts, fault := eventlog.ReplayBoot(boot.Log(), quote(boot, eventlog.SHA256))
 		wantFault(t, facts, fault, attestd.ClassMeasurement, "contrary")
+	}
+}
+
+// systemd from 261 on measures a separator from user space, of which no firmware's log knows.
+func TestTheSeparatorOfTheOperatingSystemIsNoContradiction(t *testing.T) {
+	boot := forge.NewBoot(forge.BootOptions{SecureBoot: true})
+	log := boot.Log()
+	for _, pcr := range []int{0, 1, 2, 3, 4, 5, 6, 7, 9, 14} {
+		quoted := quote(boot, eventlog.SHA256)
+		extend(&quoted, pcr, "os-separator")
+		facts, fault := eventlog.ReplayBoot(log, quoted)
+		if fault != nil || facts.Matched != 0xffff || !facts.ExitBootServices || facts.ExitSupplied {
+			t.Errorf("PCR%d: %x %v", pcr, facts.Matched, fault)
+		}
+		extend(&quoted, pcr, "os-separator") // once, and no more
+		facts, fault = eventlog.ReplayBoot(log, quoted)
+		wantFault(t, facts, fault, attestd.ClassMeasurement, fmt.Sprintf("PCR%d", pcr))
+	}
+	quoted := quote(boot, eventlog.SHA256)
+	extend(&quoted, 8, "os-separator") // grub's own register has none
+	facts, fault := eventlog.ReplayBoot(log, quoted)
+	wantFault(t, facts, fault, attestd.ClassMeasurement, "PCR8")
+	// Of a unified image, the stub measures into PCR 12 what came beside it.
+	boot = forge.NewBoot(forge.BootOptions{Unified: true, CommandLine: "ro quiet"})
+	quoted = quote(boot, eventlog.SHA256)
+	for _, pcr := range []int{0, 4, 7, 9, 12, 13} {
+		extend(&quoted, pcr, "os-separator")
+	}
+	if _, fault := eventlog.ReplayBoot(boot.Log(), quoted); fault != nil {
+		t.Errorf("unified: %v", fault)
+	}
+}
+
+// extend measures words into a quoted register, behind whatever the log has of it.
+func extend(quoted *eventlog.Registers, pcr int, words ...string) {
+	for _, word := range words {
+		digest := quoted.Bank.Sum(nil, []byte(word))
+		quoted.Values[pcr] = quoted.Bank.Sum(nil, append(slices.Clone(quoted.Values[pcr]), digest...))
 	}
 }

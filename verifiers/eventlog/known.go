@@ -60,6 +60,13 @@ var sectionNames = [...]string{
 // in their order; a system without initial ramdisk starts with the third.
 var phases = [...]string{"enter-initrd", "leave-initrd", "sysinit", "ready", "shutdown", "final"}
 
+// osSeparator is the word that systemd from 261 on measures in user space, before anything else there,
+// into the registers of osSeparated (systemd-pcrosseparator.service(8)).
+const osSeparator = "os-separator"
+
+// osSeparated are the registers of osSeparator that a firmware's log can have events of.
+var osSeparated = [...]int{0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14}
+
 // knowledge holds the digests of marks and section names in one bank.
 type knowledge struct {
 	marks    [markCount]digest
@@ -98,9 +105,9 @@ func (k *knowledge) section(value []byte) section {
 }
 
 // supplement tries what is known to be measured after a log was read: the end of boot services in
-// PCR 5, and boot phases in PCR 11. What it adds are fixed words, so that a register which then has
-// the quoted value was extended with them. It changes a register only where that gives the quoted
-// value.
+// PCR 5, boot phases in PCR 11, and the separator of systemd's user space. What it adds are fixed words,
+// so that a register which then has the quoted value was extended with them. It changes a register only
+// where that gives the quoted value.
 func (s *replay) supplement() (exitSupplied bool, phase string) {
 	if s.layout != layoutPCR {
 		return false, ""
@@ -108,11 +115,17 @@ func (s *replay) supplement() (exitSupplied bool, phase string) {
 	invoked, left := markTexts[markExit], markTexts[markExitSuccess]
 	failed := markTexts[markExitFailure]
 	exits := [...][]string{
-		{invoked, left}, {invoked, failed, invoked, left}, {invoked, failed, left},
+		{invoked, left, osSeparator}, {invoked, failed, invoked, left, osSeparator},
+		{invoked, failed, left, osSeparator},
+	}
+	for _, register := range osSeparated {
+		if s.lags(register) {
+			s.try(register, []string{osSeparator})
+		}
 	}
 	if s.lags(5) {
 		for _, words := range exits {
-			if exitSupplied = s.try(5, words) == len(words); exitSupplied {
+			if exitSupplied = s.try(5, words) >= len(words)-1; exitSupplied {
 				break
 			}
 		}
