@@ -2,11 +2,9 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,10 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/attestd/attestd"
-	"github.com/attestd/attestd/testvectors/forge"
-	"github.com/attestd/attestd/verifiers/nitro"
 )
 
 // processFigures measures the binary as its users meet it: how long it takes to start, what it holds
@@ -50,7 +44,19 @@ func processFigures(opts options) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	ratio, micros, err := overHTTP(opts, server.url)
+	document, err := nitroQuestion(opts)
+	if err != nil {
+		return nil, err
+	}
+	quote, err := tpmQuestion(opts)
+	if err != nil {
+		return nil, err
+	}
+	nitroRatio, micros, err := overHTTP(opts, server.url, document)
+	if err != nil {
+		return nil, err
+	}
+	tpmRatio, _, err := overHTTP(opts, server.url, quote)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +65,9 @@ func processFigures(opts options) ([]Figure, error) {
 		atMost("daemon, start to stop, workers locked and store durable", ready[0]/1000, "ms", 500, 5),
 		atMost("daemon and its workers, idle", idle, "MiB", 60, 5),
 		atMost("HTTP verify-recorded through a worker, nitro", micros, "us", 5000, 5),
-		atMost("the same over the verifier alone", ratio, "x its time", 1.5, 5),
+		atMost("the same over the verifier alone", nitroRatio, "x its time", 1.5, 5),
+		atMost("HTTP verify-recorded through a worker, tpm, over the verifier alone", tpmRatio,
+			"x its time", 3, 5),
 	}, nil
 }
 
@@ -144,57 +152,4 @@ func residentMiB(pid int) (float64, error) {
 		}
 	}
 	return total, nil
-}
-
-// overHTTP alternates a request with the same document verified in this process.
-func overHTTP(opts options, url string) (ratio, micros float64, err error) {
-	authority, err := forge.NewAWS(forge.AWSOptions{})
-	if err != nil {
-		return 0, 0, err
-	}
-	document, err := authority.Document(forge.Document{})
-	if err != nil {
-		return 0, 0, err
-	}
-	// The daemon does not know the test authority, so the document is rejected at its root. What a
-	// request costs beyond the verification is the same for every verdict; it is added to the time
-	// of a verification that is accepted.
-	verifier, err := nitro.New(nitro.Config{})
-	if err != nil {
-		return 0, 0, err
-	}
-	target := url + "/v1/verify-recorded?at=" + authority.At().Format(time.RFC3339)
-	honest, err := honestMicros(opts, authority, document)
-	if err != nil {
-		return 0, 0, err
-	}
-	client := &http.Client{Timeout: 10 * time.Second}
-	medians, err := alternate(opts.rounds,
-		func(int) error {
-			_, err := verifier.Verify(attestd.Input{
-				Evidence: document, At: authority.At(), Demand: attestd.Recorded(),
-			})
-			var rejected *attestd.EvidenceError
-			if !errors.As(err, &rejected) {
-				return fmt.Errorf("verify: %v, want a rejection", err)
-			}
-			return nil
-		},
-		func(int) error {
-			reply, err := client.Post(target, "application/cbor", bytes.NewReader(document))
-			if err != nil {
-				return err
-			}
-			defer reply.Body.Close()
-			body, err := io.ReadAll(reply.Body)
-			if err == nil && reply.StatusCode != http.StatusOK {
-				err = fmt.Errorf("HTTP %d: %.200s", reply.StatusCode, body)
-			}
-			return err
-		})
-	if err != nil {
-		return 0, 0, err
-	}
-	edge := medians[1] - medians[0]
-	return (honest + edge) / honest, honest + edge, nil
 }
