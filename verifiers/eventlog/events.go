@@ -50,10 +50,6 @@ func describe(event *attestd.Event, seen *sight) {
 		event.What = "name of section " + sectionNames[seen.section]
 		return
 	}
-	if seen.same {
-		event.What = "load options with the command line before"
-		return
-	}
 	switch seen.content {
 	case contentSwitch:
 		event.Text = "off"

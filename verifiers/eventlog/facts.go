@@ -146,7 +146,9 @@ func (c *collector) count(seen *sight) {
 	case attestd.RoleInitrd:
 		c.boot.Initrds++
 	case attestd.RoleCommandLine:
-		c.boot.CommandLines++
+		if !seen.same { // one kernel's line, measured twice
+			c.boot.CommandLines++
+		}
 	}
 }
 

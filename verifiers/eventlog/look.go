@@ -32,7 +32,7 @@ type sight struct {
 	name    variable // of contents that are variables
 	// grub says that covered is a command of grub's.
 	grub bool
-	// same says that the digest is of load options with the command line that was seen before.
+	// same says that this is the command line that was seen before, as load options.
 	same bool
 	// hidden says that the data should be covered and are not, broken that they are and do not parse.
 	hidden, broken bool
@@ -315,7 +315,8 @@ func (o *observer) lookLoader(e *raw) sight {
 	}
 	seen := sight{role: attestd.RoleOther}
 	if o.line && bytes.Equal(o.options[:len(e.digest)], e.digest) {
-		seen.same = true
+		seen.role, seen.same = attestd.RoleCommandLine, true
+		seen.content, seen.covered = contentUTF16, o.room
 		return seen
 	}
 	if e.kind == evEventTag {
@@ -377,7 +378,7 @@ func (o *observer) lookCommands(e *raw) sight {
 
 // expect takes note of the load options that a Linux kernel's EFI stub measures into PCR 9 where
 // grub started it with that line: UTF-16 of "BOOT_IMAGE=" and the line, without a zero behind it.
-// They are then no second command line, and need no text of their own.
+// The log has no text of them, and needs none: the digest is that of the text made here.
 func (o *observer) expect(line []byte) {
 	o.room = append(o.room[:0], bootImage...)
 	for _, r := range string(line) {
