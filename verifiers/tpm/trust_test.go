@@ -296,3 +296,19 @@ func TestAnInventoryVouchesForAnEndorsementKey(t *testing.T) {
 		t.Errorf("not activated: handle %v", handle)
 	}
 }
+
+// TestAnOperatorsFolderMayHoldManyVendors: what an operator has beside the one intermediate that this
+// machine needs is not the evidence's fault.
+func TestAnOperatorsFolderMayHoldManyVendors(t *testing.T) {
+	s := newScene(t, "ECDSA P-256", "ECC EK")
+	s.parts = func(e *tpmevidence.Evidence) { e.Intermediates = nil }
+	for range 60 {
+		s.input.Endorsements.Certificates = append(s.input.Endorsements.Certificates,
+			s.world.other.Intermediate.Raw)
+	}
+	s.input.Endorsements.Certificates = append(s.input.Endorsements.Certificates, s.world.ca.Bundle()...)
+	v := newVerifier(t)
+	if got := fact(t, good(t, v, s.build()), "ek_trust"); got != "chain" {
+		t.Errorf("ek_trust is %s", got)
+	}
+}

@@ -59,7 +59,7 @@ type EK struct {
 	// Vulnerable says that an RSA modulus has the form that a faulty library gave it
 	// (CVE-2017-15361): the private key can be computed from the public one.
 	Vulnerable bool
-	// Used has bit i set where Intermediates[i] is part of the path.
+	// Used has bit i set where Intermediates[i] is part of the path, for the first 32.
 	Used uint32
 }
 

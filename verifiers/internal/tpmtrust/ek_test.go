@@ -398,10 +398,12 @@ func TestHostileBundlesEnd(t *testing.T) {
 	}{
 		"eight that name each other": {siblings, attestd.ClassChain},
 		"eight copies of one":        {slices.Repeat([][]byte{siblings[0]}, 8), attestd.ClassChain},
-		"nine":                       {append(slices.Clone(siblings), ca.Intermediate.Raw), attestd.ClassTooLarge},
-		"nine strangers":             {slices.Repeat([][]byte{{1, 2, 3}}, 9), attestd.ClassTooLarge},
-		"one of 5,000 bytes":         {[][]byte{make([]byte, 5000)}, attestd.ClassTooLarge},
-		"bytes that are none":        {[][]byte{{1, 2, 3}, nil}, attestd.ClassChain},
+		"33 copies of each":          {slices.Repeat(siblings, 33), attestd.ClassChain},
+		"too many with the right one": {append(slices.Repeat(siblings, 33), ca.Intermediate.Raw),
+			attestd.ClassTooLarge},
+		"too many strangers":  {slices.Repeat([][]byte{{1, 2, 3}}, 265), attestd.ClassTooLarge},
+		"one of 5,000 bytes":  {[][]byte{make([]byte, 5000)}, attestd.ClassTooLarge},
+		"bytes that are none": {[][]byte{{1, 2, 3}, nil}, attestd.ClassChain},
 	} {
 		count := 0
 		s := store(t, tpmtrust.Config{

@@ -52,7 +52,8 @@ func (f *Fault) because(err error) *Fault {
 }
 
 // limits bound what one query may cost. Certificates of TPM vendors have 700 to 2,000 bytes, paths
-// up to five CAs; a CRL of a busy manufacturing CA has some hundred kilobytes.
+// up to five CAs; a CRL of a busy manufacturing CA has some hundred kilobytes. Evidence brings eight
+// intermediates at most; the others are what an operator has of his vendors.
 var limits = struct {
 	certificate, intermediates int // bytes of one, number
 	crl, crls                  int // bytes of one, number
@@ -61,6 +62,6 @@ var limits = struct {
 	text                       int // characters of a text from a certificate
 	cachedNodes, cachedCRLs    int
 }{
-	certificate: 4096, intermediates: 8, crl: 1 << 20, crls: 64, signatures: 8, attributes: 16,
+	certificate: 4096, intermediates: 264, crl: 1 << 20, crls: 64, signatures: 8, attributes: 16,
 	text: 256, cachedNodes: 4096, cachedCRLs: 32,
 }
