@@ -183,6 +183,10 @@ func TestTheStateOfAKeyMovesForwardOnly(t *testing.T) {
 	restarted := stateAt(5, 10)
 	restarted.RestartCount = 3
 	before := with(stateAt(5, 100), ima(50))
+	otherBank := ima(60)
+	otherBank.Bank, otherBank.Entries, otherBank.Register = "SHA384", 9, []byte{2}
+	updated := stateAt(5, 101)
+	updated.Firmware++
 	for name, row := range map[string]struct{ seen, want attestd.TPMState }{
 		"a later clock":                {with(stateAt(5, 101), ima(60)), with(stateAt(5, 101), ima(60))},
 		"a later clock without a log":  {stateAt(5, 101), with(stateAt(5, 101), ima(50))},
@@ -193,6 +197,8 @@ func TestTheStateOfAKeyMovesForwardOnly(t *testing.T) {
 		"a new boot":                   {stateAt(6, 1), stateAt(6, 1)},
 		"a new boot with a log":        {with(stateAt(6, 1), ima(7)), with(stateAt(6, 1), ima(7))},
 		"a restart":                    {restarted, restarted},
+		"a log in another bank":        {with(stateAt(5, 101), otherBank), with(stateAt(5, 101), otherBank)},
+		"other firmware":               {with(updated, ima(60)), with(updated, ima(60))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := fresh(t, newFakeTime().clock(), roomy)
@@ -320,6 +326,64 @@ func TestKeysAreBoundedAndTheLongestUnseenIsForgotten(t *testing.T) {
 	show(201, 3)
 	if knows(200, 2) || !knows(201, 3) || !knows(3, 1) {
 		t.Error("of all keys, another than the longest unseen was forgotten")
+	}
+}
+
+func TestKeysAreBoundedOverARestart(t *testing.T) {
+	path, moving := filepath.Join(t.TempDir(), "attestd.db"), newFakeTime()
+	show := func(store *registry.Store, n byte) {
+		t.Helper()
+		moving.pass(time.Second)
+		credential := challenge.Credential{AKName: keyName(n), EK: ekOf(n)}
+		if err := store.InsertAppraisal(t.Context(), shows("default", credential, stateAt(1, 1), nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := open(t, path, moving.clock(), roomy)
+	show(store, 1)
+	show(store, 2)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store = open(t, path, moving.clock(), roomy)
+	if err := store.BoundKeys(2); err != nil {
+		t.Fatal(err)
+	}
+	show(store, 3)
+	for n, want := range map[byte]bool{1: false, 2: true, 3: true} {
+		if got, err := store.KnowsKey(t.Context(), "default", keyName(n), ekOf(n)); err != nil || got != want {
+			t.Errorf("key %d is known: %t, %v; want %t", n, got, err, want)
+		}
+	}
+}
+
+// TestAKeySeenInTheFutureKeepsTheStoreShut: keys outlive challenges and verdicts, and the order in which
+// they are forgotten is one of times.
+func TestAKeySeenInTheFutureKeepsTheStoreShut(t *testing.T) {
+	path, moving := filepath.Join(t.TempDir(), "attestd.db"), newFakeTime()
+	store := open(t, path, moving.clock(), roomy)
+	credential := challenge.Credential{AKName: keyName(1), EK: ekOf(1)}
+	if err := store.InsertAppraisal(t.Context(), shows("default", credential, stateAt(1, 1), nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	database, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"challenges", "appraisals", "pulse"} {
+		if _, err := database.Exec("DELETE FROM " + table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = database.Close()
+	moving.step(-24 * time.Hour)
+	config := registry.Config{Path: path, Clock: moving.clock(), Limits: roomy}
+	if store, err := registry.Open(t.Context(), config); err == nil {
+		_ = store.Close()
+		t.Error("the store was opened a day before its newest row")
 	}
 }
 
