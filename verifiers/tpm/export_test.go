@@ -31,3 +31,6 @@ func Core(v *Verifier, input attestd.Input) (func() error, error) {
 		return nil
 	}, nil
 }
+
+// Kept returns how many keys and certificates the verifier remembers.
+func Kept(v *Verifier) int { return v.keys.Len() + v.endorsementKeys.Len() + v.store.Kept() }

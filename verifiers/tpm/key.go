@@ -78,12 +78,18 @@ func (v *Verifier) readKey(public []byte) (*attestationKey, *fault) {
 	return key, nil
 }
 
-// remember keeps the keys of a quote whose signature is good: a sender without any key that somebody
-// vouches for cannot fill the caches.
+// remember keeps the keys and certificates of a quote whose signature is good: a sender without any
+// key that somebody vouches for cannot fill the caches.
 func (s *session) remember() {
 	v := s.verifier
 	if digest := sha256.Sum256(s.evidence.AKPublic); !v.keys.Contains(digest) {
 		v.keys.Add(digest, s.quote.key)
+	}
+	if s.backing.certificate != nil {
+		s.backing.certificate.Keep()
+	}
+	if s.backing.ak != nil {
+		s.backing.ak.Keep()
 	}
 	if s.backing.key == nil {
 		return

@@ -11,6 +11,7 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/tpmevidence"
 	"github.com/attestd/attestd/testvectors/forge"
+	"github.com/attestd/attestd/verifiers/tpm"
 )
 
 func TestKeysThatNobodyVouchesForAreRefused(t *testing.T) {
@@ -153,4 +154,38 @@ func revoke(s *scene) {
 	}
 	s.parts = func(e *tpmevidence.Evidence) { e.EKCertificate = der }
 	s.input.Endorsements.CRLs = [][]byte{crl}
+}
+
+// TestNobodyFillsTheCachesWithoutAKey: certificates of endorsement keys are public, and with anything
+// beside them each would be another entry. What is remembered was sent by somebody who signs with a
+// key that is vouched for.
+func TestNobodyFillsTheCachesWithoutAKey(t *testing.T) {
+	v := newVerifier(t)
+	s := newScene(t, "ECDSA P-256", "ECC EK")
+	cloud := newScene(t, "RSASSA", "")
+	cloud.machine.EK = nil
+	certificate, err := s.world.ca.GCECertificate(cloud.machine.AK.Signer.Public(),
+		forge.GCECertificateConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cloud.parts = func(e *tpmevidence.Evidence) {
+		e.AKCertificate, e.Intermediates = certificate, s.world.ca.Bundle()
+	}
+	for _, s := range []*scene{s, cloud} {
+		s.signature = func(made []byte) []byte {
+			made[len(made)-1] ^= 1
+			return made
+		}
+		refused(t, v, s.build(), "tpm/signature", attestd.ClassSignature)
+		if kept := tpm.Kept(v); kept != 0 {
+			t.Errorf("%d entries after a refusal", kept)
+		}
+	}
+	s.signature, cloud.signature = same, same
+	good(t, v, s.build())
+	good(t, v, cloud.build())
+	if kept := tpm.Kept(v); kept != 5 { // two AKs, an EK, a certificate of each kind
+		t.Errorf("%d entries, want 5", kept)
+	}
 }

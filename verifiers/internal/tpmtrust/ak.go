@@ -51,7 +51,11 @@ type AK struct {
 	Root       string
 	RootSHA256 [sha256.Size]byte
 	Used       uint32
+	keep       func()
 }
+
+// Keep is [EK.Keep].
+func (a *AK) Keep() { keep(a.keep) }
 
 var (
 	// oidInstanceInfo carries what Google says of an instance.
@@ -73,11 +77,15 @@ func (s *Store) AttestationKey(query AKQuery) (AK, *Fault) {
 	known, ok := s.aks.Get(key)
 	if !ok {
 		var fault *Fault
-		if known, fault = s.readAttestation(query, key); fault != nil {
+		if known, fault = s.readAttestation(query); fault != nil {
 			return AK{}, fault
 		}
 	}
 	ak := known.ak
+	if !ok {
+		at, answer := key, known // so that only a new one leaves the stack
+		ak.keep = func() { s.aks.Add(at, answer) }
+	}
 	var fault *Fault
 	if ak.Expired, fault = known.leaf.checkTimes(query.At); fault != nil {
 		return AK{}, fault
@@ -89,7 +97,7 @@ func (s *Store) AttestationKey(query AKQuery) (AK, *Fault) {
 	return ak, nil
 }
 
-func (s *Store) readAttestation(query AKQuery, key [sha256.Size]byte) (attestation, *Fault) {
+func (s *Store) readAttestation(query AKQuery) (attestation, *Fault) {
 	certificate, err := parse(query.Certificate)
 	if err != nil {
 		return attestation{}, refuse(ReasonEncoding, attestd.ClassMalformed,
@@ -114,9 +122,7 @@ func (s *Store) readAttestation(query AKQuery, key [sha256.Size]byte) (attestati
 	ak.Root = attestd.Excerpt(leaf.anchor.certificate.Subject.CommonName, 64)
 	ak.RootSHA256 = leaf.anchor.fingerprint()
 	ak.Used = leaf.used(query.Intermediates)
-	known := attestation{leaf: leaf, ak: ak}
-	s.aks.Add(key, known)
-	return known, nil
+	return attestation{leaf: leaf, ak: ak}, nil
 }
 
 // readAKProfile reads a certificate by the profile that its shape shows, and says which root it

@@ -61,6 +61,18 @@ type EK struct {
 	Vulnerable bool
 	// Used has bit i set where Intermediates[i] is part of the path, for the first 32.
 	Used uint32
+	keep func()
+}
+
+// Keep has the Store remember what it read and verified. Certificates are public, so that anybody
+// could fill the cache with one and what he likes beside it: call it once somebody answers for the
+// rest of the evidence.
+func (e *EK) Keep() { keep(e.keep) }
+
+func keep(add func()) {
+	if add != nil {
+		add()
+	}
 }
 
 // oidEKCertificate is tcg-kp-EKCertificate (TCG EK Credential Profile 2.5, section 3.5, "Extended
@@ -77,11 +89,15 @@ func (s *Store) Endorsement(query EKQuery) (EK, *Fault) {
 	known, ok := s.eks.Get(key)
 	if !ok {
 		var fault *Fault
-		if known, fault = s.readEndorsement(query, key); fault != nil {
+		if known, fault = s.readEndorsement(query); fault != nil {
 			return EK{}, fault
 		}
 	}
 	ek := known.ek
+	if !ok {
+		at, answer := key, known // so that only a new one leaves the stack
+		ek.keep = func() { s.eks.Add(at, answer) }
+	}
 	var fault *Fault
 	if ek.Expired, fault = known.leaf.checkTimes(query.At); fault != nil {
 		return EK{}, fault
@@ -94,7 +110,7 @@ func (s *Store) Endorsement(query EKQuery) (EK, *Fault) {
 }
 
 // readEndorsement does what depends on bytes alone: what costs little first, signatures last.
-func (s *Store) readEndorsement(query EKQuery, key [sha256.Size]byte) (endorsement, *Fault) {
+func (s *Store) readEndorsement(query EKQuery) (endorsement, *Fault) {
 	certificate, err := parse(query.Certificate)
 	if err != nil {
 		return endorsement{}, refuse(ReasonEncoding, attestd.ClassMalformed,
@@ -124,9 +140,7 @@ func (s *Store) readEndorsement(query EKQuery, key [sha256.Size]byte) (endorseme
 	ek.Root = attestd.Excerpt(leaf.anchor.certificate.Subject.CommonName, 64)
 	ek.RootSHA256 = leaf.anchor.fingerprint()
 	ek.Used = leaf.used(query.Intermediates)
-	known := endorsement{leaf: leaf, ek: ek}
-	s.eks.Add(key, known)
-	return known, nil
+	return endorsement{leaf: leaf, ek: ek}, nil
 }
 
 // readEKProfile demands what the TCG EK Credential Profile 2.5, section 3, demands of an EK

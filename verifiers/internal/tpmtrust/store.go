@@ -152,6 +152,9 @@ func (s *Store) makeCaches(size int) (err error) {
 	return err
 }
 
+// Kept returns how many certificates are remembered.
+func (s *Store) Kept() int { return s.eks.Len() + s.aks.Len() }
+
 // queryDigest names a question about a leaf: its bytes and those of every certificate beside it.
 func queryDigest(leaf []byte, given [][]byte) [sha256.Size]byte {
 	digest := sha256.New()
