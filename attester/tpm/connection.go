@@ -125,7 +125,8 @@ func (c *connection) Send(command []byte) ([]byte, error) {
 	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
 		response, err := c.wire.exchange(c.ctx, command)
 		if err != nil {
-			c.broken = refuse("look whether the TPM still answers: attestd evidence tpm --identity", err)
+			c.broken = refuse("look whether the TPM still answers (attestd evidence tpm --identity, with the same --tpm), "+
+				"and that no other program holds it: swtpm and /dev/tpm0 serve one at a time", err)
 			return nil, c.broken
 		}
 		result := binary.BigEndian.Uint32(response[6:])
@@ -216,17 +217,20 @@ func explain(doing string, err error) error {
 	hint := ""
 	switch {
 	case errors.Is(err, tpm2.TPMRCInitialize):
-		hint = "start the TPM up: swtpm needs --flags startup-clear, a real TPM is started by the firmware"
+		hint = "start the TPM up: swtpm needs --flags not-need-init,startup-clear; firmware does it for a real one"
 	case errors.Is(err, tpm2.TPMRCObjectMemory), errors.Is(err, tpm2.TPMRCSessionMemory),
 		errors.Is(err, tpm2.TPMRCObjectHandles), errors.Is(err, tpm2.TPMRCSessionHandles):
 		hint = "another program left objects in the TPM: use /dev/tpmrm0, which keeps programs apart, or " +
 			"flush them (tpm2_flushcontext --transient-object)"
 	case errors.Is(err, tpm2.TPMRCAuthFail), errors.Is(err, tpm2.TPMRCBadAuth):
-		hint = "a hierarchy of this TPM has a password: give it, or have the owner clear it"
+		hint = "a hierarchy has a password, or another one, or none: give it with --owner-auth-file FILE or " +
+			"--endorsement-auth-file FILE, or have the owner clear it"
 	case errors.Is(err, tpm2.TPMRCLockout):
 		hint = "the TPM is locked after wrong passwords; wait, or clear it: tpm2_dictionarylockout"
 	case errors.Is(err, tpm2.TPMRCNVSpace):
-		hint = "no room for another persistent object: evict one that nobody needs (tpm2_evictcontrol)"
+		hint = "no room for another persistent object: evict one that nobody needs (tpm2_evictcontrol -C o -c HANDLE)"
+	case errors.Is(err, tpm2.TPMRCFailure):
+		hint = "the TPM is in failure mode until it is started anew; swtpm needs --flags not-need-init,startup-clear"
 	case errors.Is(err, tpm2.TPMRCHierarchy):
 		hint = "a hierarchy is switched off in the firmware's settings: switch it on"
 	}

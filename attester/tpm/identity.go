@@ -110,7 +110,8 @@ func (c *connection) makeAttestation(o Options) (object, error) {
 
 func foreign(handle tpm2.TPMHandle, what string) error {
 	return refuse("choose another handle for the attestation key, or, if nobody needs what is there, remove it: "+
-		"tpm2_evictcontrol", fmt.Errorf("the object at 0x%08x %s", uint32(handle), what))
+		fmt.Sprintf("tpm2_evictcontrol -C o -c 0x%08x", uint32(handle)),
+		fmt.Errorf("the object at 0x%08x %s", uint32(handle), what))
 }
 
 // Activate answers a credential that a verifier made for this TPM's attestation key under its

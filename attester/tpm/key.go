@@ -63,8 +63,9 @@ var keyName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 // the folder.
 func (d *Device) Key(ctx context.Context, name string) (key *Key, err error) {
 	if d.options.StateDir == "" || !keyName.MatchString(name) {
-		return nil, refuse("give a state folder and a name of a-z, 0-9 and -",
-			fmt.Errorf("key %q in folder %q", attestd.Excerpt(name, 64), attestd.Excerpt(d.options.StateDir, 200)))
+		return nil, refuse("give a state folder, and a name of 1 to 64 of a-z, 0-9 and -",
+			fmt.Errorf("%q is no name of a key, or there is no folder for it (%q)", attestd.Excerpt(name, 64),
+				attestd.Excerpt(d.options.StateDir, 200)))
 	}
 	if err := demandClosed(d.options.StateDir); err != nil {
 		return nil, err

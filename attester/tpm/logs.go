@@ -11,10 +11,14 @@ import (
 	"github.com/attestd/attestd/internal/tpmevidence"
 )
 
-// Largest logs that are sent, in bytes; a verifier takes no larger ones.
+// MaxEvidence is the largest evidence that is made, in bytes: an attestd takes no more.
+const MaxEvidence = 1 << 20
+
+// Largest logs that are sent, in bytes. Boot logs of real machines have some hundred KiB at most; the IMA
+// log may have what is left beside it, the keys and their certificates.
 const (
-	maxBootLog = 2 << 20
-	maxIMALog  = 6 << 20
+	maxBootLog = MaxEvidence / 2
+	maxRest    = 64 << 10
 )
 
 // logs adds the logs to the evidence and says which it left out, and why.
@@ -27,7 +31,7 @@ func (d *Device) logs(parts *tpmevidence.Evidence, offset uint64) (notes []strin
 		notes = append(notes, note)
 	}
 	parts.EventLog = boot
-	ima, note, err := d.imaLog.read(offset, maxIMALog)
+	ima, note, err := d.imaLog.read(offset, MaxEvidence-maxRest-len(boot))
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +75,7 @@ func (f logFile) read(offset uint64, limit int) (log []byte, note string, err er
 		return nil, "", refuse("check the path, or give \"off\" to leave the log out",
 			fmt.Errorf("%s: %w", f.what, err))
 	case len(log) > limit:
-		return nil, "", refuse("begin later, where an earlier exchange of this boot ended, or leave the log out",
+		return nil, "", refuse(f.less,
 			fmt.Errorf("%s %q has more than %d bytes from %d on", f.what, shown, limit, offset))
 	case len(log) == 0 && offset == 0:
 		return nil, fmt.Sprintf("no %s: %s is empty", f.what, shown), nil

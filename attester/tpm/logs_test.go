@@ -41,8 +41,10 @@ func TestLogsGoAlong(t *testing.T) {
 		{"nothing new in IMA", tpm.Off, ima, 800, 0, 0, ""},
 		{"IMA of another boot", tpm.Off, ima, 801, 0, -1, "800 bytes, and 801 are to be left out"},
 		{"a file that is named and missing", filepath.Join(folder, "none"), tpm.Off, 0, 0, -1, "boot log: open"},
-		{"a boot log that is too large", write("large", 2<<20+4), tpm.Off, 0, 0, -1, "more than 2097152 bytes"},
-		{"an IMA log that is too large", tpm.Off, write("larger", 6<<20+8), 4, 0, -1, "more than 6291456 bytes from 4 on"},
+		{"a boot log that is too large", write("large", 512<<10+4), tpm.Off, 0, 0, -1, "more than 524288 bytes"},
+		{"an IMA log that is too large", tpm.Off, write("larger", 1<<20), 4, 0, -1, "more than 983040 bytes from 4 on"},
+		{"an IMA log that is too large beside a boot log", boot, write("large-too", 983040), 0, 0, -1,
+			"more than 982640 bytes from 0 on"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			device := open(t, chip, tpm.Options{BootLog: row.boot, IMALog: row.ima})

@@ -71,6 +71,7 @@ type place struct {
 type logFile struct {
 	what, path string
 	required   bool
+	less       string // what to do where there is too much of it
 }
 
 // devicePattern matches the kernel's names, tpm0 and tpmrm0; the number is in the first group.
@@ -114,8 +115,11 @@ func Open(spec string, options Options) (*Device, error) {
 	}
 	d.bootLog = chooseLog("boot log", options.BootLog, number,
 		"/sys/kernel/security/tpm"+number+"/binary_bios_measurements")
+	d.bootLog.less = "leave the boot log out: --event-log off"
 	d.imaLog = chooseLog("IMA log", options.IMALog, number,
 		"/sys/kernel/security/ima/binary_runtime_measurements")
+	d.imaLog.less = "begin where the last accepted exchange of this boot ended (--ima-offset BYTES, fact " +
+		"ima_offset), or leave the log out: --ima-log off"
 	return d, nil
 }
 
@@ -143,13 +147,14 @@ func (p place) opened(err error) error {
 	path := attestd.Excerpt(p.path, 200)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && p.socket:
-		return refuse("start swtpm with --server type=unixio,path=PATH, and name that path",
+		return refuse("name the socket of a swtpm that runs: swtpm socket --tpm2 --server type=unixio,path=PATH ..., "+
+			"see docs/attester.md",
 			fmt.Errorf("there is no socket %q", path))
 	case errors.Is(err, os.ErrNotExist):
 		return refuse("look for it with ls /dev/tpm*; a machine without one needs its TPM switched on in the "+
 			"firmware's settings, or a vTPM", fmt.Errorf("there is no TPM at %q", path))
 	case errors.Is(err, os.ErrPermission):
-		return refuse("run as a member of the group that owns it, often tss", fmt.Errorf(
+		return refuse("run as root or as a member of the group that owns it, often tss", fmt.Errorf(
 			"the TPM at %q may not be used by this user", path))
 	default:
 		return refuse("check that the path names a TPM that is switched on",

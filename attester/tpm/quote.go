@@ -26,6 +26,19 @@ const (
 	SHA512 = Bank(tpm2.TPMAlgSHA512)
 )
 
+// String returns the bank's name as attestd evidence tpm --bank takes it.
+func (b Bank) String() string {
+	switch b {
+	case SHA256:
+		return "sha256"
+	case SHA384:
+		return "sha384"
+	case SHA512:
+		return "sha512"
+	}
+	return fmt.Sprintf("0x%04x", uint16(b))
+}
+
 // DefaultPCRs are those that firmware, boot loader, kernel and initrd are measured into, and IMA's
 // (PCR 10). PCR 15 and up differ between machines that run the same.
 func DefaultPCRs() []uint8 { return []uint8{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14} }
@@ -111,11 +124,16 @@ func (d *Device) Collect(ctx context.Context, request Request) (attester.Evidenc
 	}
 	out.Notes = append(out.Notes, notes...)
 	if out.Bytes, err = parts.Marshal(); err != nil {
-		return attester.Evidence{}, refuse("leave out a log (its path is \"off\"), or begin the IMA log later",
-			err)
+		return attester.Evidence{}, refuse(lessLog, err)
+	}
+	if len(out.Bytes) > MaxEvidence {
+		return attester.Evidence{}, refuse(lessLog, fmt.Errorf("the evidence has %d bytes, and a verifier takes %d",
+			len(out.Bytes), MaxEvidence))
 	}
 	return out, nil
 }
+
+const lessLog = "leave a log out (--ima-log off, --event-log off), or begin the IMA log later: --ima-offset BYTES"
 
 // check completes a request and returns the selection of its PCRs.
 func (d *Device) check(request *Request) (tpm2.TPMLPCRSelection, error) {
@@ -217,8 +235,8 @@ func (c *connection) pcrs(bank Bank, pcrs []uint8) ([]tpmevidence.PCR, error) {
 		}
 		if len(answer.PCRValues.Digests) != len(some) {
 			return nil, refuse("take a bank that is active (tpm2_getcap pcrs), or switch this one on in the "+
-				"firmware's settings", fmt.Errorf("the TPM gave %d of %d PCRs of bank 0x%04x",
-				len(answer.PCRValues.Digests), len(some), uint16(bank)))
+				"firmware's settings", fmt.Errorf("the TPM gave %d of %d PCRs of bank %s",
+				len(answer.PCRValues.Digests), len(some), bank))
 		}
 		for i, digest := range answer.PCRValues.Digests {
 			values = append(values, tpmevidence.PCR{Index: some[i], Value: digest.Buffer})

@@ -21,6 +21,7 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester/tpm"
 	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/internal/swtpm"
 	"github.com/attestd/attestd/testvectors/forge"
 	verifier "github.com/attestd/attestd/verifiers/tpm"
@@ -136,6 +137,13 @@ func appraisalOf(t *testing.T, evidence string, verdict attestd.Verdict) attestd
 		Schema: attestd.VerdictSchema, Verdict: verdict, Format: attestd.FormatTPM,
 		Freshness: attestd.FreshnessBinding, At: time.Now().UTC(), Claims: json.RawMessage("null"),
 		EvidenceSHA256: hex.EncodeToString(digest[:]),
+	}
+}
+
+// What an attester makes, every command and server here takes.
+func TestAttesterMakesNoMoreThanIsTaken(t *testing.T) {
+	if tpm.MaxEvidence != judge.MaxEvidence {
+		t.Errorf("the TPM attester makes up to %d bytes, and %d are taken", tpm.MaxEvidence, judge.MaxEvidence)
 	}
 }
 

@@ -310,7 +310,11 @@ func (a *app) tpmIdentity(command *cobra.Command, c collecting, t tpmFlags, form
 	if form == formJSON {
 		return report.JSON(a.out, doc)
 	}
-	return doc.text(a)
+	again := ""
+	if command.Flags().Changed("tpm") {
+		again = " --tpm " + report.QuoteArg(t.place)
+	}
+	return doc.text(a, again)
 }
 
 func describeIdentity(identity tpm.Identity) identityDoc {
@@ -333,14 +337,14 @@ func describeIdentity(identity tpm.Identity) identityDoc {
 	return doc
 }
 
-func (d identityDoc) text(a *app) error {
+func (d identityDoc) text(a *app, again string) error {
 	table := report.Table{
 		Lead: []string{"TPM", "endorsement key " + d.EKKind, "attestation key ECC P-256"}, Good: true,
 		Heads: []string{"what", "value"},
 		Rows: [][]string{
 			{"AK name", d.AKName}, {"AK sha256", d.AKSHA256}, {"EK sha256", d.EKSHA256},
 		},
-		Next: "attestd evidence tpm --identity -o yaml   # names these keys in a file of reference values",
+		Next: "attestd evidence tpm" + again + " --identity -o yaml   # the keys as reference values",
 	}
 	if d.Certificate == nil {
 		table.Notes = []string{"The TPM holds no certificate of its endorsement key: only an inventory of " +

@@ -100,7 +100,7 @@ func sharedChecks() []attestd.CheckSpec {
 			Proves: "the machine is one of ours, by inventory, cloud account or enrolment",
 			Why:    "anyone can start a published image on a genuine chip of their own",
 			Spec:   "attestd: docs/policy.md, ownership",
-			Hint:   "of a TPM: name its EK in reference values, endorsement-keys; else accept the risk",
+			Hint:   "of a TPM: name its EK under endorsement-keys (--reference) and enrol it; else accept the risk",
 		},
 	}
 }

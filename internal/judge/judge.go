@@ -211,8 +211,9 @@ func sized(evidence []byte) error {
 	case len(evidence) > MaxEvidence:
 		return &attestd.CallerError{
 			Class: attestd.ClassTooLarge,
-			Hint:  "send one piece of evidence, as the device or the vendor's tool gave it",
-			Err:   fmt.Errorf("evidence has %d bytes, want at most %d", len(evidence), MaxEvidence),
+			Hint: "send one piece of evidence, as the device or the vendor's tool gave it; of a TPM less of " +
+				"the IMA log (attestd evidence tpm --ima-offset BYTES, or --ima-log off)",
+			Err: fmt.Errorf("evidence has %d bytes, want at most %d", len(evidence), MaxEvidence),
 		}
 	case len(evidence) == 0:
 		return &attestd.CallerError{

@@ -7,6 +7,6 @@
 // about hardware. Whoever can read the state folder owns every key in it, so no verifier may trust
 // this CA unless it was told to by --insecure-roots.
 //
-// No process outlives the one that started it: the kernel ends each TPM with the thread that waits
-// for it (prctl(2), PR_SET_PDEATHSIG), so a panic or an interrupt leaves nothing behind.
+// On Linux no process outlives the one that started it: the kernel ends each TPM with the thread that
+// waits for it (prctl(2), PR_SET_PDEATHSIG), so a panic or an interrupt leaves nothing behind.
 package swtpm

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -88,7 +87,7 @@ func (t *TPM) spawn() error {
 			"--server", "type=unixio,path="+t.Socket(), "--ctrl", "type=unixio,path="+t.control(),
 			"--flags", "not-need-init,startup-clear")
 		cmd.Stdout, cmd.Stderr = &t.output, &t.output
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+		cmd.SysProcAttr = diesWithUs()
 		err := cmd.Start()
 		if err == nil {
 			t.process = cmd.Process

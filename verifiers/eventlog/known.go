@@ -60,8 +60,8 @@ var sectionNames = [...]string{
 // in their order; a system without initial ramdisk starts with the third.
 var phases = [...]string{"enter-initrd", "leave-initrd", "sysinit", "ready", "shutdown", "final"}
 
-// osSeparator is the word that systemd from 261 on measures in user space, before anything else there,
-// into the registers of osSeparated (systemd-pcrosseparator.service(8)).
+// osSeparator is the word that systemd from 261 on measures in user space into the registers of
+// osSeparated (systemd-pcrosseparator.service(8)).
 const osSeparator = "os-separator"
 
 // osSeparated are the registers of osSeparator that a firmware's log can have events of.
@@ -105,9 +105,9 @@ func (k *knowledge) section(value []byte) section {
 }
 
 // supplement tries what is known to be measured after a log was read: the end of boot services in
-// PCR 5, boot phases in PCR 11, and the separator of systemd's user space. What it adds are fixed words,
-// so that a register which then has the quoted value was extended with them. It changes a register only
-// where that gives the quoted value.
+// PCR 5, boot phases in PCR 11, and the separator of systemd's user space. What it adds are fixed
+// words, so that a register which then has the quoted value was extended with them. It changes a
+// register only where that gives the quoted value.
 func (s *replay) supplement() (exitSupplied bool, phase string) {
 	if s.layout != layoutPCR {
 		return false, ""

@@ -73,7 +73,8 @@ var encodingChecks = []attestd.CheckSpec{
 	verified(checkSize, attestd.ClassTooLarge, specOurs,
 		"the evidence, and each part of it, is no larger than what real machines send",
 		"a sender could make one verification cost as much as thousands",
-		"send a boot log of at most 2 MiB and the new part of the IMA log (attestd evidence tpm)"),
+		"send of the IMA log only what is new (attestd evidence tpm --ima-offset BYTES), or none of it "+
+			"(--ima-log off)"),
 	verified(checkEncoding, attestd.ClassMalformed, specOurs,
 		"the evidence is the one encoding of its parts",
 		"two readers could find different parts in the same bytes",
@@ -111,8 +112,8 @@ var trustChecks = []attestd.CheckSpec{
 	verified(checkEKChain, attestd.ClassChain, specX509,
 		"the EK certificate chains to a root that is pinned, and no certificate of the path is revoked",
 		"anyone can make certificates that carry a TPM vendor's names",
-		"give the vendor's intermediates with --collateral DIR; for a simulator --insecure-roots; "+
-			"or name the EK in the inventory (endorsement-keys)"),
+		"give the vendor's intermediates: --collateral DIR, or attestd evidence tpm --ek-chain FILE; "+
+			"for a simulator --insecure-roots FILE; or name the EK in the inventory (endorsement-keys)"),
 	verified(checkEKMatch, attestd.ClassBinding, specEK+", section 3.2",
 		"the EK certificate is about the endorsement key that the credential is made for",
 		"an attacker would answer credentials with his own key under another TPM's certificate",
@@ -133,8 +134,8 @@ var trustChecks = []attestd.CheckSpec{
 		"somebody vouches for the attestation key: an activation, a certificate, or the operator; and "+
 			"every certificate that came along is part of that",
 		"anyone can make a key, and a quote with it",
-		"ask for a challenge with attestation_key and endorsement_key and answer its credential; or "+
-			"name the key under attestation-keys (--reference)"),
+		"enrol the key: attestd evidence tpm --server URL; or name it in a file for --reference: "+
+			"attestd evidence tpm --identity -o yaml"),
 }
 
 // quoteChecks look at what the quote says, and at what is judged by it.
@@ -151,7 +152,7 @@ var quoteChecks = []attestd.CheckSpec{
 	verified(checkNonce, attestd.ClassBinding, specQuote,
 		"extraData is the value that was demanded, in full length",
 		"old quotes, and quotes for other keys and verifiers, could be used again",
-		"quote over the challenge's value: attestd evidence tpm --challenge FILE"),
+		"quote over the value that is demanded: attestd evidence tpm --nonce HEX or --challenge FILE"),
 	verified(checkPCRBank, attestd.ClassPolicyDeny, specQuote,
 		"every quoted PCR is of a bank of SHA-256, SHA-384 or SHA-512",
 		"with SHA-1 two boots can have one measurement",
@@ -159,7 +160,7 @@ var quoteChecks = []attestd.CheckSpec{
 	verified(checkPCRSelection, attestd.ClassMeasurement, specQuote,
 		"the PCR values are those of the PCRs that the quote selects, no more and no fewer",
 		"PCRs that the quote leaves out would be believed unsigned",
-		"quote every PCR that is sent: attestd evidence tpm --pcrs"),
+		"quote every PCR that is sent: attestd evidence tpm --pcrs LIST"),
 	verified(checkPCRDigest, attestd.ClassBinding, specQuote,
 		"the PCR values, in the quoted order, have the digest that the TPM signed",
 		"values beside a genuine quote could be anything",
@@ -172,7 +173,8 @@ var quoteChecks = []attestd.CheckSpec{
 	verified(checkEventLog, attestd.ClassMeasurement, specPFP,
 		"the boot log, replayed, gives the quoted PCRs",
 		"a log is a file: it says what its writer likes",
-		"attestd ref diff names the event; collect quote and log without a boot between them"),
+		"send the whole log of this very boot; leave out PCRs that something extends after it "+
+			"(attestd evidence tpm --pcrs LIST): docs/explain/event-logs.md"),
 	verified(checkIMALog, attestd.ClassMeasurement, specIMA,
 		"the IMA log, replayed from where the last one ended, gives the quoted PCR 10",
 		"a log is a file: it says what its writer likes",
