@@ -62,6 +62,8 @@ func (s *session) imaFacts(add adder) {
 	add("ima_register", attestd.Bytes(log.State.Register))
 	add("ima_unquoted", count(log.Unquoted))
 	add("ima_violations", count(log.Violations))
+	add("ima_kexecs", count(log.Kexecs))
+	add("ima_padded", attestd.Bool(log.Padded))
 	add("ima_aggregate", attestd.Text(string(log.Aggregate)))
 }
 

@@ -117,6 +117,10 @@ var imaFacts = []attestd.FactSpec{
 		specIMA),
 	fact("ima_violations", attestd.KindUint, "Entries of files that changed while they were measured.",
 		specIMA),
+	fact("ima_kexecs", attestd.KindUint, "Kernels that were started from another without the firmware, "+
+		"of those in this part of the log.", specIMA),
+	fact("ima_padded", attestd.KindBool, "The entries are bound by SHA-1 alone, as by kernels before 5.8.",
+		specIMA),
 	fact("ima_aggregate", attestd.KindText, "What ties the IMA log to this boot: PCR 0-9, PCR 0-7, "+
 		"earlier, zero or unchecked.", specIMA),
 }

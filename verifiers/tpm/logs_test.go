@@ -201,7 +201,7 @@ func TestAnIMALogGoesOnWhereTheLastOneEnded(t *testing.T) {
 	register := hex.EncodeToString(k.registers[3])
 	check("the whole log", s, map[string]string{"ima": "replayed", "ima_entries": "4", "ima_offset": end,
 		"ima_bank": "SHA256", "ima_register": register, "ima_aggregate": "PCR 0-7",
-		"ima_unquoted": "0", "ima_violations": "0"}, 3)
+		"ima_unquoted": "0", "ima_violations": "0", "ima_kexecs": "0", "ima_padded": "false"}, 3)
 
 	s = newScene(t, "ECDSA P-256", "ECC EK")
 	k = kernel(s, 3)
@@ -222,6 +222,29 @@ func TestAnIMALogGoesOnWhereTheLastOneEnded(t *testing.T) {
 	s.machine.PCRs[0].Values[10] = k.registers[2]
 	k.send(s, 0)
 	check("a log that ran ahead", s, map[string]string{"ima_entries": "3", "ima_unquoted": "1"}, 2)
+
+	// Kernels before 5.8 extend the bank with what the list shows, SHA-1, and zeros.
+	s = newScene(t, "ECDSA P-256", "ECC EK")
+	k = kernel(s, 1)
+	padded := make([]byte, 32)
+	for _, entry := range [][]byte{k.log[:k.ends[0]], k.log[k.ends[0]:]} {
+		next := sha256.Sum256(append(padded, append(bytes.Clone(entry[4:24]), make([]byte, 12)...)...))
+		padded = next[:]
+	}
+	s.machine.PCRs[0].Values[10] = padded
+	k.send(s, 0)
+	check("padded", s, map[string]string{"ima_padded": "true", "ima_kexecs": "0"}, 1)
+
+	// A kernel that was started from another begins with an aggregate of its own.
+	s = newScene(t, "ECDSA P-256", "ECC EK")
+	k = kernel(s, 0)
+	data := k.log[4+20+4+len("ima-ng")+4:]
+	extended := sha256.Sum256(data)
+	again := sha256.Sum256(append(bytes.Clone(k.registers[0]), extended[:]...))
+	s.machine.PCRs[0].Values[10] = again[:]
+	k.log = append(bytes.Clone(k.log), k.log...)
+	k.send(s, 0)
+	check("two kernels", s, map[string]string{"ima_kexecs": "1", "ima_entries": "2"}, 0)
 }
 
 // TestNoChangeOfALogMakesAFact: what is not covered by a digest can be changed by anybody who is root.
