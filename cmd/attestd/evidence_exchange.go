@@ -148,7 +148,7 @@ func (a *app) printVerdict(
 	}
 	about := report.Verdict{Source: c.out, AllChecks: c.checks == "all", Why: why}
 	if about.Source == "" {
-		about.Source = string(evidence.Format) + " evidence of this machine"
+		about.Source = "-" // there is no file that another command could read
 	}
 	if m.spki != nil {
 		digest := sha256.Sum256(m.spki)

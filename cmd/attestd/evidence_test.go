@@ -241,6 +241,9 @@ func TestTheAnswersOfAVerifierBecomeExitCodes(t *testing.T) {
 			if row.code != exitAccepted {
 				return
 			}
+			if strings.Contains(stdout.String(), "attestd measure") {
+				t.Errorf("a command is suggested for evidence that was not kept:\n%s", stdout)
+			}
 			if server.wished["attestation_key"] == nil || server.wished["endorsement_key"] == nil {
 				t.Errorf("wished with %v", server.wished)
 			}

@@ -156,6 +156,23 @@ func TestHostileTextStaysWithinThePageAndOnItsLine(t *testing.T) { // neg: 167
 	}
 }
 
+func TestTheNextCommandIsOneCommandWhateverAVerdictNamesItsChecks(t *testing.T) { // neg: 167
+	given := rejected()
+	for i := range given.Checks {
+		given.Checks[i].ID = "x; reboot"
+	}
+	for i := range given.Reasons {
+		given.Reasons[i].Check = "x; reboot"
+	}
+	var out bytes.Buffer
+	if err := report.Text(&out, report.Page{Width: 100}, given, about()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "attestd explain 'x; reboot'") {
+		t.Errorf("the command to paste is another:\n%s", out.String())
+	}
+}
+
 // TestHostileTextStaysTextInJSON: a verdict that came from another verifier holds what that one wrote.
 func TestHostileTextStaysTextInJSON(t *testing.T) { // neg: 167
 	const steering = "\x1b\x7f\u009b31m\u202e\u200b\u2028\ufeff\u061c"

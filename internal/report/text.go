@@ -174,7 +174,8 @@ func nextCommand(a attestd.Appraisal, bad []finding, about Verdict) string {
 	source := QuoteArg(about.Source)
 	switch {
 	case len(bad) > 0:
-		return "attestd explain " + Clean(string(bad[0].check.ID), 80)
+		// Another verifier's verdict can name a check as it likes, and this is there to be pasted.
+		return "attestd explain " + QuoteArg(string(bad[0].check.ID))
 	case a.Verdict == attestd.VerdictAccepted && source != "-":
 		return "attestd measure " + source + about.Again + " --name NAME   # makes a reference file of it"
 	default:
