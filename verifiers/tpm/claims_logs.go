@@ -4,8 +4,12 @@ import "github.com/attestd/attestd"
 
 // PCRs on which facts rest.
 const (
+	bitPCR2 = 1 << 2
+	bitPCR4 = 1 << 4
 	bitPCR5 = 1 << 5
 	bitPCR7 = 1 << 7
+	// bitsClosed are those of PCR 0 to 7 in which nothing is due behind the separator.
+	bitsClosed = 0xff &^ (bitPCR4 | bitPCR5)
 )
 
 // bootFacts are those of a replayed boot log. A fact whose PCR was not quoted is not visible.
@@ -33,10 +37,10 @@ func (s *session) bootFacts(add adder) {
 	add("exit_boot_services", where(boot.Matched&bitPCR5 != 0, attestd.Bool(boot.ExitBootServices)))
 	add("firmware_debugger", where(boot.Matched&bitPCR7 != 0, attestd.Bool(boot.Debugger)))
 	add("dma_unprotected", where(boot.Matched&bitPCR7 != 0, attestd.Bool(boot.DMAUnprotected)))
-	add("late_events", count(boot.Late))
-	add("boot_applications", count(boot.Applications))
-	add("early_applications", count(boot.Early))
-	add("boot_drivers", count(boot.Drivers))
+	add("late_events", where(boot.Matched&bitsClosed == bitsClosed, count(boot.Late)))
+	add("boot_applications", where(boot.Matched&bitPCR4 != 0, count(boot.Applications)))
+	add("early_applications", where(boot.Matched&bitPCR4 != 0, count(boot.Early)))
+	add("boot_drivers", where(boot.Matched&bitPCR2 != 0, count(boot.Drivers)))
 	add("dbx_entries", where(boot.DBX.Known, count(boot.DBX.Entries())))
 	if boot.FirmwareVersion != "" {
 		add("firmware_text", attestd.Text(attestd.Excerpt(boot.FirmwareVersion, 64)))
