@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -116,6 +117,37 @@ func TestAKeyFileThatIsNoKeyIsNotReplaced(t *testing.T) {
 		if _, err := open(t, chip, tpm.Options{StateDir: folder}).Key(t.Context(), name); err == nil {
 			t.Errorf("a key was called %q", name)
 		}
+	}
+	wantNothingLoaded(t, chip)
+}
+
+// A key that can leave the TPM, or signs for whoever knows its password, is not what "resident" means.
+func TestAKeyFileOfAnotherKindOfKeyIsRefused(t *testing.T) {
+	chip, _ := manufacture(t)
+	folder := t.TempDir()
+	device := open(t, chip, tpm.Options{StateDir: folder})
+	if _, err := device.Key(t.Context(), "agent"); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, "agent.tpmkey")
+	doc, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept map[string]any
+	if err := json.Unmarshal(doc, &kept); err != nil {
+		t.Fatal(err)
+	}
+	kept["public"] = tpm2.Marshal(tpm.AttestationTemplate())
+	if doc, err = json.Marshal(kept); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, doc, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := device.Key(t.Context(), "agent"); err == nil ||
+		!strings.Contains(err.Error(), "public area is not what this program makes") {
+		t.Errorf("got %v", err)
 	}
 	wantNothingLoaded(t, chip)
 }

@@ -123,6 +123,43 @@ func TestAnAttestationKeyThatWasEvictedComesBackTheSame(t *testing.T) {
 	}
 }
 
+// A certificate that is for none of the TPM's keys is said, and no key that nobody vouches for takes its
+// place: the verifier would refuse it for another reason than the true one.
+func TestACertificateForNoKeyOfTheTPMIsSaid(t *testing.T) {
+	chip, _ := manufacture(t)
+	direct(t, chip, func(at transport.TPM) {
+		platform := tpm2.AuthHandle{Handle: tpm2.TPMRHPlatform, Auth: tpm2.PasswordAuth(nil)}
+		for _, index := range []tpm2.TPMHandle{0x01c00002, 0x01c00016} {
+			undefine := tpm2.NVUndefineSpace{AuthHandle: platform, NVIndex: nvIndex(t, at, index)}
+			if _, err := undefine.Execute(at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		content := []byte{0x30, 3, 2, 1, 1}
+		_, err := tpm2.NVDefineSpace{AuthHandle: platform, PublicInfo: tpm2.New2B(tpm2.TPMSNVPublic{
+			NVIndex: 0x01c00002, NameAlg: tpm2.TPMAlgSHA256, DataSize: uint16(len(content)),
+			Attributes: tpm2.TPMANV{
+				PPWrite: true, PPRead: true, OwnerRead: true, AuthRead: true, NoDA: true, PlatformCreate: true,
+			},
+		})}.Execute(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := tpm2.NVWrite{
+			AuthHandle: platform, NVIndex: nvIndex(t, at, 0x01c00002),
+			Data: tpm2.TPM2BMaxNVBuffer{Buffer: content},
+		}
+		if _, err := write.Execute(at); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if who, err := open(t, chip, tpm.Options{}).Identity(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "no endorsement key fits its certificate") {
+		t.Errorf("got %s, %v", who.EKKind, err)
+	}
+	wantNothingLoaded(t, chip)
+}
+
 // TPM2_Clear sets clock and counters to zero and leaves the endorsement seed (TPM 2.0 Library, Part 3,
 // revision 1.59, section 24.6): a verifier that remembers the old attestation key would take the same
 // key for a TPM that went back, until its counters have passed the old ones again.
