@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/internal/certpath"
 )
 
 // counter counts public-key verifications, and allows a call only so many of them.
@@ -65,10 +66,7 @@ func (s *search) admit(der []byte) (*vcek, *fault) {
 		return nil, refuse(checkChain, "VCEK signed with "+cert.SignatureAlgorithm.String(),
 			"SHA384-RSAPSS")
 	}
-	// The parser shifts away the bits that a BIT STRING calls unused. Half of all signatures begin with
-	// a zero bit and could be written a second time that way: one VCEK with two digests, and evidence
-	// that anybody can change.
-	if !bytes.HasSuffix(der, append([]byte{0}, cert.Signature...)) {
+	if !certpath.WholeBytes(cert) {
 		return nil, refuse(checkChain, "a VCEK whose signature is not whole bytes", "X.509 in DER")
 	}
 	issuer, bad := s.issuerOf(cert)

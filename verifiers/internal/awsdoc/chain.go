@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/internal/certpath"
 	"github.com/attestd/attestd/verifiers/internal/p384"
 )
 
@@ -251,7 +252,7 @@ func (e *Engine) extend(
 		if err := checkPlace(above, certificate, isLeaf); err != nil {
 			return nil, chainProblem(certificate, err)
 		}
-		fresh[index].room = roomBelow(above, certificate)
+		fresh[index].room = certpath.RoomBelow(above.room, certificate)
 		above = fresh[index]
 	}
 	above = parent
@@ -321,7 +322,7 @@ func checkPlace(issuer *node, certificate *x509.Certificate, isLeaf bool) error 
 // checkLeaf: a leaf that may sign certificates would be an issuer that the document brought along.
 func checkLeaf(certificate *x509.Certificate) error {
 	switch {
-	case certificate.IsCA || pathLength(certificate) >= 0:
+	case certificate.IsCA || certpath.Length(certificate) >= 0:
 		return errors.New("the leaf is a CA or has a path length")
 	case certificate.KeyUsage&x509.KeyUsageDigitalSignature == 0:
 		return errors.New("the leaf's key usage has no digitalSignature")
@@ -329,26 +330,4 @@ func checkLeaf(certificate *x509.Certificate) error {
 		return errors.New("the leaf's key usage has keyCertSign")
 	}
 	return nil
-}
-
-// pathLength returns the pathLenConstraint of RFC 5280 section 4.2.1.9, -1 where there is none.
-func pathLength(certificate *x509.Certificate) int {
-	if !certificate.BasicConstraintsValid ||
-		(certificate.MaxPathLen == 0 && !certificate.MaxPathLenZero) {
-		return -1
-	}
-	return certificate.MaxPathLen
-}
-
-// roomBelow is RFC 5280 section 6.1.4 (l) and (m): every CA uses one place of what its issuers allow,
-// and may allow less itself.
-func roomBelow(issuer *node, certificate *x509.Certificate) int {
-	room := issuer.room
-	if room > 0 {
-		room--
-	}
-	if own := pathLength(certificate); own >= 0 && (room < 0 || own < room) {
-		room = own
-	}
-	return room
 }

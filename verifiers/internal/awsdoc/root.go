@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/internal/certpath"
 )
 
 // rootG1 is the AWS Nitro Enclaves root certificate G1 in DER. NSM section 2.1 names the archive it is
@@ -83,7 +84,7 @@ func newRoot(certificate *x509.Certificate) (root, error) {
 			digest:  sha256.Sum256(certificate.Raw),
 			key:     key,
 			subject: bytes.Clone(certificate.RawSubject),
-			room:    pathLength(certificate),
+			room:    certpath.Length(certificate),
 			window:  windowOf(certificate),
 		},
 	}, nil

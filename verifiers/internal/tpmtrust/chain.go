@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/internal/certpath"
 )
 
 // node is a certificate with the verified path above it. Nodes never change.
@@ -122,7 +123,7 @@ func (q *search) authority(certificate *x509.Certificate) *node {
 	delete(q.state, string(certificate.Raw)) // it has a path, and may be asked for again
 	return &node{
 		certificate: certificate, issuer: issuer, anchor: issuer.anchor,
-		room: roomBelow(issuer, certificate),
+		room: certpath.RoomBelow(issuer.room, certificate),
 	}
 }
 
@@ -192,35 +193,10 @@ func parse(raw []byte) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, errors.New(attestd.Excerpt(err.Error(), 120))
 	}
-	// The parser shifts away the bits that a BIT STRING calls unused, so that half of all
-	// signatures could be spelled a second time: one certificate with two digests, which nobody
-	// signed.
-	if !bytes.HasSuffix(certificate.Raw, append([]byte{0}, certificate.Signature...)) {
+	if !certpath.WholeBytes(certificate) {
 		return nil, errors.New("its signature is not whole bytes")
 	}
 	return certificate, nil
-}
-
-// pathLength returns the pathLenConstraint of RFC 5280 section 4.2.1.9, -1 where there is none.
-func pathLength(certificate *x509.Certificate) int {
-	if !certificate.BasicConstraintsValid ||
-		(certificate.MaxPathLen == 0 && !certificate.MaxPathLenZero) {
-		return -1
-	}
-	return certificate.MaxPathLen
-}
-
-// roomBelow is RFC 5280 section 6.1.4 (l) and (m): every CA uses one place of what its issuers
-// allow, and may allow less itself.
-func roomBelow(issuer *node, certificate *x509.Certificate) int {
-	room := issuer.room
-	if room > 0 {
-		room--
-	}
-	if own := pathLength(certificate); own >= 0 && (room < 0 || own < room) {
-		room = own
-	}
-	return room
 }
 
 // nameText spells a Name for comparison by the attributes' texts (RFC 5280, section 7.1): vendors

@@ -12,6 +12,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/internal/certpath"
 )
 
 // Config says how a Store is made.
@@ -96,7 +97,7 @@ func (s *Store) anchor(a *anchor) {
 }
 
 func (a *anchor) node() *node {
-	return &node{certificate: a.certificate, anchor: a, room: pathLength(a.certificate)}
+	return &node{certificate: a.certificate, anchor: a, room: certpath.Length(a.certificate)}
 }
 
 // pinnedNodes are the pinned roots by name, and builtIn the compiled-in CA certificates. Both are read
