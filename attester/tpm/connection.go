@@ -230,7 +230,7 @@ func explain(doing string, err error) error {
 	case errors.Is(err, tpm2.TPMRCNVSpace):
 		hint = "no room for another persistent object: evict one that nobody needs (tpm2_evictcontrol -C o -c HANDLE)"
 	case errors.Is(err, tpm2.TPMRCFailure):
-		hint = "the TPM is in failure mode until it is started anew; swtpm needs --flags not-need-init,startup-clear"
+		hint = "the TPM failed until it is started anew; swtpm needs an absolute folder (--tpmstate dir=/...)"
 	case errors.Is(err, tpm2.TPMRCHierarchy):
 		hint = "a hierarchy is switched off in the firmware's settings: switch it on"
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -40,23 +41,45 @@ func newTPM(folder string) (*swtpm.TPM, *swtpm.CA, error) {
 	return tpm, ca, tpm.Start()
 }
 
+// machineOf is where a script keeps the machine that the command swtpm started.
+type machineOf struct{ tpm *swtpm.TPM }
+
+// bootInto measures a boot into a TPM that was just started, and writes its log to boot.log.
+func bootInto(ts *testscript.TestScript, tpm *swtpm.TPM, boot *forge.Boot) {
+	for _, extension := range boot.Extensions() {
+		ts.Check(tpm.Extend(extension.PCR, extension.Digests))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("boot.log"), boot.Log(), 0o600))
+}
+
 // startTPM is the command swtpm: it starts a software TPM until the script ends, boots a machine into
 // it, whose log is in boot.log, and sets TPM to its socket, TPM_ROOT and TPM_ISSUER to the certificates
-// of its maker.
+// of its maker. swtpm reboot [WORD...] boots that machine anew, as the words of forgedTPM say; swtpm
+// extend PCR TEXT measures something that no log knows of.
 func startTPM(ts *testscript.TestScript, negated bool, args []string) {
-	if negated || len(args) != 0 {
-		ts.Fatalf("usage: swtpm")
+	machine, ok := ts.Value("machine").(*machineOf)
+	switch {
+	case negated || !ok:
+		ts.Fatalf("usage: swtpm [reboot [WORD...] | extend PCR TEXT]")
+	case len(args) > 0 && machine.tpm != nil && args[0] == "reboot":
+		ts.Check(machine.tpm.Reboot())
+		bootInto(ts, machine.tpm, bootOf(args[1:]))
+		return
+	case len(args) == 3 && machine.tpm != nil && args[0] == "extend":
+		pcr, err := strconv.ParseUint(args[1], 10, 5)
+		ts.Check(err)
+		ts.Check(machine.tpm.Extend(uint32(pcr), map[uint16][]byte{forge.LogSHA256: sum(args[2])}))
+		return
+	case len(args) != 0:
+		ts.Fatalf("usage: swtpm [reboot [WORD...] | extend PCR TEXT]")
 	}
 	folder := ts.MkAbs("swtpm")
 	ts.Check(os.MkdirAll(folder, 0o700))
 	tpm, ca, err := newTPM(folder)
 	ts.Check(err)
 	ts.Defer(func() { _ = tpm.Close() })
-	boot := forge.NewBoot(forge.BootOptions{SecureBoot: true})
-	for _, extension := range boot.Extensions() {
-		ts.Check(tpm.Extend(extension.PCR, extension.Digests))
-	}
-	ts.Check(os.WriteFile(ts.MkAbs("boot.log"), boot.Log(), 0o600))
+	machine.tpm = tpm
+	bootInto(ts, tpm, bootOf(nil))
 	ts.Setenv("TPM", tpm.Socket())
 	ts.Setenv("TPM_ROOT", ca.RootFile())
 	ts.Setenv("TPM_ISSUER", ca.IssuerFile())

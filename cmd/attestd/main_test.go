@@ -71,6 +71,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			// The scripts see a plain machine: no colours, no width, no vectors of whoever runs them.
+			env.Values["machine"] = new(machineOf)
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("ATTESTD_VECTORS", "")
 			env.Setenv("PATH", folder+string(filepath.ListSeparator)+env.Getenv("PATH"))

@@ -134,3 +134,40 @@ func TestDocsMakeShowsThatSlowStepsRun(t *testing.T) {
 		t.Errorf("the output stayed open for %s", took)
 	}
 }
+
+// TestDocsGoldenPageRunsOnATPM holds the commands of the walk-through against the script that runs them
+// on a software TPM: there `attestd evidence tpm` is told besides where the TPM and its log are.
+func TestDocsGoldenPageRunsOnATPM(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(goldenPage)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile(filepath.Join("testdata", "script", "golden_boot.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	onTPM := strings.NewReplacer(
+		"attestd evidence tpm", "attestd evidence tpm --tpm swtpm:$TPM --event-log boot.log",
+		"https://verifier.example.org", "unix:state/attestd.sock")
+	commands := 0
+	for index, block := range strings.Split(string(page), "```") {
+		if index%2 == 0 {
+			continue
+		}
+		for line := range strings.SplitSeq(strings.ReplaceAll(block, "\\\n  ", ""), "\n") {
+			command := strings.TrimPrefix(line, "$ ")
+			if !strings.HasPrefix(command, "attestd ") && !strings.HasPrefix(command, "sed ") {
+				continue
+			}
+			command, _, _ = strings.Cut(command, " > ")
+			command, _, _ = strings.Cut(command, " | ")
+			commands++
+			if !strings.Contains(string(script), onTPM.Replace(command)) {
+				t.Errorf("golden_boot.txtar does not run %q", command)
+			}
+		}
+	}
+	if commands < 16 {
+		t.Errorf("found %d commands on %s", commands, goldenPage)
+	}
+}
