@@ -333,6 +333,40 @@ func TestAnyCommandLineIsOneThatCanBeRead(t *testing.T) {
 	}
 }
 
+// Registers and rules of one value must both be met, whichever comes first in the document.
+func TestRulesDoNotStandInForRegisters(t *testing.T) {
+	known := index(t, ruleOf("command-line: {text: [\"ro\"]}"))
+	event := logged(0, "PCR7", attestd.RoleCommandLine, 1)
+	event.Text = "ro"
+	events := slices.Values([]attestd.Event{event})
+	for four, want := range map[byte]bool{0xa4: true, 0xa5: false} {
+		got := known.Match(attestd.FormatTPM, slices.Values(pcrs(four, 1)), events)
+		if got.Found != want || !want && got.Differs != 1 {
+			t.Errorf("PCR4 %x: %+v, want a match: %t", four, got, want)
+		}
+	}
+	if got := known.Match(attestd.FormatTPM, slices.Values(pcrs(0xa4, 1)[1:]), events); got.Found {
+		t.Errorf("without PCR4: %+v", got)
+	}
+}
+
+func TestRulesAreBounded(t *testing.T) {
+	digests := func(count int) string {
+		var list strings.Builder
+		for n := range count {
+			fmt.Fprintf(&list, "\"%064x\",", n+1)
+		}
+		return ruleOf("kernel: {digest: [" + strings.TrimSuffix(list.String(), ",") + "]}")
+	}
+	if _, err := measurements.Parse("ref.yaml", []byte(digests(8192))); err != nil {
+		t.Error(err)
+	}
+	_, err := measurements.Parse("ref.yaml", []byte(digests(8193)))
+	if err == nil || !strings.Contains(err.Error(), "got 8193, want at most 8192") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestPatternsAreAnchoredAtBothEnds(t *testing.T) {
 	for _, row := range []struct {
 		pattern, text string

@@ -240,6 +240,9 @@ func TestLogsThatLeaveTheirFormat(t *testing.T) { // not parallel: it counts wha
 	nothing := append([]byte{0, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 4, 0}, make([]byte, 24)...)
 	lacking := put(first+8, 1)
 	lacking = append(lacking[:first+12+22], lacking[first+12+22+34:]...)
+	twice := append([]byte{0, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0}, bytes.Repeat(
+		append([]byte{0x0b, 0}, make([]byte, 32)...), 2)...)
+	twice = append(append(bytes.Clone(whole), twice...), 0, 0, 0, 0)
 	legacy := append(make([]byte, 28), 4, 0, 0, 0, 1, 2, 3, 4)
 	copy(legacy[4:], []byte{8})
 	for _, row := range []struct {
@@ -278,6 +281,8 @@ func TestLogsThatLeaveTheirFormat(t *testing.T) { // not parallel: it counts wha
 		{"one digest where two are listed", lacking, attestd.ClassMalformed, "without SHA256"},
 		{"a digest that is not listed", put(first+12, 0x0000000c), // neg: 70
 			attestd.ClassMalformed, "algorithm 0x000c"},
+		{"an event with two digests of one algorithm", twice, // neg: 70
+			attestd.ClassMalformed, "algorithm 0x000b"},
 		{"an event of 4 GiB", put(first+12+22+34, 0xffffffff), // neg: 69
 			attestd.ClassMalformed, "4294967295 bytes"},
 		{"zeros behind the last event", append(bytes.Clone(whole), make([]byte, 16)...),

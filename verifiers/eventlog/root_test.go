@@ -42,13 +42,34 @@ func TestPolicyBehindTheSeparatorHasNoRole(t *testing.T) {
 	}
 }
 
+// A dbx of one SHA-1 hash is as long as an authority with a hash of 48 bytes. The type, which no
+// digest covers, must not turn one into the other.
+func TestADatabaseThatCallsItselfAnAuthorityIsNone(t *testing.T) {
+	t.Parallel()
+	sha1List := [16]byte{
+		0x12, 0xa5, 0x6c, 0x82, 0x10, 0xcf, 0xc9, 0x4a,
+		0xb1, 0x87, 0xbe, 0x01, 0x49, 0x66, 0x31, 0xbd,
+	}
+	boot := forge.NewBoot(forge.BootOptions{})
+	list := forge.EFISignatureList(sha1List, 0, bytes.Repeat([]byte{5}, 16+20))
+	dbx := step(t, boot, "dbx")
+	dbx.Data = forge.DatabaseVariable("dbx", list)
+	dbx.Measured, dbx.Type = dbx.Data, 0x800000e0
+	facts := replay(t, boot)
+	if !facts.DBX.Known || facts.DBX.Hashes != 1 || len(ofRole(facts, attestd.RoleDBX)) != 1 ||
+		len(ofRole(facts, attestd.RoleAuthority)) != 0 {
+		t.Errorf("%+v", eventlog.Public(facts))
+	}
+}
+
 // Firmware's words count in the register that it measures them into.
 func TestFirmwareWordsInOtherRegisters(t *testing.T) {
 	t.Parallel()
 	words := func(boot *forge.Boot, pcr uint32) {
-		for _, text := range []string{"Invocation", "Returned with Success"} {
-			boot.InsertAfter("nowhere", late(pcr, evAction, []byte("Exit Boot Services "+text)))
-		}
+		success := late(pcr, evAction, []byte("Exit Boot Services Returned with Success"))
+		success.Name = "success"
+		boot.InsertAfter("nowhere", late(pcr, evAction, []byte("Exit Boot Services Invocation")))
+		boot.InsertAfter("nowhere", success)
 	}
 	for pcr := range uint32(8) {
 		boot := forge.NewBoot(forge.BootOptions{})
@@ -57,6 +78,10 @@ func TestFirmwareWordsInOtherRegisters(t *testing.T) {
 		words(boot, pcr)
 		if facts := replay(t, boot); facts.ExitBootServices != (pcr == 5) {
 			t.Errorf("words in PCR%d: boot services left: %t", pcr, facts.ExitBootServices)
+		}
+		boot.Drop("late") // the invocation, without which nothing was left
+		if facts := replay(t, boot); facts.ExitBootServices {
+			t.Errorf("words in PCR%d: boot services left without their invocation", pcr)
 		}
 		boot = forge.NewBoot(forge.BootOptions{})
 		boot.InsertAfter("boot-order", late(4, evIPL, []byte("early image")))
