@@ -243,17 +243,14 @@ func (o *observer) lookPolicy(e *raw, covered bool, where place, seen *sight) bo
 	}
 	// Behind the separator anybody can measure such a variable, with whatever in it. It has no role
 	// there: where the firmware measured none, a rule would be met by root's own.
+	if isPolicy && before {
+		seen.role = role
+	}
 	switch {
 	case isPolicy && role == attestd.RoleSecureBoot:
 		seen.content = contentSwitch
-		if before {
-			seen.role = role
-		}
 	case isPolicy:
 		seen.content = contentDatabase
-		if before {
-			seen.role = role
-		}
 	case e.kind == evVariableAuthority || alone && !before:
 		if !harmless(&v) {
 			seen.role, seen.content = attestd.RoleAuthority, contentAuthority
@@ -262,41 +259,6 @@ func (o *observer) lookPolicy(e *raw, covered bool, where place, seen *sight) bo
 		return false
 	}
 	return true
-}
-
-// policyRole returns the role of a variable of the Secure Boot policy by its name, which is
-// covered.
-func policyRole(v *variable) attestd.Role {
-	switch {
-	case v.is(globalVariable, "SecureBoot"):
-		return attestd.RoleSecureBoot
-	case v.is(globalVariable, "PK"):
-		return attestd.RolePK
-	case v.is(globalVariable, "KEK"):
-		return attestd.RoleKEK
-	case v.is(securityDatabase, "db"):
-		return attestd.RoleDB
-	case v.is(securityDatabase, "dbx"):
-		return attestd.RoleDBX
-	default:
-		return attestd.RoleOther
-	}
-}
-
-// authorises reports whether a variable named as a database holds one entry of it and not the
-// whole: the type alone does not say so, since it is not covered, and no entry reads as a list.
-func authorises(kind uint32, v *variable) bool {
-	if kind != evVariableAuthority {
-		return false
-	}
-	_, isEntry := authority(v.data)
-	return isEntry && signatures(v.data, func(Signature) {}) != nil
-}
-
-// harmless names what shim measures into PCR 7 that vouches for no image (shim, file mok.c and
-// sbat.c).
-func harmless(v *variable) bool {
-	return v.is(shimLock, "SbatLevel") || v.is(shimLock, "MokListTrusted")
 }
 
 // Texts that grub 2.06 and later measure into PCR 8 (GRUB manual, section "Measured Boot"), and Red

@@ -3,6 +3,8 @@ package eventlog
 import (
 	"encoding/binary"
 	"unicode/utf16"
+
+	"github.com/attestd/attestd"
 )
 
 // guid is an EFI_GUID as it lies in memory: its first three fields are little-endian (UEFI 2.10
@@ -59,6 +61,41 @@ func parseVariable(data []byte) (variable, bool) {
 // is reports whether the variable has the vendor and the name.
 func (v *variable) is(vendor guid, name string) bool {
 	return v.vendor == vendor && sameUTF16(v.name, name)
+}
+
+// policyRole returns the role of a variable of the Secure Boot policy by its name, which is
+// covered.
+func policyRole(v *variable) attestd.Role {
+	switch {
+	case v.is(globalVariable, "SecureBoot"):
+		return attestd.RoleSecureBoot
+	case v.is(globalVariable, "PK"):
+		return attestd.RolePK
+	case v.is(globalVariable, "KEK"):
+		return attestd.RoleKEK
+	case v.is(securityDatabase, "db"):
+		return attestd.RoleDB
+	case v.is(securityDatabase, "dbx"):
+		return attestd.RoleDBX
+	default:
+		return attestd.RoleOther
+	}
+}
+
+// authorises reports whether a variable named as a database holds one entry of it and not the
+// whole: the type alone does not say so, since it is not covered, and no entry reads as a list.
+func authorises(kind uint32, v *variable) bool {
+	if kind != evVariableAuthority {
+		return false
+	}
+	_, isEntry := authority(v.data)
+	return isEntry && signatures(v.data, func(Signature) {}) != nil
+}
+
+// harmless names what shim measures into PCR 7 that vouches for no image (shim, file mok.c and
+// sbat.c).
+func harmless(v *variable) bool {
+	return v.is(shimLock, "SbatLevel") || v.is(shimLock, "MokListTrusted")
 }
 
 // sameUTF16 compares UTF-16 text with ASCII.
