@@ -16,9 +16,9 @@ func anotherBank(s *scene, values map[uint8][]byte) {
 		forge.TPMBank{Algorithm: reference.TPMAlgSHA384, Values: values})
 }
 
-// TestABankThatTheFirmwareLeftAloneSaysNothing: a firmware that extends SHA-256 alone leaves the PCRs
-// of an enabled SHA-384 bank at zero, and whoever is root then extends them with what a good boot
-// would have measured (CVE-2021-42299). The genuine bank beside it, in which the log is not
+// TestABankThatTheFirmwareLeftAloneSaysNothing: a firmware that extends SHA-256 alone leaves the
+// PCRs of an enabled SHA-384 bank at zero, and whoever is root then extends them with what a good
+// boot would have measured (CVE-2021-42299). The genuine bank beside it, in which the log is not
 // replayed, must not make that look like the machine's boot.
 //
 // neg: 61
@@ -48,8 +48,8 @@ func TestABankThatTheFirmwareLeftAloneSaysNothing(t *testing.T) {
 	}
 }
 
-// TestAPCRCountsWhereEveryBankHasIt: with one PCR of the bank that the operator knows and the rest of
-// another, every PCR would be there and the one that shows the attacker in no comparison.
+// TestAPCRCountsWhereEveryBankHasIt: with one PCR of the bank that the operator knows and the rest
+// of another, every PCR would be there and the one that shows the attacker in no comparison.
 //
 // neg: 61
 func TestAPCRCountsWhereEveryBankHasIt(t *testing.T) {

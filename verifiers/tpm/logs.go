@@ -99,9 +99,8 @@ func (s *session) checkIMALog() *fault {
 		return bad
 	}
 	registers := s.registers(1 << imaPCR)
-	if registers.Values[imaPCR] == nil || from.Bank != "" && from.Bank != registers.Bank.String() {
-		return refuse(checkIMALog, "a log without a quoted PCR10", "a quote over PCR10, in the bank of "+
-			"the log's earlier part")
+	if registers.Values[imaPCR] == nil {
+		return refuse(checkIMALog, "a log without a quoted PCR10", "a quote over PCR10")
 	}
 	log, fail := ima.Replay(s.evidence.IMA.Log, from, registers.Bank.String(), &registers.Values)
 	if fail != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/pem"
+	"os"
 	"testing"
 
 	reference "github.com/google/go-tpm/tpm2"
@@ -187,5 +189,55 @@ func TestNobodyFillsTheCachesWithoutAKey(t *testing.T) {
 	good(t, v, cloud.build())
 	if kept := tpm.Kept(v); kept != 5 { // two AKs, an EK, a certificate of each kind
 		t.Errorf("%d entries, want 5", kept)
+	}
+}
+
+// TestACopiedCertificateSaysNothing puts a genuine certificate of a maker beside a key that an operator
+// named: nothing ties the one to the other, so that none of it is the machine's.
+func TestACopiedCertificateSaysNothing(t *testing.T) {
+	text, err := os.ReadFile("../internal/tpmtrust/testdata/ek-infineon-slb9665.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	v, err := tpm.New(tpm.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newScene(t, "ECDSA P-256", "")
+	s.machine.EK = nil
+	s.name(s.machine.AK)
+	s.parts = func(e *tpmevidence.Evidence) { e.EKCertificate = block.Bytes }
+	claims := good(t, v, s.build())
+	for name, want := range map[string]string{"protection": "unknown", "ek_trust": "none",
+		"manufacturer": "not visible", "ek_sha256": "(absent)", "ak_residency": "none"} {
+		if got := fact(t, claims, name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	if claims.Product() != "" {
+		t.Errorf("product %q", claims.Product())
+	}
+	for handle := range claims.Handles() {
+		t.Errorf("handle %v", handle)
+	}
+}
+
+// TestACloudsCertificateUnderALoadedRootIsInsecure: where nothing but that certificate vouches, its
+// root decides.
+func TestACloudsCertificateUnderALoadedRootIsInsecure(t *testing.T) {
+	s := newScene(t, "RSASSA", "")
+	s.machine.EK = nil
+	certificate, err := s.world.ca.GCECertificate(s.machine.AK.Signer.Public(),
+		forge.GCECertificateConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.parts = func(e *tpmevidence.Evidence) {
+		e.AKCertificate, e.Intermediates = certificate, s.world.ca.Bundle()
+	}
+	claims := good(t, newVerifier(t), s.build())
+	if got := fact(t, claims, "protection"); got != "insecure" || !claims.InsecureRoots() {
+		t.Errorf("protection %s, insecure roots %t", got, claims.InsecureRoots())
 	}
 }

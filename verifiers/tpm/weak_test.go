@@ -43,6 +43,10 @@ func TestKeysWhosePrivateHalfCanBeComputed(t *testing.T) {
 			s.machine.EK = made(forge.TPMKeyConfig{Endorsement: true, Bits: 2048})
 			listed(s)
 		},
+		"the endorsement key, by its certificate alone": func(s *scene) {
+			s.machine.EK = made(forge.TPMKeyConfig{Endorsement: true, Bits: 2048})
+			s.parts = func(e *tpmevidence.Evidence) { e.EKPublic = nil }
+		},
 		"the certified key": func(s *scene) {
 			s.key = made(forge.TPMKeyConfig{Ordinary: true, Scheme: reference.TPMAlgRSASSA})
 		},

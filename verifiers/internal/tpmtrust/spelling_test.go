@@ -193,3 +193,36 @@ func (c cube) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, err
 	copy(padded[256-len(info):], info)
 	return new(big.Int).Exp(new(big.Int).SetBytes(padded), c.d, c.n).FillBytes(make([]byte, 256)), nil
 }
+
+// TestAnIntermediateWithoutRoom: the root allows any number of CAs, and the one below it none.
+func TestAnIntermediateWithoutRoom(t *testing.T) {
+	for _, room := range []bool{true, false} {
+		ca := authority(t, forge.TPMCAConfig{Edit: func(role string, c *x509.Certificate) {
+			if role == forge.TPMIntermediate && room {
+				c.MaxPathLen, c.MaxPathLenZero = -1, false
+			}
+		}})
+		key := p256(t)
+		below := authority(t, forge.TPMCAConfig{Name: "Below", Key: func(string) (crypto.Signer, error) {
+			return key, nil
+		}})
+		sub := must(ca.EKCertificate(key.Public(), forge.EKCertificateConfig{
+			Edit: func(c *x509.Certificate) {
+				*c = x509.Certificate{
+					SerialNumber: c.SerialNumber, NotBefore: c.NotBefore, NotAfter: c.NotAfter,
+					Subject: below.Intermediate.Subject, IsCA: true, BasicConstraintsValid: true,
+					MaxPathLen: -1, KeyUsage: x509.KeyUsageCertSign,
+				}
+			},
+		}))(t)
+		_, fault := trusting(t, ca.Root).Endorsement(tpmtrust.EKQuery{
+			Certificate:   must(below.EKCertificate(p256(t).Public(), forge.EKCertificateConfig{}))(t),
+			Intermediates: [][]byte{sub, ca.Intermediate.Raw}, At: forge.TPMTime,
+		})
+		if room && fault != nil {
+			t.Errorf("with room: %v", fault)
+		} else if !room {
+			wantFault(t, fault, attestd.ClassChain)
+		}
+	}
+}
