@@ -78,6 +78,9 @@ func textHint(data []byte, path string) string {
 	switch {
 	case bytes.HasPrefix(trimmed, []byte("-----BEGIN ")):
 		return "this is PEM: name the raw evidence, or attestd inspect " + path
+	case bytes.Contains(data[:min(len(data), 64)], []byte("Spec ID Event03")):
+		return "this is a boot log, which nobody signed: attestd evidence tpm --event-log " + path +
+			" sends it along with a quote"
 	case isCollateral(data):
 		return "this is a certificate or CRL: its folder goes to --collateral; it is shown by attestd inspect " + path
 	case bytes.HasPrefix(trimmed, []byte("{")) || bytes.HasPrefix(trimmed, []byte("[")):

@@ -129,8 +129,11 @@ func checkEntries() []Entry {
 func title(sentence string) string {
 	const columns = 96
 	for len(sentence) > columns {
-		at := max(strings.LastIndex(sentence[:columns], "; "), strings.LastIndex(sentence[:columns], ", "),
-			strings.LastIndex(sentence[:columns], ": "))
+		// A list that is cut within would seem whole.
+		at := max(strings.LastIndex(sentence[:columns], "; "), strings.LastIndex(sentence[:columns], ": "))
+		if at < 0 {
+			at = strings.LastIndex(sentence[:columns], ", ")
+		}
 		if at < 0 {
 			return attestd.Excerpt(sentence, columns)
 		}
