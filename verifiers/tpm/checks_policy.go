@@ -54,7 +54,8 @@ var keyChecks = []attestd.CheckSpec{
 		attestd.ClassStale, attestd.GroupIdentity, specClock,
 		"clock and counters went forward since the key was last accepted",
 		"a copy of a TPM's state, or one restored from a copy, speaks for the machine",
-		"see who restored the machine from a snapshot; enrol it with a new attestation key",
+		"see who restored the machine from a snapshot; then enrol a new attestation key: attestd "+
+			"evidence tpm --server URL --ak-handle HANDLE",
 		"first", "forward"),
 	appraised("firmware-floor", attestd.RuleFloor, "firmware",
 		attestd.ClassTCB, attestd.GroupTCB, specAttest,
