@@ -2,6 +2,7 @@ package tpm_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -231,6 +232,59 @@ func TestWhatABrokenConnectionLeftLoadedIsFlushedByTheNextOne(t *testing.T) {
 	}
 	if left := loaded(t, chip); len(left) != 1 || left[0] != other {
 		t.Errorf("loaded are %x, want %x alone", left, other)
+	}
+}
+
+func TestAnswersThatAreNoResponseEndTheCall(t *testing.T) {
+	chip, _ := manufacture(t)
+	header := func(size uint32, more int) []byte {
+		return append(binary.BigEndian.AppendUint32([]byte{0x80, 1}, size), make([]byte, 4+more)...)
+	}
+	for name, row := range map[string]struct {
+		answer []byte
+		close  bool
+		want   string
+	}{
+		"it ends before an answer":   {nil, true, "ended the connection"},
+		"it ends within an answer":   {header(20, 3), true, "ended the connection"},
+		"a size of nothing":          {header(0, 0), false, "has 0 bytes"},
+		"a size below the header":    {header(9, 0), false, "has 9 bytes"},
+		"a size beyond every answer": {header(1<<32-1, 0), false, "has 4294967295 bytes"},
+		"more than it says":          {header(12, 8), false, "has 12 bytes, and 18 were read"},
+		"a header alone":             {header(10, 0), false, "list handles"},
+		"a list that is cut off":     {header(14, 4), false, "list handles"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			folder := filepath.Dir(chip.Socket())
+			path := filepath.Join(folder, "n"+strings.ToLower(rand.Text()))
+			listener, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			go func() {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				_, _ = conn.Read(make([]byte, 4096))
+				_, _ = conn.Write(row.answer)
+				if !row.close {
+					_, _ = io.Copy(io.Discard, conn)
+				}
+			}()
+			device, err := tpm.Open("swtpm:"+path, tpm.Options{LockFile: filepath.Join(t.TempDir(), "lock")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			if _, err := device.Identity(ctx); err == nil || !strings.Contains(err.Error(), row.want) ||
+				ctx.Err() != nil {
+				t.Errorf("got %v, want %q", err, row.want)
+			}
+		})
 	}
 }
 
