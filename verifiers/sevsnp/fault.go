@@ -32,7 +32,7 @@ func (f *fault) because(err error) *fault {
 func (f *fault) end(t *trail.Trail) error {
 	class := f.class
 	if class == "" {
-		class = table[f.check].Class
+		class = table.Class(f.check)
 	}
 	if f.undecided {
 		return t.Undecided(f.check, class, f.got, f.want, f.err)

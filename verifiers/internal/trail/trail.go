@@ -12,18 +12,38 @@ import (
 )
 
 // Table holds a verifier's checks by id. It is made once and never changes.
-type Table map[attestd.CheckID]attestd.CheckSpec
+type Table struct {
+	specs map[attestd.CheckID]*attestd.CheckSpec
+	// verified is how many of them a verification can record.
+	verified int
+}
 
 // NewTable indexes specs. It panics on a double id: a table is written by programmers, not by users.
 func NewTable(specs []attestd.CheckSpec) Table {
-	table := make(Table, len(specs))
+	table := Table{specs: make(map[attestd.CheckID]*attestd.CheckSpec, len(specs))}
 	for _, spec := range specs {
-		if _, double := table[spec.ID]; double {
+		if _, double := table.specs[spec.ID]; double {
 			panic(fmt.Sprintf("check %q stands twice in its table", spec.ID))
 		}
-		table[spec.ID] = spec
+		table.specs[spec.ID] = &spec
+		if spec.Stage == attestd.StageVerify {
+			table.verified++
+		}
 	}
 	return table
+}
+
+// Class returns the class of the check's failure.
+func (t Table) Class(id attestd.CheckID) attestd.Class { return t.spec(id).Class }
+
+// spec panics on an unknown id, which is a bug; the recover at the edge of every verification turns
+// it into INTERNAL, never into a pass.
+func (t Table) spec(id attestd.CheckID) *attestd.CheckSpec {
+	spec, ok := t.specs[id]
+	if !ok {
+		panic(fmt.Sprintf("check %q is not in the verifier's table", id))
+	}
+	return spec
 }
 
 // Trail records checks. It is for one verification and one goroutine.
@@ -34,7 +54,7 @@ type Trail struct {
 
 // New returns an empty trail for the verifier with that table.
 func New(table Table) *Trail {
-	return &Trail{table: table, checks: make([]attestd.Check, 0, len(table))}
+	return &Trail{table: table, checks: make([]attestd.Check, 0, table.verified)}
 }
 
 // Pass records that a check passed.
@@ -50,7 +70,7 @@ func (t *Trail) NotApplicable(id attestd.CheckID, why string) {
 // Reject records that a check failed and returns the error that ends the verification, with the
 // class of the table.
 func (t *Trail) Reject(id attestd.CheckID, got, want string, err error) *attestd.EvidenceError {
-	return t.RejectAs(id, t.spec(id).Class, got, want, err)
+	return t.RejectAs(id, t.table.Class(id), got, want, err)
 }
 
 // RejectAs is Reject with a class other than the table's, for checks that can fail in more than one
@@ -88,20 +108,10 @@ func seen(got string, cause error) string {
 // Checks returns the recorded checks; the trail must not be used afterwards.
 func (t *Trail) Checks() []attestd.Check { return t.checks }
 
-func (t *Trail) add(id attestd.CheckID, result attestd.Result, got, want string) attestd.CheckSpec {
-	spec := t.spec(id)
+func (t *Trail) add(id attestd.CheckID, result attestd.Result, got, want string) *attestd.CheckSpec {
+	spec := t.table.spec(id)
 	t.checks = append(t.checks, attestd.Check{
 		ID: id, Result: result, Got: got, Want: want, Spec: spec.Spec, Hint: spec.Hint,
 	})
-	return spec
-}
-
-// spec panics on an unknown id, which is a bug; the recover at the edge of every verification turns
-// it into INTERNAL, never into a pass.
-func (t *Trail) spec(id attestd.CheckID) attestd.CheckSpec {
-	spec, ok := t.table[id]
-	if !ok {
-		panic(fmt.Sprintf("check %q is not in the verifier's table", id))
-	}
 	return spec
 }
