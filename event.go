@@ -21,8 +21,8 @@ type Event struct {
 	// What describes the event in words, from data that its digest covers; empty where the data are
 	// not covered. Foreign text went through [Excerpt].
 	What string
-	// Text is the measured text, whole, of roles that measure a text (RoleCommandLine); empty for
-	// others and where the digest does not cover it.
+	// Text is the measured text, whole, of roles that measure a text (RoleCommandLine, RoleCommand);
+	// empty for others and where the digest does not cover it.
 	Text string
 	// Entries are the entries of a signature database (RolePK to RoleDBX, RoleAuthority): hashes as
 	// they stand, certificates by the SHA-256 of their DER. Nil for others.
@@ -32,7 +32,8 @@ type Event struct {
 // Role of an event. It says what a rule over events can speak of. The set is closed.
 type Role string
 
-// Roles of events.
+// Roles of events. No digest covers what tells RoleCommand from RoleCommandLine: a log may call every
+// command a command line, and every command line that does not begin like a path a command.
 const (
 	RoleOther       Role = "other"
 	RoleFirmware    Role = "firmware"         // firmware version and volumes (PCR 0)
@@ -47,6 +48,7 @@ const (
 	RoleKernel      Role = "kernel"           // kernel image, as the boot loader or the UKI measured it
 	RoleInitrd      Role = "initrd"           // initial ramdisk
 	RoleCommandLine Role = "command-line"     // kernel command line; Text is the line
+	RoleCommand     Role = "boot-command"     // command of the boot loader (PCR 8); Text is the command
 	RoleUKI         Role = "uki-section"      // any other section of a unified kernel image (PCR 11)
 	RoleSeparator   Role = "separator"        // EV_SEPARATOR
 	RoleExit        Role = "exit-boot-services"
@@ -57,7 +59,7 @@ const (
 func Roles() []Role {
 	return []Role{
 		RoleOther, RoleFirmware, RoleSecureBoot, RolePK, RoleKEK, RoleDB, RoleDBX, RoleAuthority,
-		RoleApplication, RoleDriver, RoleKernel, RoleInitrd, RoleCommandLine, RoleUKI, RoleSeparator,
-		RoleExit, RoleFile,
+		RoleApplication, RoleDriver, RoleKernel, RoleInitrd, RoleCommandLine, RoleCommand, RoleUKI,
+		RoleSeparator, RoleExit, RoleFile,
 	}
 }

@@ -71,7 +71,7 @@ func describe(event *attestd.Event, seen *sight) {
 		event.What = "variable " + variableName(&seen.name)
 	case contentUTF16:
 		if text, ok := decodeUTF16(seen.covered); ok {
-			describeText(event, seen, text)
+			describeText(event, text)
 		}
 	case contentText:
 		text := string(seen.covered)
@@ -80,16 +80,17 @@ func describe(event *attestd.Event, seen *sight) {
 				text = wide
 			}
 		}
-		describeText(event, seen, text)
+		describeText(event, text)
 	}
 }
 
-func describeText(event *attestd.Event, seen *sight, text string) {
+func describeText(event *attestd.Event, text string) {
 	switch {
 	case event.Role == attestd.RoleCommandLine:
 		event.Text = text
 		event.What = attestd.Excerpt(text, whatLimit)
-	case seen.grub:
+	case event.Role == attestd.RoleCommand:
+		event.Text = text
 		event.What = "grub: " + attestd.Excerpt(text, whatLimit)
 	case printable(text):
 		event.What = attestd.Excerpt(text, whatLimit)

@@ -81,6 +81,17 @@ func TestEventsOfAMachine(t *testing.T) {
 			t.Errorf("%s: %+v", want.role, got)
 		}
 	}
+	var commands []string
+	for _, one := range ofRole(facts, attestd.RoleCommand) {
+		commands = append(commands, one.Register+" "+one.Text)
+		if one.What != "grub: "+one.Text {
+			t.Errorf("a command: %+v", one)
+		}
+	}
+	if want := []string{"PCR8 linux /vmlinuz ro quiet", "PCR8 initrd /initramfs.img", "PCR8 boot"}; !slices.Equal(
+		commands, want) {
+		t.Errorf("commands %q, want %q", commands, want)
+	}
 	der := step(t, boot, "authority").Measured[32+4+16:]
 	sum := sha256.Sum256(der)
 	if got := ofRole(facts, attestd.RoleAuthority)[0].Entries; !bytes.Equal(got[0], sum[:]) {
@@ -177,6 +188,36 @@ func TestWhatCannotHide(t *testing.T) {
 		line.Data = append([]byte("grub_cmd: "), text...)
 		if facts := replay(t, boot); facts.CommandLines != 1 {
 			t.Errorf("%d command lines, want 1", facts.CommandLines)
+		}
+		for _, path := range []string{"/vmlinuz", "(hd0)/vmlinuz", `"/a b"`, "'/a'", `\/a`} {
+			line.Measured = []byte(path + " ro")
+			line.Data = append([]byte("grub_cmd: "), line.Measured...)
+			if lines := ofRole(replay(t, boot), attestd.RoleCommandLine); lines[0].Text != path+" ro" {
+				t.Errorf("%s: %+v", path, lines)
+			}
+		}
+	})
+	t.Run("a command beside another text", func(t *testing.T) { // neg: 66
+		boot := forge.NewBoot(options)
+		step(t, boot, "command-boot").Data = []byte("grub_cmd: search\x00")
+		facts := replay(t, boot)
+		if len(ofRole(facts, attestd.RoleCommand)) != 2 || facts.CommandLines != 2 {
+			t.Errorf("it is no command line: %+v", eventlog.Public(facts))
+		}
+	})
+	t.Run("a command in another register", func(t *testing.T) {
+		boot := forge.NewBoot(options)
+		for _, pcr := range []uint32{0, 2, 4, 5, 9, 11, 12, 14} {
+			boot.Steps = append(boot.Steps, forge.BootStep{
+				PCR: pcr, Type: evIPL, Measured: []byte("boot"), Data: []byte("grub_cmd: boot"),
+			})
+		}
+		boot.Drop("exit")
+		boot.Drop("exited")
+		for _, one := range ofRole(replay(t, boot), attestd.RoleCommand) {
+			if one.Register != "PCR8" {
+				t.Errorf("%+v", one)
+			}
 		}
 	})
 	t.Run("a command line beside another text", func(t *testing.T) { // neg: 66

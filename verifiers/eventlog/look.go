@@ -30,8 +30,6 @@ type sight struct {
 	content content
 	covered []byte   // the part of the data that the digest covers; for variables the value
 	name    variable // of contents that are variables
-	// grub says that covered is a command of grub's.
-	grub bool
 	// same says that this is the command line that was seen before, as load options.
 	same bool
 	// hidden says that the data should be covered and are not, broken that they are and do not parse.
@@ -320,14 +318,15 @@ func (o *observer) lookCommands(e *raw) sight {
 			continue
 		}
 		seen.content, seen.covered = contentText, bare
-		// The prefix is not covered: a command line under another prefix is one all the same. It starts
-		// with the kernel's path, which no command does.
+		// The prefix is not covered: a command line under another prefix is one all the same, if it
+		// starts like a path, as no command does. One that does not (a kernel on a network, without a
+		// slash) can be told from a command by its text alone, and that is left to whoever reads it.
 		isLine := prefix == "kernel_cmdline: " || prefix == "grub_kernel_cmdline " ||
 			len(bare) > 0 && bytes.IndexByte([]byte("/(\"'\\"), bare[0]) >= 0
 		if isLine {
 			o.expect(bare)
 		} else {
-			seen.role, seen.grub = attestd.RoleOther, true
+			seen.role = attestd.RoleCommand
 			o.follow(bare)
 		}
 		return seen

@@ -183,7 +183,10 @@ func wantCovered(t *testing.T, boot eventlog.Boot) {
 		if event.Role == attestd.RoleApplication && event.What != "" {
 			t.Errorf("words about an image, which no digest covers: %+v", event)
 		}
-		if event.Role == attestd.RoleCommandLine && event.Text != "" {
+		if event.Role == attestd.RoleCommand && event.Text == "" {
+			t.Errorf("a command without text: %+v", event)
+		}
+		if event.Text != "" && (event.Role == attestd.RoleCommandLine || event.Role == attestd.RoleCommand) {
 			text := []byte(event.Text)
 			wide := utf16(event.Text)
 			if !covers(boot.Bank, event.Digest, text, append(text, 0), wide, append(wide, 0, 0)) {
