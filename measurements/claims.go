@@ -201,8 +201,9 @@ func (r *Rule) from(events []attestd.Event) {
 	}
 	hasEntries := !slices.ContainsFunc(events, func(e attestd.Event) bool { return len(e.Entries) == 0 }) &&
 		!slices.ContainsFunc(entries, func(e []byte) bool { return !entrySize(len(e)) || isZero(e) })
+	texts = unique(texts)
 	hasTexts := len(texts) <= maxTexts && !slices.ContainsFunc(texts, func(text string) bool {
-		return strings.TrimSpace(text) == "" || len(text) > maxText || !readable(text)
+		return strings.TrimSpace(text) == "" || len(text) > longest(r.Role) || !readableAs(r.Role, text)
 	})
 	switch {
 	case r.Role == attestd.RoleAuthority && hasEntries:
@@ -210,19 +211,18 @@ func (r *Rule) from(events []attestd.Event) {
 	case r.Role == attestd.RoleDBX && hasEntries:
 		r.Demand, r.Digests = DemandContains, unique(entries)
 	case slices.Contains(roleDemands[r.Role], DemandText) && hasTexts:
-		slices.Sort(texts)
-		r.Demand, r.Texts = DemandText, slices.Compact(texts)
+		r.Demand, r.Texts = DemandText, texts
 	default:
 		r.Demand, r.Digests = DemandDigest, unique(digests)
 	}
 }
 
-// unique returns digests without those that stood before, in their order.
-func unique(digests [][]byte) [][]byte {
-	seen := make(map[string]bool, len(digests))
-	return slices.DeleteFunc(digests, func(digest []byte) bool {
-		double := seen[string(digest)]
-		seen[string(digest)] = true
+// unique returns digests or texts without those that stood before, in their order.
+func unique[T string | []byte](all []T) []T {
+	seen := make(map[string]bool, len(all))
+	return slices.DeleteFunc(all, func(one T) bool {
+		double := seen[string(one)]
+		seen[string(one)] = true
 		return double
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"iter"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -28,7 +27,7 @@ type ruledRegister struct {
 type preparedRule struct {
 	at    int // place in the register's roles
 	rule  *Rule
-	known map[string]bool // of the rule's digests
+	known map[string]bool // of the rule's digests, or of the texts of DemandText
 }
 
 func prepare(at place, form shape) *ruled {
@@ -42,6 +41,11 @@ func prepare(at place, form shape) *ruled {
 			rule := preparedRule{at: j, rule: &rules.Roles[j], known: make(map[string]bool)}
 			for _, digest := range rule.rule.Digests {
 				rule.known[string(digest)] = true
+			}
+			if rule.rule.Demand == DemandText {
+				for _, text := range rule.rule.Texts {
+					rule.known[text] = true
+				}
 			}
 			register.roles[rule.rule.Role] = rule
 		}
@@ -169,11 +173,11 @@ func (p preparedRule) meets(event *attestd.Event) bool {
 		_, missing := p.lacking(event)
 		return missing == 0
 	case DemandText:
-		return slices.Contains(p.rule.Texts, textOf(event))
+		return p.known[textOf(event)]
 	case DemandLike:
 		text := textOf(event)
-		return readable(text) && len(text) <= maxText &&
-			slices.ContainsFunc(p.rule.Texts, func(pattern string) bool { return like(pattern, text) })
+		return len(text) <= longest(p.rule.Role) && p.rule.matches(text) &&
+			readableAs(p.rule.Role, text)
 	default:
 		return false
 	}
@@ -208,6 +212,9 @@ func (p preparedRule) misses(event *attestd.Event) (got, want string) {
 		}
 	case DemandLike:
 		want = "a text like " + quoted(p.rule.Texts[0])
+		if more := len(p.rule.Texts) - 1; more > 0 {
+			want += fmt.Sprintf(" or %d more", more)
+		}
 	default:
 		want = "nothing meets the rule"
 	}

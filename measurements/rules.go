@@ -52,7 +52,8 @@ const (
 	// DemandText wants the measured text to be one of the texts.
 	DemandText
 	// DemandLike wants the measured text to match one of the texts as a pattern, from its beginning
-	// to its end; a * stands for any characters within one word, or none.
+	// to its end; a * stands for any characters within one word, or none. Of RoleCommand, {*} at the
+	// end of a definition stands for any block of commands.
 	DemandLike
 )
 
@@ -77,6 +78,9 @@ var roleDemands = map[attestd.Role][]Demand{
 	attestd.RoleDBX:         {DemandAny, DemandDigest, DemandEntry, DemandContains},
 	attestd.RoleAuthority:   {DemandAny, DemandDigest, DemandEntry},
 	attestd.RoleCommandLine: {DemandAny, DemandDigest, DemandText, DemandLike},
+	// Which of the boot loader's texts is a command and which a kernel's command line is the log's
+	// word. Any command would be any command line, too.
+	attestd.RoleCommand: {DemandDigest, DemandText, DemandLike},
 }
 
 // registerIMA is extended by a log that never ends and is replayed from where it stood: no rule
@@ -84,12 +88,21 @@ var roleDemands = map[attestd.Role][]Demand{
 const registerIMA = "PCR10"
 
 // Limits of one rule. The largest dbx has some 500 entries; kernels take command lines of 2048 or
-// 4096 characters.
+// 4096 characters. Commands of a boot loader that define a menu hold all of its entries: some 6000
+// characters in published logs.
 const (
 	maxEntryDigests = 8192
 	maxTexts        = 256
 	maxText         = 4096
+	maxCommand      = 16384
 )
+
+func longest(role attestd.Role) int {
+	if role == attestd.RoleCommand {
+		return maxCommand
+	}
+	return maxText
+}
 
 func ruledRoles() []string {
 	var names []string
@@ -140,7 +153,24 @@ func readRoles(of yamldoc.Entry, form shape) (RegisterRules, bool) {
 			whole = false
 		}
 	}
+	if whole && read.mixes() {
+		of.Value.Problem("%s", mixesUp)
+		whole = false
+	}
 	return read, whole
+}
+
+const mixesUp = "command-line: any beside boot-command would let every command pass as a command line"
+
+// mixes reports whether one of the roles of a boot loader's texts may be any. An event whose role is
+// for the log to choose would have that one, and meet no other rule.
+func (r RegisterRules) mixes() bool {
+	isAny, commands := false, false
+	for _, rule := range r.Roles {
+		isAny = isAny || rule.Role == attestd.RoleCommandLine && rule.Demand == DemandAny
+		commands = commands || rule.Role == attestd.RoleCommand
+	}
+	return isAny && commands
 }
 
 // readRule reads `any`, or a map with one demand.
@@ -149,8 +179,12 @@ func readRule(node *yamldoc.Node, role attestd.Role, form shape) (Rule, bool) {
 	allowed := roleDemands[role]
 	if node.IsText("any") {
 		if !slices.Contains(allowed, DemandAny) {
-			node.Problem("any would let every image pass under this role; want {digest: [...]}, or any " +
-				"for the whole register")
+			what, want := "every image", "{digest: [...]}"
+			if role == attestd.RoleCommand {
+				what, want = "a kernel's command line", "{text: [...]} or {like: [...]}"
+			}
+			node.Problem("any would let %s pass under this role; want %s, or any for the whole register",
+				what, want)
 			return Rule{}, false
 		}
 		return rule, true
@@ -233,10 +267,12 @@ func (r *Rule) badText(text string) string {
 	switch {
 	case r.Role == attestd.RoleSecureBoot && text != "on" && text != "off":
 		return "want on or off"
-	case len(text) > maxText:
-		return fmt.Sprintf("got %d characters, want at most %d", len(text), maxText)
-	case !readable(text):
+	case len(text) > longest(r.Role):
+		return fmt.Sprintf("got %d characters, want at most %d", len(text), longest(r.Role))
+	case !readableAs(r.Role, text):
 		return "has characters that do not show"
+	case r.Role == attestd.RoleCommand && r.Demand == DemandLike:
+		return badCommand(text)
 	case r.Demand == DemandLike && strings.Trim(text, "* ") == "":
 		return "matches every text; write any instead"
 	default:
@@ -280,57 +316,41 @@ func (r RegisterRules) problem(form shape) string {
 		}
 		roles = append(roles, rule.Role)
 		bare := len(rule.Texts) == 0 && len(rule.Digests) == 0
-		if bare != (rule.Demand == DemandAny) || slices.ContainsFunc(rule.Texts, isEmpty) {
+		if bare != (rule.Demand == DemandAny) {
 			return fmt.Sprintf("%s %s demands nothing", r.Register, rule.Role)
 		}
+		for _, text := range rule.Texts {
+			if problem := rule.badText(text); problem != "" {
+				return fmt.Sprintf("%s %s: a text %s", r.Register, rule.Role, problem)
+			}
+		}
+	}
+	if r.mixes() {
+		return r.Register + ": " + mixesUp
 	}
 	return ""
 }
 
-func isEmpty(text string) bool { return text == "" }
-
 // readable reports whether text is one that a person reads as it stands. A measured image can be
 // passed off as a measured text: its bytes are what the digest covers.
-func readable(text string) bool {
+func readable(text string) bool { return shows(text, "") }
+
+// readableAs is readable for a text of the role: a command that defines a menu entry has lines.
+func readableAs(role attestd.Role, text string) bool {
+	if role == attestd.RoleCommand {
+		return shows(text, "\n\t")
+	}
+	return shows(text, "")
+}
+
+func shows(text, besides string) bool {
 	if text == "" || !utf8.ValidString(text) {
 		return false
 	}
 	for _, r := range text {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) && !strings.ContainsRune(besides, r) {
 			return false
 		}
 	}
 	return true
-}
-
-// like reports whether text matches pattern as a whole; a * matches any run of characters of one
-// word. Each part between two stars is looked for once, so that the time grows with the text alone:
-// where a part can begin in more than one place, stars could fill what lies between them.
-func like(pattern, text string) bool {
-	parts := strings.Split(pattern, "*")
-	rest, found := strings.CutPrefix(text, parts[0])
-	if len(parts) == 1 || !found {
-		return found && rest == ""
-	}
-	last := len(parts) - 1
-	for _, part := range parts[1:last] {
-		at := strings.Index(rest, part)
-		if at < 0 || !oneWord(rest[:at]) {
-			return false
-		}
-		rest = rest[at+len(part):]
-	}
-	rest, found = strings.CutSuffix(rest, parts[last])
-	return found && oneWord(rest)
-}
-
-// oneWord reports whether text cannot end a parameter and begin another, whoever reads the line. The
-// kernel splits it at white space, which for it includes the byte a0 of many UTF-8 characters
-// (lib/ctype.c), and takes what stands in quotes for one word (lib/cmdline.c, next_arg): a quote in
-// place of a star would turn the demanded parameters behind it into a part of its own. Others read
-// single quotes and backslashes besides.
-func oneWord(text string) bool {
-	return !strings.ContainsFunc(text, func(r rune) bool {
-		return r <= ' ' || r > '~' || r == '"' || r == '\'' || r == '\\'
-	})
 }

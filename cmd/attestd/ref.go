@@ -144,6 +144,7 @@ func (d refListDoc) tables() []report.Table {
 				values = []string{""}
 			}
 			for _, value := range values {
+				value = strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(value) // as the document has it
 				table.Rows = append(table.Rows, []string{
 					r.Register, strings.TrimSpace(string(r.Role) + " " + r.Demand + " " + value),
 				})
