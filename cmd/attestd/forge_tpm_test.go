@@ -20,8 +20,8 @@ import (
 )
 
 // forgedTPM makes evidence of a machine whose keys are always the same, so that scripts and pages can
-// name them. Words say what it boots: update (another kernel and command line), grub (another boot
-// loader), dbx (two entries fewer), no-log, no-pcr3.
+// name them. Words say what it boots: update (another kernel and initrd), line (another command line),
+// grub (another boot loader), dbx (two entries fewer), no-log, no-pcr3.
 func forgedTPM(words []string) (evidence []byte, keySum string, err error) {
 	fixed, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), sum("attestation key of a test"))
 	if err != nil {
@@ -86,6 +86,9 @@ func bootOf(words []string) *forge.Boot {
 	if slices.Contains(words, "update") {
 		options.Kernel, options.Initrd = []byte("kernel 6.12.2"), []byte("initrd 6.12.2")
 		options.DBX = append(options.DBX, hash("bad loader 4"))
+	}
+	if slices.Contains(words, "line") {
+		options.CommandLine = "root=/dev/vda3 ro"
 	}
 	if slices.Contains(words, "dbx") {
 		options.DBX = options.DBX[:1]
