@@ -228,8 +228,9 @@ func (a *AK) readInstance(certificate *x509.Certificate, value []byte) *Fault {
 	case !production:
 		return refuse(ReasonCertificate, attestd.ClassPlatform, "a virtual TPM that is not of production",
 			"isProduction")
-	// The subject says the instance a second time; two that differ would be two readers' choice.
-	case certificate.Subject.CommonName != a.InstanceID:
+	// The subject says the instance a second time, or nothing at all (2021); two that differ would be
+	// two readers' choice.
+	case certificate.Subject.CommonName != a.InstanceID && len(certificate.Subject.Names) != 0:
 		return malformed(fmt.Errorf("instance %s in a certificate for %s", a.InstanceID,
 			quote(certificate.Subject.CommonName)))
 	}

@@ -37,6 +37,14 @@ func TestForgedAttestationKeys(t *testing.T) {
 		google.Zone != "europe-west4-a" || google.InstanceName != "test-instance" {
 		t.Errorf("%+v", google)
 	}
+	// As Google issued them in 2021.
+	nameless := must(ca.GCECertificate(key.Public(), forge.GCECertificateConfig{
+		Edit: func(c *x509.Certificate) { c.Subject = pkix.Name{} },
+	}))(t)
+	if early, fault := s.AttestationKey(attestationQuery(ca, nameless)); fault != nil ||
+		early.InstanceID != google.InstanceID {
+		t.Errorf("without a subject: %+v, %v", early, fault)
+	}
 	azure, fault := s.AttestationKey(attestationQuery(ca, must(ca.AzureCertificate(key.Public(), nil))(t)))
 	if fault != nil {
 		t.Fatal(fault)
@@ -89,6 +97,9 @@ func TestAttestationKeysThatNobodyVouchesFor(t *testing.T) {
 			attestd.ClassChain},
 		"another instance in the subject": {edited(func(c *x509.Certificate) {
 			c.Subject.CommonName = "1"
+		}), attestd.ClassChain},
+		"a subject that names no instance": {edited(func(c *x509.Certificate) {
+			c.Subject.CommonName = ""
 		}), attestd.ClassChain},
 		"a certificate authority": {edited(func(c *x509.Certificate) { c.IsCA = true }), attestd.ClassChain},
 		"no digitalSignature": {edited(func(c *x509.Certificate) {
