@@ -87,7 +87,7 @@ var machineChecks = []attestd.CheckSpec{
 		"without a log nothing is known but digests: rules over events say nothing",
 		"send the boot log: attestd evidence tpm as root, or with --event-log FILE", "replayed", "absent"),
 	appraised("exit-boot-services", attestd.RuleFlag, "exit_boot_services",
-		attestd.ClassMeasurement, attestd.GroupMeasurement, specPFP,
+		attestd.ClassStale, attestd.GroupMeasurement, specPFP,
 		"the firmware was left for the operating system, as its log says",
 		"a quote from before the operating system's start says nothing about it",
 		"collect evidence from the running system; quote PCR 5 and send the boot log"),
