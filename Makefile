@@ -56,7 +56,8 @@ vectors: ## fetch the extra vectors from their public repositories (needs a netw
 
 .PHONY: docs
 docs: ## write the generated tables of docs/ anew
-	@go test ./internal/explain ./cmd/attestd -run Docs -update
+	@go test ./internal/explain -update
+	@go test ./cmd/attestd -run Docs -update
 
 .PHONY: race
 race: ## the race detector over the concurrent packages (needs a C compiler)
