@@ -83,7 +83,7 @@ func (p *Public) parameters(c *cursor) {
 	p.Symmetric.Algorithm = c.u16("symmetric")
 	switch p.Symmetric.Algorithm {
 	case AlgNull:
-	case AlgAES, AlgSM4, AlgCamellia, AlgTDES:
+	case AlgAES: // no template of an endorsement key that is taken here has another
 		p.Symmetric.KeyBits = c.u16("symmetric.keyBits")
 		p.Symmetric.Mode = c.u16("symmetric.mode")
 	default:
@@ -142,11 +142,8 @@ func (p *Public) eccParameters(c *cursor) {
 		c.failAs(ReasonAlgorithm, c.off-2, "ECC scheme "+AlgorithmName(p.Scheme.Algorithm))
 	}
 	p.Curve = c.u16("curveID")
-	switch kdf := c.u16("kdf"); kdf {
-	case AlgNull:
-	case AlgMGF1, AlgKDF1A, AlgKDF2, AlgKDF1B:
-		c.hash("kdf.hashAlg")
-	default:
+	// No command uses the KDF of TPMS_ECC_PARMS (Part 2, section 12.2.3.6), and keys leave it empty.
+	if kdf := c.u16("kdf"); c.fault == nil && kdf != AlgNull {
 		c.failAs(ReasonAlgorithm, c.off-2, "KDF "+AlgorithmName(kdf))
 	}
 	start := c.off
