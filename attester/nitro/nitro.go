@@ -17,10 +17,10 @@ import (
 	"unsafe"
 
 	"github.com/fxamacker/cbor/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester"
+	"github.com/attestd/attestd/attester/internal/ioctl"
 )
 
 // DefaultDevice is the device file of the Nitro Secure Module.
@@ -157,11 +157,11 @@ func (e *Enclave) exchange(message []byte) ([]byte, error) {
 	return answer[:length], nil
 }
 
-func (e *Enclave) device() (func(uint, unsafe.Pointer) error, func(), error) {
+func (e *Enclave) device() (ioctl.Control, func(), error) {
 	if e.fake != nil {
 		return e.fake, func() {}, nil
 	}
-	file, err := os.OpenFile(e.path, os.O_RDWR, 0)
+	call, done, err := ioctl.Open(e.path)
 	if err != nil {
 		hint := "run this inside a Nitro enclave"
 		if errors.Is(err, fs.ErrPermission) {
@@ -169,14 +169,7 @@ func (e *Enclave) device() (func(uint, unsafe.Pointer) error, func(), error) {
 		}
 		return nil, nil, refuse(hint, fmt.Errorf("Nitro Secure Module: %w", err)) //nolint:staticcheck // a name
 	}
-	call := func(command uint, argument unsafe.Pointer) error {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, file.Fd(), uintptr(command), uintptr(argument))
-		if errno != 0 {
-			return errno
-		}
-		return nil
-	}
-	return call, func() { _ = file.Close() }, nil
+	return call, done, nil
 }
 
 func refuse(hint string, err error) error {

@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"runtime"
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"github.com/attestd/attestd/attester/internal/ioctl"
 )
 
 // Commands of /dev/sev-guest and the sizes of their structures (include/uapi/linux/sev-guest.h):
@@ -36,14 +35,11 @@ const (
 	vmmBusy   = 2
 )
 
-// control is ioctl(2) on an open device.
-type control func(command uint, argument unsafe.Pointer) error
-
 // device asks by way of /dev/sev-guest.
 type device struct {
 	path string
 	// fake stands for the device in tests.
-	fake control
+	fake ioctl.Control
 }
 
 func (d *device) report(
@@ -63,11 +59,11 @@ func (d *device) report(
 	return report, table, err
 }
 
-func (d *device) open() (control, func(), error) {
+func (d *device) open() (ioctl.Control, func(), error) {
 	if d.fake != nil {
 		return d.fake, func() {}, nil
 	}
-	file, err := os.OpenFile(d.path, os.O_RDWR, 0)
+	call, done, err := ioctl.Open(d.path)
 	if err != nil {
 		hint := "run this inside an SEV-SNP guest; modprobe sev-guest"
 		if errors.Is(err, fs.ErrPermission) {
@@ -75,14 +71,7 @@ func (d *device) open() (control, func(), error) {
 		}
 		return nil, nil, refuse(hint, fmt.Errorf("guest device: %w", err))
 	}
-	call := func(command uint, argument unsafe.Pointer) error {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, file.Fd(), uintptr(command), uintptr(argument))
-		if errno != 0 {
-			return errno
-		}
-		return nil
-	}
-	return call, func() { _ = file.Close() }, nil
+	return call, done, nil
 }
 
 // callError is what the firmware or the hypervisor said to a request.
@@ -100,7 +89,7 @@ func (e *callError) Unwrap() error { return e.err }
 // ask sends one request, again and again while the hypervisor is busy. A request under way cannot be
 // stopped: the kernel holds the sequence number of its messages to the firmware.
 func ask(
-	ctx context.Context, call control, command uint, data [reportDataSize]byte,
+	ctx context.Context, call ioctl.Control, command uint, data [reportDataSize]byte,
 ) (report, table []byte, err error) {
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		if err := ctx.Err(); err != nil {
@@ -118,7 +107,7 @@ func ask(
 	}
 }
 
-func askOnce(call control, command uint, data [reportDataSize]byte) (report, table []byte, err error) {
+func askOnce(call ioctl.Control, command uint, data [reportDataSize]byte) (report, table []byte, err error) {
 	// The kernel reads and writes these by address, so they must not move until it is done.
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
