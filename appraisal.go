@@ -31,12 +31,35 @@ type Appraisal struct {
 	Checks []Check `json:"checks"`
 	// Claims is a view of the verified facts as a JSON object; null where nothing was verified.
 	Claims json.RawMessage `json:"claims"`
+	// Handles are the names that the hardware gave; empty where nothing was verified.
+	Handles []Handle `json:"handles,omitempty"`
+	// Standing says who it is, whose it is and in which state; nil where no registry was asked.
+	Standing *Standing `json:"standing,omitempty"`
 	// Trust is the EAR trustworthiness vector.
 	Trust TrustVector `json:"trust_vector"`
 	// Policy that was applied.
 	Policy PolicyRef `json:"policy"`
 	// EvidenceSHA256 is the digest of the evidence as received, in hex.
 	EvidenceSHA256 string `json:"evidence_sha256"`
+}
+
+// Standing is what the registry had about a subject when its verdict was stored.
+type Standing struct {
+	// Subject is its SPIFFE ID; empty where the evidence names no instance or the machine is nobody's.
+	Subject string `json:"subject,omitempty"`
+	// Tenant that the machine belongs to; empty for none.
+	Tenant string `json:"tenant,omitempty"`
+	// Ownership is "none", "inventory", "cloud-account" or "enrolment"; Enrolment says how it stands
+	// where it is none: "pending", "denied" or "not-asked".
+	Ownership string `json:"ownership"`
+	Enrolment string `json:"enrolment,omitempty"`
+	State     State  `json:"state"`
+	// Epoch rises whenever a decision about the subject can change.
+	Epoch uint64 `json:"risk_epoch"`
+	// Risk is the verdict's and that of the signals against the subject.
+	Risk RiskScore `json:"risk_score"`
+	// DueAt is when fresh evidence is due.
+	DueAt time.Time `json:"due_at,omitzero"`
 }
 
 // Reason is one contribution to the risk.

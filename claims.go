@@ -71,8 +71,8 @@ const (
 
 // Handle is a name that hardware gave. All-zero and masked values are not handles.
 type Handle struct {
-	Kind  HandleKind
-	Value string
+	Kind  HandleKind `json:"kind"`
+	Value string     `json:"value"`
 }
 
 // Freshness says what a verification showed about the age of evidence.

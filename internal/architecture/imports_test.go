@@ -105,10 +105,31 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/explain":      {".", "internal/appraisal", "internal/judge", "internal/yamldoc"},
 		"internal/report":       {".", "internal/explain"},
 		"internal/challenge":    {".", "internal/strict"},
-		"internal/registry":     {".", "internal/challenge"},
+		"internal/audit":        {"."},
+		"internal/operator":     {"."},
+		"internal/subject":      {".", "internal/audit"},
+		"internal/registry":     {".", "internal/audit", "internal/challenge", "internal/operator", "internal/subject"},
+		"internal/enrol":        {".", "internal/audit", "internal/operator", "internal/subject"},
+		"internal/condition":    {"."},
+		"internal/admin/wire":   {".", "internal/audit", "internal/subject"},
+		"internal/revocation": {
+			".", "internal/admin/wire", "internal/audit", "internal/operator", "internal/registry",
+			"internal/subject",
+		},
+		"internal/reappraisal": {
+			".", "internal/admin/wire", "internal/appraisal", "internal/audit", "internal/challenge",
+			"internal/enrol", "internal/operator", "internal/registry", "internal/service",
+			"internal/subject", "measurements",
+		},
+		"internal/admin": {
+			".", "internal/audit", "internal/condition", "internal/enrol", "internal/operator",
+			"internal/reappraisal", "internal/registry", "internal/revocation", "internal/strict",
+			"internal/subject",
+		},
 		"internal/config":       {".", "internal/appraisal", "internal/yamldoc", "measurements"},
 		"internal/service": {
-			".", "internal/appraisal", "internal/challenge", "internal/judge", "measurements",
+			".", "internal/appraisal", "internal/audit", "internal/challenge", "internal/enrol",
+			"internal/judge", "internal/registry", "internal/subject", "measurements",
 		},
 		"internal/worker": {
 			".", "internal/appraisal", "internal/judge", "internal/service", "internal/strict",
@@ -122,6 +143,8 @@ func TestImportsRunDownwards(t *testing.T) {
 			".", "internal/api", "internal/appraisal", "internal/challenge", "internal/config",
 			"internal/explain", "internal/judge", "internal/registry", "internal/service",
 			"internal/worker", "measurements",
+			"internal/admin", "internal/audit", "internal/condition", "internal/enrol",
+			"internal/operator", "internal/reappraisal", "internal/revocation", "internal/subject",
 		},
 		"cmd/attestd": {".", "attester", "internal", "measurements", "testvectors", "verifiers"},
 		// The suite is imported by tests alone, and its cases come from published vectors.

@@ -1,0 +1,2 @@
+// Package audit keeps what was done in a transparency log.
+package audit

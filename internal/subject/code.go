@@ -1,0 +1,16 @@
+package subject
+
+// Code names why a state changed or what a signal says. The set is closed; docs list it.
+type Code string
+
+// Codes.
+const (
+	CodeOperator   Code = "operator"    // a person's own grounds, in words
+	CodeOverdue    Code = "overdue"     // fresh evidence is late
+	CodeEvidence   Code = "evidence"    // authentic evidence that policy rejects
+	CodeClone      Code = "clone"       // one instance in two places, or going back in time
+	CodeKeyChurn   Code = "key-churn"   // three key changes within a minute
+	CodeReplay     Code = "replay"      // a proven replay
+	CodeCompromise Code = "compromised" // a key known to be compromised
+	CodeReappraise Code = "reappraised" // stored evidence no longer meets the policy
+)
