@@ -19,6 +19,7 @@ type report func(path, format string, args ...any)
 var (
 	// SPIFFE-ID section 2.1: lower-case letters, digits, dots, dashes and underscores.
 	trustDomainPattern = regexp.MustCompile(`^[a-z0-9._-]{1,255}$`)
+	hostForm           = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$`)
 	tenantPattern      = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$`)
 )
 
@@ -40,6 +41,7 @@ func (c Config) check(problem report) {
 	c.checkTenants(problem)
 	c.checkListen(problem)
 	c.checkVerify(problem)
+	c.checkRegistry(problem)
 	c.checkNumbers(problem)
 }
 
@@ -114,6 +116,12 @@ func (c Config) checkNumbers(problem report) {
 		{"verify.workers", c.Verify.Workers, 0, 256},
 		{"verify.waiting", c.Verify.Waiting, 0, 65536},
 		{"appraisals.most", c.Appraisals.Most, 1, 100_000_000},
+		{"automation.per_hour", c.Automation.PerHour, 1, 10_000},
+		{"automation.bad", c.Automation.Bad, 1, 100},
+		{"automation.good", c.Automation.Good, 1, 100},
+		{"enrolment.pending_per_tenant", c.Enrolment.PendingPerTenant, 1, 1_000_000},
+		{"enrolment.pending_per_source", c.Enrolment.PendingPerSource, 1, 1_000_000},
+		{"store.reserve", c.Store.Reserve, 1 << 20, 1 << 30},
 		{"limits.json_body", c.Limits.JSONBody, 4 << 10, 8 << 20},
 		{"limits.raw_body", c.Limits.RawBody, 4 << 10, 1 << 20},
 		{"limits.all_bodies", c.Limits.AllBodies, 8 << 20, 1 << 30},
@@ -131,6 +139,11 @@ func (c Config) checkNumbers(problem report) {
 		{"challenges.lifetime", c.Challenges.Lifetime, time.Second, time.Minute},
 		{"verify.timeout", c.Verify.Timeout, 100 * time.Millisecond, time.Minute},
 		{"appraisals.keep", c.Appraisals.Keep, time.Minute, 10 * 365 * 24 * time.Hour},
+		{"subjects.reattest", c.Subjects.Reattest, time.Second, 30 * 24 * time.Hour},
+		{"subjects.grace", c.Subjects.Grace, time.Second, 30 * 24 * time.Hour},
+		{"enrolment.pending_keep", c.Enrolment.PendingKeep, time.Minute, 365 * 24 * time.Hour},
+		{"admin.certificate", c.Admin.Certificate, time.Minute, 30 * 24 * time.Hour},
+		{"admin.login_token", c.Admin.LoginToken, time.Minute, 24 * time.Hour},
 		{"limits.read_header_timeout", c.Limits.ReadHeaderTimeout, 100 * time.Millisecond, time.Minute},
 		{"limits.read_timeout", c.Limits.ReadTimeout, 100 * time.Millisecond, 5 * time.Minute},
 		{"limits.write_timeout", c.Limits.WriteTimeout, 100 * time.Millisecond, 5 * time.Minute},

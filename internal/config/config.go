@@ -35,6 +35,11 @@ type Config struct {
 	Challenges Challenges `key:"challenges"`
 	Verify     Verify     `key:"verify"`
 	Appraisals Appraisals `key:"appraisals"`
+	Subjects   Subjects   `key:"subjects"`
+	Automation Automation `key:"automation"`
+	Enrolment  Enrolment  `key:"enrolment"`
+	Admin      Admin      `key:"admin"`
+	Store      Store      `key:"store"`
 	Limits     Limits     `key:"limits"`
 }
 
@@ -68,14 +73,16 @@ type Challenges struct {
 
 // Verify says how evidence is judged.
 type Verify struct {
-	Policy        string        `key:"policy" doc:"appraisal policy for fresh evidence: production, laboratory (software TPMs and test roots), or the path of a policy file"`
-	References    []string      `key:"references" doc:"paths of reference-values files"`
-	AllowRecorded bool          `key:"allow_recorded" doc:"serve /v1/verify-recorded, which does not show freshness"`
-	InsecureRoots []string      `key:"insecure_roots" doc:"PEM files with test roots; what chains to one scores at least 60"`
-	Isolation     string        `key:"isolation" doc:"process (workers without keys, network or files) or none (for development)"`
-	Workers       int           `key:"workers" doc:"worker processes; 0 is one per core; eight verifications are under way for each"`
-	Waiting       int           `key:"waiting" doc:"requests that wait for one of those to end; more are answered 429"`
-	Timeout       time.Duration `key:"timeout" doc:"most time for one verification"`
+	Policy string `key:"policy" doc:"appraisal policy for fresh evidence: production, laboratory (software TPMs and test roots), or the path of a policy file"`
+	// TenantPolicies are in place of Policy for the tenants they name.
+	TenantPolicies []string      `key:"tenant_policies" doc:"TENANT=POLICY, as in blue=/etc/attestd/blue.yaml: the policy of one tenant in place of verify.policy"`
+	References     []string      `key:"references" doc:"paths of reference-values files"`
+	AllowRecorded  bool          `key:"allow_recorded" doc:"serve /v1/verify-recorded, which does not show freshness"`
+	InsecureRoots  []string      `key:"insecure_roots" doc:"PEM files with test roots; what chains to one scores at least 60"`
+	Isolation      string        `key:"isolation" doc:"process (workers without keys, network or files) or none (for development)"`
+	Workers        int           `key:"workers" doc:"worker processes; 0 is one per core; eight verifications are under way for each"`
+	Waiting        int           `key:"waiting" doc:"requests that wait for one of those to end; more are answered 429"`
+	Timeout        time.Duration `key:"timeout" doc:"most time for one verification"`
 }
 
 // Appraisals says what is kept of verdicts.
@@ -111,6 +118,9 @@ func Default() Config {
 			Policy: appraisal.Production, Isolation: IsolateProcess, Waiting: 256, Timeout: 10 * time.Second,
 		},
 		Appraisals: Appraisals{Keep: 30 * 24 * time.Hour, Most: 20000},
+		Subjects:   Subjects{Reattest: time.Hour, Grace: 30 * time.Minute},
+		Automation: defaultAutomation(), Enrolment: defaultEnrolment(), Admin: defaultAdmin(),
+		Store: Store{Reserve: 64 << 20},
 		Limits: Limits{
 			JSONBody: 2 << 20, RawBody: 1 << 20, AllBodies: 64 << 20, HeaderBytes: 16 << 10,
 			Connections: 1024, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,

@@ -41,6 +41,7 @@ listen:
 challenges: {lifetime: 30s, nonce_bytes: 64, per_source: 1, per_tenant: 2, outstanding: 3, ephemeral_key: true}
 verify:
   policy: /p.yaml
+  tenant_policies: [blue=/b.yaml]
   references: [/r1, /r2]
   allow_recorded: true
   insecure_roots: [/root]
@@ -49,6 +50,15 @@ verify:
   waiting: 5
   timeout: 6s
 appraisals: {keep: 1h, most: 7}
+subjects: {reattest: 10m, grace: 5m}
+automation: {mode: dry-run, codes: [evidence], per_hour: 3, bad: 4, good: 5}
+enrolment:
+  rules: ["blue=gce-project:acme"]
+  pending_per_tenant: 11
+  pending_per_source: 12
+  pending_keep: 2h
+admin: {http: "127.0.0.1:8422", names: [attestd.example.org], certificate: 1h, login_token: 5m}
+store: {reserve: 2097152, accept_rollback: true}
 limits:
   json_body: 8192
   raw_body: 8193
@@ -71,10 +81,23 @@ limits:
 			Lifetime: 30 * time.Second, NonceBytes: 64, PerSource: 1, PerTenant: 2, Outstanding: 3, EphemeralKey: true,
 		},
 		Verify: config.Verify{
-			Policy: "/p.yaml", References: []string{"/r1", "/r2"}, AllowRecorded: true, InsecureRoots: []string{"/root"},
+			Policy: "/p.yaml", TenantPolicies: []string{"blue=/b.yaml"}, References: []string{"/r1", "/r2"}, AllowRecorded: true, InsecureRoots: []string{"/root"},
 			Isolation: "none", Workers: 4, Waiting: 5, Timeout: 6 * time.Second,
 		},
 		Appraisals: config.Appraisals{Keep: time.Hour, Most: 7},
+		Subjects:   config.Subjects{Reattest: 10 * time.Minute, Grace: 5 * time.Minute},
+		Automation: config.Automation{
+			Mode: config.AutomationDryRun, Codes: []string{"evidence"}, PerHour: 3, Bad: 4, Good: 5,
+		},
+		Enrolment: config.Enrolment{
+			Rules: []string{"blue=gce-project:acme"}, PendingPerTenant: 11, PendingPerSource: 12,
+			PendingKeep: 2 * time.Hour,
+		},
+		Admin: config.Admin{
+			HTTP: "127.0.0.1:8422", Names: []string{"attestd.example.org"}, Certificate: time.Hour,
+			LoginToken: 5 * time.Minute,
+		},
+		Store: config.Store{Reserve: 2 << 20, AcceptRollback: true},
 		Limits: config.Limits{
 			JSONBody: 8192, RawBody: 8193, AllBodies: 8 << 20, HeaderBytes: 8194, Connections: 8,
 			ReadHeaderTimeout: time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 9 * time.Second,
@@ -123,6 +146,24 @@ func TestWhatIsInDoubtIsRefusedByTheNameOfItsKey(t *testing.T) {
 		"TLS on no listener":                {schema + "listen: {http: off, tls: {certificate: /c, key: /k}}", "listen.tls"},
 		"no listener":                       {schema + "listen: {http: off, unix: off}", "listen"},
 		"a socket path that is too long":    {schema + "listen: {unix: /" + strings.Repeat("a", 107) + "}", "listen.unix"},
+		"an admin address that is none":     {schema + "admin: {http: everywhere}", "admin.http"},
+		"operators among the callers":       {schema + "admin: {http: \"127.0.0.1:8421\"}", "admin.http"},
+		"a certificate for a sentence":      {schema + "admin: {http: \"127.0.0.1:1\", names: [\"a b\"]}", "admin.names"},
+		"operators without a way in":        {schema + "listen: {unix: off}", "admin"},
+		"a certificate for a year":          {schema + "admin: {certificate: 8760h}", "admin.certificate"},
+		"automation of a kind nobody knows": {schema + "automation: {mode: maybe}", "automation.mode"},
+		"grounds nobody knows":              {schema + "automation: {codes: [mood]}", "automation.codes"},
+		"automation without grounds":        {schema + "automation: {codes: []}", "automation.codes"},
+		"automation without a cap":          {schema + "automation: {per_hour: 0}", "automation.per_hour"},
+		"a rule without a value":            {schema + "enrolment: {rules: [\"default=gce-project:\"]}", "enrolment.rules"},
+		"a rule for nobody's tenant":        {schema + "enrolment: {rules: [\"red=gce-project:a\"]}", "enrolment.rules"},
+		"two owners of one project": {
+			schema + "tenants: [a, b]\nenrolment: {rules: [\"a=gce-project:x\", \"b=gce-project:x\"]}", "enrolment.rules",
+		},
+		"a policy for nobody":               {schema + "verify: {tenant_policies: [\"red=/p\"]}", "verify.tenant_policies"},
+		"two policies for one tenant":       {schema + "verify: {tenant_policies: [\"default=/p\", \"default=/q\"]}", "verify.tenant_policies"},
+		"a verdict that stands forever":     {schema + "subjects: {reattest: 87600h}", "subjects.reattest"},
+		"no reserve":                        {schema + "store: {reserve: 0}", "store.reserve"},
 		"the recorded policy for fresh":     {schema + "verify: {policy: recorded}", "verify.policy"},
 		"an isolation nobody knows":         {schema + "verify: {isolation: some}", "verify.isolation"},
 		"a body limit switched off":         {schema + "limits: {json_body: 0}", "limits.json_body"},
