@@ -11,6 +11,7 @@ package appraisal
 import (
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -155,6 +156,7 @@ func (w *appraiser) claims() {
 	if view, err := claims.MarshalJSON(); err == nil {
 		w.verdict.Claims = view
 	}
+	w.verdict.Handles = slices.Collect(claims.Handles())
 	vector := vectorOf(claims)
 	if claims.InsecureRoots() {
 		w.fixed(CheckRoots, "a root that was loaded by hand", "a root that is compiled in")

@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -43,7 +45,7 @@ func (e expectation) read(payload []byte) (outcome, error) {
 func (e expectation) check(a attestd.Appraisal) error {
 	return errors.Join(
 		e.checkSubject(a), e.checkFreshness(a), checkTier(a), checkGrounds(a), checkText(a),
-		e.checkKeys(a),
+		e.checkKeys(a), e.checkHandles(a),
 	)
 }
 
@@ -124,6 +126,57 @@ func (e expectation) checkKeys(a attestd.Appraisal) error {
 	}
 	_, err := service.State(*e.activation, a)
 	return err
+}
+
+// Bounds of the names that hardware gave. The longest there is, of a machine in a cloud, has some
+// 150 bytes; devices are counted by the dozen.
+const (
+	maxHandles = 64
+	maxHandle  = 256
+)
+
+var handleKinds = []attestd.HandleKind{
+	attestd.HandleInstance, attestd.HandleBoot, attestd.HandleHost, attestd.HandleDevice,
+}
+
+// checkHandles: what a subject is named and held by comes from here. Unverified evidence has no names,
+// a machine has one of each kind but for its devices, and one that is named by its endorsement key
+// answered a credential for that very key: a worker that was taken over cannot speak for another.
+func (e expectation) checkHandles(a attestd.Appraisal) error {
+	if len(a.Handles) != 0 && !bytes.HasPrefix(a.Claims, []byte("{")) {
+		return errors.New("verdict names hardware without claims")
+	}
+	if len(a.Handles) > maxHandles {
+		return fmt.Errorf("verdict has %d handles, want at most %d", len(a.Handles), maxHandles)
+	}
+	seen, activated := map[attestd.HandleKind]bool{}, false
+	for _, handle := range a.Handles {
+		known := slices.Contains(handleKinds, handle.Kind)
+		twice := seen[handle.Kind] && handle.Kind != attestd.HandleDevice
+		seen[handle.Kind] = true
+		value, keyed := strings.CutPrefix(handle.Value, "ek:")
+		keyed = keyed && handle.Kind == attestd.HandleInstance
+		ours := keyed && e.activation != nil && value == hex.EncodeToString(e.activation.EK[:])
+		activated = activated || ours
+		switch {
+		case !known || twice:
+			return fmt.Errorf("verdict has a handle too many, or of kind %q",
+				attestd.Excerpt(string(handle.Kind), 20))
+		case handle.Value == "" || len(handle.Value) > maxHandle || !plain(handle.Value):
+			return fmt.Errorf("verdict has a handle of kind %s that is no name", handle.Kind)
+		case keyed && !ours:
+			return errors.New("verdict names an endorsement key that answered nothing")
+		}
+	}
+	if e.activation != nil && a.Verdict == attestd.VerdictAccepted && !activated {
+		return errors.New("accepted, and not for the machine whose endorsement key answered")
+	}
+	return nil
+}
+
+// plain reports whether text is printable ASCII without spaces, as every handle is.
+func plain(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }
 
 // checkText: what a worker says goes to terminals and logs, so it may hold nothing that Excerpt

@@ -47,6 +47,25 @@ var lies = map[string]func(*attestd.Appraisal){
 	"a control character": func(a *attestd.Appraisal) { a.Checks[0].Got = "\x1b[2J" },
 	"a direction mark":    func(a *attestd.Appraisal) { a.Reasons[0].Detail = "abc\u202edef" },
 	"control in claims":   func(a *attestd.Appraisal) { a.Claims = json.RawMessage("{\"a\":\"\u202e\"}") },
+	"an unknown handle":   func(a *attestd.Appraisal) { a.Handles[0].Kind = "owner" },
+	"a handle of nothing": func(a *attestd.Appraisal) { a.Handles[0].Value = "" },
+	"a handle with a space": func(a *attestd.Appraisal) {
+		a.Handles[0].Value = "i-1 i-2"
+	},
+	"two instances": func(a *attestd.Appraisal) { a.Handles = append(a.Handles, a.Handles[0]) },
+	"a long handle": func(a *attestd.Appraisal) { a.Handles[0].Value = strings.Repeat("x", 257) },
+	"many handles": func(a *attestd.Appraisal) {
+		for len(a.Handles) < 65 {
+			a.Handles = append(a.Handles, attestd.Handle{Kind: attestd.HandleDevice, Value: "d"})
+		}
+	},
+	"an endorsement key that nobody asked about": func(a *attestd.Appraisal) {
+		a.Handles[0].Value = "ek:" + strings.Repeat("0", 64)
+	},
+	"a name without claims": func(a *attestd.Appraisal) {
+		a.Verdict, a.Tier, a.Risk = attestd.VerdictRejected, attestd.TierCritical, attestd.Risk(100)
+		a.Reasons[0].Effect, a.Claims = attestd.EffectRejects, json.RawMessage("null")
+	},
 	"too many points":     func(a *attestd.Appraisal) { a.Reasons[0].Points = 101 },
 	"negative points":     func(a *attestd.Appraisal) { a.Reasons[0].Points = -1 },
 	"an unknown result":   func(a *attestd.Appraisal) { a.Checks[0].Result = 9 },
@@ -102,6 +121,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	verdict.Verdict, verdict.Tier, verdict.Risk = attestd.VerdictRejected, attestd.TierHigh, attestd.Risk(83)
 	verdict.Freshness, verdict.Claims = attestd.FreshnessBinding, json.RawMessage(`{"a":1}`)
 	verdict.Reasons[0].Effect, verdict.Checks[0].Result = attestd.EffectScored, attestd.ResultFail
+	verdict.Standing = nil // the registry's word, which no worker has
 	got, err := worker.DecodeVerdict(worker.EncodeVerdict(verdict))
 	if err != nil || !reflect.DeepEqual(got, verdict) {
 		t.Errorf("verdict: %v\n got %+v\nwant %+v", err, got, verdict)

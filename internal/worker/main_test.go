@@ -277,6 +277,10 @@ func accepted(job service.Job) attestd.Appraisal {
 	freshness := map[service.DemandMode]attestd.Freshness{
 		service.DemandNonce: attestd.FreshnessNonce, service.DemandBinding: attestd.FreshnessBinding,
 	}[job.Demand.Mode]
+	instance := "i-0123456789"
+	if job.Activation != nil {
+		instance = "ek:" + hex.EncodeToString(job.Activation.EK[:])
+	}
 	return attestd.Appraisal{
 		Schema: attestd.VerdictSchema, Verdict: attestd.VerdictAccepted, Format: attestd.FormatNitro,
 		Tier: attestd.TierLow, Risk: attestd.Risk(7), Freshness: freshness, At: job.At,
@@ -286,6 +290,7 @@ func accepted(job service.Job) attestd.Appraisal {
 		}},
 		Checks:         []attestd.Check{{ID: "nitro/chain", Result: attestd.ResultPass, Got: "g"}},
 		Claims:         json.RawMessage(`{"debug":false}`),
+		Handles:        []attestd.Handle{{Kind: attestd.HandleInstance, Value: instance}},
 		Policy:         attestd.PolicyRef{ID: "production", Digest: "sha256:" + hex.EncodeToString(policy[:])},
 		EvidenceSHA256: hex.EncodeToString(evidence[:]),
 	}

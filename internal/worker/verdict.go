@@ -29,6 +29,10 @@ func appendAppraisal(out []byte, a attestd.Appraisal) []byte {
 		out = appendText(appendText(out, check.Spec), check.Hint)
 	}
 	out = appendBytes(out, a.Claims)
+	out = binary.BigEndian.AppendUint32(out, uint32(len(a.Handles))) //nolint:gosec // frames are capped
+	for _, handle := range a.Handles {
+		out = appendText(appendText(out, string(handle.Kind)), handle.Value)
+	}
 	for _, value := range trustValues(&a.Trust) {
 		out = append(out, byte(*value))
 	}
@@ -66,6 +70,9 @@ func readAppraisal(payload []byte) (attestd.Appraisal, error) {
 		a.Checks = append(a.Checks, check)
 	}
 	a.Claims = json.RawMessage(r.bytes())
+	for range r.count(2 * 4) {
+		a.Handles = append(a.Handles, attestd.Handle{Kind: attestd.HandleKind(r.text()), Value: r.text()})
+	}
 	for _, value := range trustValues(&a.Trust) {
 		*value = int8(r.take(1)[0]) //nolint:gosec // written from an int8
 	}
