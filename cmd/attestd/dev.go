@@ -115,7 +115,6 @@ func devSettings(port int) (config.Config, func(), error) {
 	settings := config.Default()
 	settings.StateDir = filepath.Join(folder, "state")
 	settings.Listen.HTTP = "127.0.0.1:" + strconv.Itoa(port)
-	settings.Listen.Unix = config.Off
 	settings.Challenges.EphemeralKey = true
 	settings.Verify.AllowRecorded = true
 	return settings, func() { _ = os.RemoveAll(folder) }, nil

@@ -189,7 +189,6 @@ func TestPlaintextOnATLSPortIsRefused(t *testing.T) {
 func TestATLSKeyThatOthersCanReadIsRefused(t *testing.T) {
 	ca := newAuthority(t)
 	settings := settingsIn(t)
-	settings.Listen.Unix = config.Off
 	certificate, key, _ := ca.write(settings.StateDir)
 	settings.Listen.TLS = config.TLS{Certificate: certificate, Key: key}
 	if err := os.Chmod(key, 0o644); err != nil { //nolint:gosec // the point of the test
