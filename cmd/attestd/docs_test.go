@@ -285,6 +285,8 @@ func TestEveryClassHasAnExitCode(t *testing.T) {
 		{"an unknown format", &attestd.CallerError{Class: attestd.ClassUnsupported}, 2},
 		{"a bad configuration", &attestd.CallerError{Class: attestd.ClassConfig}, 2},
 		{"a conflict", &attestd.CallerError{Class: attestd.ClassConflict}, 3},
+		{"a subject in quarantine", &attestd.CallerError{Class: attestd.ClassQuarantined}, 3},
+		{"a revoked subject", &attestd.CallerError{Class: attestd.ClassRevokedSubject}, 3},
 		{"a caller's error without a class", &attestd.CallerError{}, 1},
 		{"anything else", io.ErrUnexpectedEOF, 1},
 	} {

@@ -58,7 +58,7 @@ type collecting struct {
 	trustDomain, verifierKey string
 	tenant, purpose          string
 	serverCA, clientCert     string
-	clientKey                string
+	clientKey, enrolment     string
 	timeout                  time.Duration
 	checks                   string
 }
@@ -80,6 +80,8 @@ func (c *collecting) addFlags(command *cobra.Command) {
 	flags.StringVar(&c.serverCA, "server-ca", "", "PEM `FILE` with the CAs of the server (default: the system's)")
 	flags.StringVar(&c.clientCert, "client-cert", "", "PEM `FILE` with this machine's certificate for the server")
 	flags.StringVar(&c.clientKey, "client-key", "", "PEM `FILE` with that certificate's private key")
+	flags.StringVar(&c.enrolment, "enrolment-token", "",
+		"`FILE` with a one-time token of attestd enroll token; with --server")
 	flags.DurationVar(&c.timeout, "timeout", time.Minute, "`TIME` for all of it")
 	flags.StringVar(&c.checks, "checks", "failed", "`WHICH` checks to list with --server: failed or all")
 	complete(command, "checks", "failed", "all")
@@ -108,7 +110,9 @@ func (c collecting) contradictions(command *cobra.Command) error {
 	case c.timeout <= 0:
 		return usagef("give more, as in 1m", "--timeout is %s", c.timeout)
 	}
-	for _, name := range []string{"tenant", "purpose", "server-ca", "client-cert", "client-key", "checks"} {
+	for _, name := range []string{
+		"tenant", "purpose", "server-ca", "client-cert", "client-key", "checks", "enrolment-token",
+	} {
 		if c.server == "" && command.Flags().Changed(name) {
 			return usagef("drop it, or add --server", "--%s has no meaning without --server", name)
 		}

@@ -36,6 +36,10 @@ func (a *app) exchange(ctx context.Context, c collecting, m machine, form string
 	if err != nil {
 		return err
 	}
+	token, err := a.enrolmentToken(c)
+	if err != nil {
+		return err
+	}
 	challenge, err := a.askChallenge(ctx, server, verifier, c, m)
 	if err != nil {
 		return err
@@ -56,7 +60,7 @@ func (a *app) exchange(ctx context.Context, c collecting, m machine, form string
 	for _, note := range evidence.Notes {
 		a.warn("%s", note)
 	}
-	verdict, err := a.handIn(ctx, server, c, m, challenge.ID(), evidence, answer)
+	verdict, err := a.handIn(ctx, server, c, m, handing{challenge.ID(), evidence, answer, token})
 	if err != nil {
 		return err
 	}
@@ -90,21 +94,51 @@ func (a *app) askChallenge(
 	return challenge, nil
 }
 
+// enrolmentToken reads the token from its file: what stands on a command line, every process can read.
+func (a *app) enrolmentToken(c collecting) (string, error) {
+	if c.enrolment == "" {
+		return "", nil
+	}
+	doc, err := a.read("enrolment token", c.enrolment, maxToken)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(doc))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", usagef("save what attestd enroll token printed, and nothing else",
+			"enrolment token %q holds no token", attestd.Excerpt(c.enrolment, 200))
+	}
+	return token, nil
+}
+
+const maxToken = 256
+
+// handing is what answers a challenge.
+type handing struct {
+	id       string
+	evidence attester.Evidence
+	answer   []byte // opens the credential; nil for none
+	token    string // enrols; empty for none
+}
+
 // handIn sends the evidence and reads the verdict; an undecided one comes inside a problem document.
 func (a *app) handIn(
-	ctx context.Context, server *verifierClient, c collecting, m machine, id string,
-	evidence attester.Evidence, answer []byte,
+	ctx context.Context, server *verifierClient, c collecting, m machine, h handing,
 ) (attestd.Appraisal, error) {
 	defer a.progress("waiting for the verdict")()
+	evidence := h.evidence
 	body := map[string]any{
-		"challenge_id": id, "format": evidence.Format, "tenant": c.tenant, "purpose": c.purpose,
+		"challenge_id": h.id, "format": evidence.Format, "tenant": c.tenant, "purpose": c.purpose,
 		"evidence": evidence.Bytes,
 	}
 	if m.spki != nil {
 		body["key_spki"] = base64.StdEncoding.EncodeToString(m.spki)
 	}
-	if answer != nil {
-		body["activation_secret"] = answer
+	if h.answer != nil {
+		body["activation_secret"] = h.answer
+	}
+	if h.token != "" {
+		body["enrolment_token"] = h.token
 	}
 	if given := evidence.Endorsements; len(given.Certificates)+len(given.CRLs) > 0 {
 		body["endorsements"] = map[string]any{"certificates": given.Certificates, "crls": given.CRLs}

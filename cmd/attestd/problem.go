@@ -95,7 +95,8 @@ func exitOfClass(class attestd.Class) int {
 		return exitUndecided
 	case class == attestd.ClassInternal || class == "":
 		return exitBug
-	case class == attestd.ClassConflict:
+	case class == attestd.ClassConflict, class == attestd.ClassQuarantined,
+		class == attestd.ClassRevokedSubject:
 		return exitRejected
 	default:
 		return exitUsage

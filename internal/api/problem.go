@@ -52,6 +52,8 @@ var classes = map[attestd.Class]struct {
 	attestd.ClassKeyProperties:         {http.StatusBadRequest, "A key is not of the kind it must be"},
 	attestd.ClassTooLarge:              {http.StatusRequestEntityTooLarge, "Over a limit"},
 	attestd.ClassForbidden:             {http.StatusForbidden, "Not allowed"},
+	attestd.ClassQuarantined:           {http.StatusForbidden, "The subject is held"},
+	attestd.ClassRevokedSubject:        {http.StatusForbidden, "The subject is held for ever"},
 	attestd.ClassConflict:              {http.StatusConflict, "It contradicts what is known"},
 	attestd.ClassRateLimited:           {http.StatusTooManyRequests, "Too much at once"},
 	attestd.ClassCollateralStale:       {http.StatusServiceUnavailable, "Could not decide"},

@@ -25,6 +25,7 @@ const (
 	maxCertificates = 64
 	maxCRLs         = 16
 	maxSPKI         = 4 << 10
+	maxToken        = 256
 )
 
 // word is a text that is there or left out, and never empty: a caller whose variable was unset means
@@ -80,6 +81,8 @@ type verifyRequest struct {
 	KeySPKI      word                `json:"key_spki"`
 	// ActivationSecret answers the challenge's credential. It has no place in a query, which logs keep.
 	ActivationSecret octets `json:"activation_secret"`
+	// EnrolmentToken makes the machine ours, once. A secret too, so it has no place in a query either.
+	EnrolmentToken word `json:"enrolment_token"`
 }
 
 // recordedRequest is the JSON body of POST /v1/verify-recorded.
@@ -113,7 +116,7 @@ func (r challengeRequest) wish(source string) (service.Wish, error) {
 	}, nil
 }
 
-func (r verifyRequest) submission() (service.Submission, error) {
+func (r verifyRequest) submission(source string) (service.Submission, error) {
 	if r.ChallengeID == "" {
 		return service.Submission{}, malformed("challenge_id is missing",
 			"ask for a challenge with POST /v1/challenges and have it answered; "+
@@ -134,6 +137,10 @@ func (r verifyRequest) submission() (service.Submission, error) {
 	if len(r.Evidence) == 0 {
 		return service.Submission{}, malformed("evidence is missing", "give it in base64")
 	}
+	if len(r.EnrolmentToken) > maxToken {
+		return service.Submission{}, malformed("enrolment_token is no token",
+			"give it as `attestd enroll token` printed it")
+	}
 	endorsements, err := r.Endorsements.decode()
 	if err != nil {
 		return service.Submission{}, err
@@ -146,7 +153,7 @@ func (r verifyRequest) submission() (service.Submission, error) {
 		ChallengeID: string(r.ChallengeID), Tenant: orDefault(r.Tenant, DefaultTenant),
 		Purpose: orDefault(r.Purpose, challenge.DefaultPurpose), Format: format, Evidence: r.Evidence,
 		Endorsements: endorsements, Freshness: freshness, KeySPKI: key,
-		ActivationSecret: r.ActivationSecret,
+		ActivationSecret: r.ActivationSecret, EnrolmentToken: string(r.EnrolmentToken), Source: source,
 	}, nil
 }
 

@@ -77,7 +77,7 @@ func (s *server) verify(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	submission, err := request.submission()
+	submission, err := request.submission(source(r))
 	if err != nil {
 		return err
 	}
@@ -120,11 +120,20 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, given attestd.Ap
 		slog.String("verdict", given.Verdict.String()), slog.String("format", string(given.Format)),
 		slog.String("check", strings.Join(failed, " ")), slog.String("tenant", tenant),
 		slog.String("policy", given.Policy.ID), slog.Int("risk_score", given.Risk.Int()),
-		slog.String("freshness", given.Freshness.String()), slog.String("id", given.ID))
+		slog.String("freshness", given.Freshness.String()), slog.String("id", given.ID),
+		slog.String("subject", subjectOf(given)))
 	if given.Verdict != attestd.VerdictUndecided {
 		return writeJSON(w, http.StatusOK, given)
 	}
 	return &problemError{s.undecided(given)}
+}
+
+// subjectOf returns whom a verdict is about; empty where it is nobody's.
+func subjectOf(given attestd.Appraisal) string {
+	if given.Standing == nil {
+		return ""
+	}
+	return given.Standing.Subject
 }
 
 func (s *server) undecided(given attestd.Appraisal) problem {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,10 +40,12 @@ type Config struct {
 	Issuer *challenge.Issuer
 	Judge  Judge
 	Refuse Refuser
-	// Policy judges evidence that answers a challenge, RecordedPolicy evidence that does not.
+	// Policy judges evidence that answers a challenge, RecordedPolicy evidence that does not;
+	// TenantPolicies are in place of Policy for the tenants that they are named by. All of them and
+	// References, of which none is allowed, are what [Service.Replace] replaces.
 	Policy, RecordedPolicy Document
-	// References are the reference values; none is allowed.
-	References []Document
+	TenantPolicies         map[string]Document
+	References             []Document
 	// Formats are those that there is a verifier for.
 	Formats []attestd.Format
 	// Tenants are the names of tenants there are. What callers make up is refused, so that nothing
@@ -59,13 +62,14 @@ type Config struct {
 
 // Service is safe for concurrent use.
 type Service struct {
-	config Config
-	slots  slots
+	config   Config
+	slots    slots
+	standard atomic.Pointer[standard]
 }
 
 // New returns a service.
 //
-// Errors: where a field that is required is missing.
+// Errors: where a field that is required is missing, or a document will not do.
 func New(config Config) (*Service, error) {
 	switch {
 	case config.Store == nil, config.Issuer == nil, config.Judge == nil, config.Refuse == nil:
@@ -77,7 +81,16 @@ func New(config Config) (*Service, error) {
 	case config.Timeout <= 0, config.Concurrency <= 0, config.Waiting < 0:
 		return nil, errors.New("a service needs a timeout and room for a judgement")
 	}
-	return &Service{config: config, slots: newSlots(config.Concurrency, config.Waiting)}, nil
+	made := &Service{config: config, slots: newSlots(config.Concurrency, config.Waiting)}
+	read, err := readStandard(Documents{
+		Policy: config.Policy, Recorded: config.RecordedPolicy, Tenants: config.TenantPolicies,
+		References: config.References,
+	}, config.Tenants)
+	if err != nil {
+		return nil, err
+	}
+	made.standard.Store(read)
+	return made, nil
 }
 
 // purposes are short names, so that they can be stored, signed and shown without a second thought.
@@ -123,6 +136,10 @@ type Submission struct {
 	KeySPKI []byte
 	// ActivationSecret is the answer to the challenge's credential; empty for none.
 	ActivationSecret []byte
+	// EnrolmentToken makes the machine ours where nobody has it yet; empty for none.
+	EnrolmentToken string
+	// Source is where it came from, for the limits and the audit log.
+	Source string
 }
 
 // demand says what the evidence must hold to answer the challenge.
@@ -165,9 +182,11 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 	if err != nil {
 		return attestd.Appraisal{}, storeError(ctx, err)
 	}
+	standard := s.standard.Load()
+	document, _ := standard.of(submission.Tenant)
 	job := Job{
 		Format: submission.Format, Evidence: submission.Evidence, Endorsements: submission.Endorsements,
-		At: s.config.Store.Now(), Policy: s.config.Policy, References: s.config.References,
+		At: s.config.Store.Now(), Policy: document, References: standard.documents.References,
 	}
 	if refusal != nil {
 		return s.config.Refuse.Refuse(job, refusal.Check, refusal.Got, refusal.Want)
@@ -239,10 +258,11 @@ func (s *Service) VerifyRecorded(ctx context.Context, recording Recording) (atte
 	if at.IsZero() {
 		at = s.config.Store.Now()
 	}
+	standard := s.standard.Load()
 	return s.judge(ctx, Job{
 		Format: recording.Format, Evidence: recording.Evidence, Endorsements: recording.Endorsements,
 		At: at, Demand: DemandSpec{Mode: DemandRecorded, Nonce: recording.Nonce, KeySPKI: recording.KeySPKI},
-		Policy: s.config.RecordedPolicy, References: s.config.References,
+		Policy: standard.documents.Recorded, References: standard.documents.References,
 	})
 }
 
@@ -325,17 +345,8 @@ func (s *Service) Ready(ctx context.Context) error {
 	if behind := s.config.Store.ClockBehind(); behind > maxClockBehind {
 		return fmt.Errorf("the wall clock went back by %s", behind.Round(time.Second))
 	}
-	given, err := s.judge(ctx, Job{
-		Format: attestd.FormatNitro, Evidence: []byte("attestd self-test"), At: s.config.Store.Now(),
-		Demand: DemandSpec{Mode: DemandRecorded}, Policy: s.config.Policy, References: s.config.References,
-	})
-	if err != nil {
-		return fmt.Errorf("judge: %w", err)
-	}
-	if given.Verdict != attestd.VerdictRejected {
-		return fmt.Errorf("judge: self-test evidence is %s, want rejected", given.Verdict)
-	}
-	return nil
+	current := s.standard.Load()
+	return s.selfTest(ctx, current.documents.Policy, current.documents.References)
 }
 
 // storeError says for callers that the store failed; it passes on what is an answer already.
