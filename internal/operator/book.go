@@ -17,9 +17,6 @@ import (
 // BootstrapName is the name of whoever has the bootstrap token. No operator can have it.
 const BootstrapName = "admin"
 
-// LoginLifetime is how long a login token can be handed in.
-const LoginLifetime = 15 * time.Minute
-
 // MaxCertificateLifetime bounds how long a client certificate lives.
 const MaxCertificateLifetime = 30 * 24 * time.Hour
 
@@ -41,6 +38,8 @@ type Config struct {
 	TokenPath string
 	// CertificateLifetime of operators, at most [MaxCertificateLifetime].
 	CertificateLifetime time.Duration
+	// LoginLifetime is how long a login token can be handed in, at most an hour.
+	LoginLifetime time.Duration
 	// Rand is where secrets are from.
 	Rand io.Reader
 }
@@ -59,6 +58,8 @@ func NewBook(config Config) (*Book, error) {
 	case config.CertificateLifetime < time.Minute, config.CertificateLifetime > MaxCertificateLifetime:
 		return nil, fmt.Errorf("operators' certificates can live from 1m to %s, got %s",
 			MaxCertificateLifetime, config.CertificateLifetime)
+	case config.LoginLifetime < time.Second, config.LoginLifetime > time.Hour:
+		return nil, fmt.Errorf("operators' login tokens can live from 1s to 1h, got %s", config.LoginLifetime)
 	}
 	return &Book{config: config}, nil
 }
@@ -149,7 +150,7 @@ func (b *Book) Add(
 		return Record{}, LoginToken{}, err
 	}
 	now := b.config.Now()
-	next.Login, next.LoginUntil = token.hash(), now.Add(LoginLifetime)
+	next.Login, next.LoginUntil = token.hash(), now.Add(b.config.LoginLifetime)
 	detail := map[string]string{"roles": joinRoles(next.Roles), "tenants": strings.Join(next.Tenants, " ")}
 	err = b.put(ctx, by, "operator.add", old.Generation, &next, detail)
 	return next, token, err
@@ -228,7 +229,7 @@ func (b *Book) Login(ctx context.Context, bearer string, csr []byte) (Certificat
 	// One answer for all of it: who asks learns neither names nor what was wrong with a guess.
 	if subtle.ConstantTimeCompare(hash[:], record.Login[:]) != 1 || !found ||
 		!now.Before(record.LoginUntil) || !record.RevokedAt.IsZero() {
-		return Certificate{}, unknown("the login token is unknown, used or older than " + LoginLifetime.String())
+		return Certificate{}, unknown("the login token is unknown, used or too old")
 	}
 	key, err := keyOf(csr)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,8 +28,8 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// ServerName is the name in every server certificate and the one that clients ask for (SNI), whatever
-// address they dial: the CA is of one attestd alone, so the name need not tell several apart.
+// ServerName is a name in every server certificate. Clients can ask for it (SNI) whatever address they
+// dial: the CA is of one attestd alone, so the name need not tell several apart.
 const ServerName = "attestd"
 
 const (
@@ -47,12 +48,52 @@ const (
 // PKI is attestd's own: one CA that signs certificates of this server and of its operators, and
 // nothing else. It is no part of any workload's trust.
 type PKI struct {
-	now    func() time.Time
-	ca     *x509.Certificate
-	key    *ecdsa.PrivateKey
-	roots  *x509.CertPool
+	now   func() time.Time
+	names names
+	ca    *x509.Certificate
+	key   *ecdsa.PrivateKey
+	roots *x509.CertPool
+
 	mu     sync.Mutex
 	server *tls.Certificate
+}
+
+// names are those that clients may know the server by.
+type names struct {
+	dns []string
+	ips []net.IP
+}
+
+// namesOf sorts names into DNS names and addresses and adds those that every server has.
+func namesOf(given []string) names {
+	out := names{
+		dns: []string{ServerName, "localhost"}, ips: []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback},
+	}
+	for _, name := range given {
+		if ip := net.ParseIP(name); ip != nil {
+			out.ips = append(out.ips, ip)
+		} else {
+			out.dns = append(out.dns, name)
+		}
+	}
+	return out
+}
+
+// asked refuses a client that asks for another server. The name is compared as it stands: one with a
+// dot at its end is another. A client that dials an address cannot send a name (RFC 6066 section 3:
+// "Literal IPv4 and IPv6 addresses are not permitted"), so none is taken where the address that the
+// connection came to is one of ours.
+func (n names) asked(hello *tls.ClientHelloInfo) error {
+	if slices.Contains(n.dns, hello.ServerName) {
+		return nil
+	}
+	if hello.ServerName == "" && hello.Conn != nil {
+		if local, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok &&
+			slices.ContainsFunc(n.ips, local.IP.Equal) {
+			return nil
+		}
+	}
+	return errors.New("the client asks for another server name")
 }
 
 // Certificate is one that was given to an operator.
@@ -65,11 +106,12 @@ type Certificate struct {
 }
 
 // OpenPKI returns the PKI of the folder, which it makes where there is none. The CA's key is made
-// once and never replaced: operators have pinned it.
+// once and never replaced: operators have pinned it. Names are DNS names and addresses that the server
+// is reached by, beside [ServerName] and localhost.
 //
 // Errors: a [*attestd.CallerError] of class CONFIG where key and certificate do not fit, are readable
 // by others, or have ended.
-func OpenPKI(folder string, now func() time.Time) (*PKI, error) {
+func OpenPKI(folder string, names []string, now func() time.Time) (*PKI, error) {
 	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("make folder of the PKI: %w", err)
 	}
@@ -81,7 +123,7 @@ func OpenPKI(folder string, now func() time.Time) (*PKI, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &PKI{now: now, ca: ca, key: key, roots: x509.NewCertPool()}
+	p := &PKI{now: now, names: namesOf(names), ca: ca, key: key, roots: x509.NewCertPool()}
 	p.roots.AddCert(ca)
 	_, err = p.serverCertificate()
 	return p, err
@@ -178,8 +220,8 @@ func newSerial() (*big.Int, error) {
 // CA returns the CA's certificate in DER.
 func (p *PKI) CA() []byte { return slices.Clone(p.ca.Raw) }
 
-// Pin returns the SHA-256 of the CA's SubjectPublicKeyInfo.
-func (p *PKI) Pin() [32]byte { return sha256.Sum256(p.ca.RawSubjectPublicKeyInfo) }
+// Pin returns the SHA-256 of the CA's certificate in DER.
+func (p *PKI) Pin() [32]byte { return sha256.Sum256(p.ca.Raw) }
 
 // Ends returns when the CA and the present server certificate end.
 func (p *PKI) Ends() (ca, server time.Time) {
@@ -189,17 +231,17 @@ func (p *PKI) Ends() (ca, server time.Time) {
 }
 
 // ServerTLS returns the configuration of the admin listener: TLS 1.3 alone (which leaves no RSA key
-// exchange and no renegotiation), no session tickets, and only for those who ask for [ServerName]. A
-// client certificate that is shown must be attestd's own; none may be shown, since whoever logs in has
-// none yet: [Book.ByCertificate] demands it for everything else.
+// exchange and no renegotiation), no session tickets, and only for those who ask for this server. A
+// client certificate is asked for and looked at with each request, by [Book.ByCertificate], not here:
+// whoever logs in has none yet, and a refusal shall have a reason and an entry in the audit log.
 func (p *PKI) ServerTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, Time: p.now,
 		SessionTicketsDisabled: true,
-		ClientAuth:             tls.VerifyClientCertIfGiven, ClientCAs: p.roots,
+		ClientAuth:             tls.RequestClientCert, ClientCAs: p.roots,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if hello.ServerName != ServerName {
-				return nil, errors.New("the client asks for another server name")
+			if err := p.names.asked(hello); err != nil {
+				return nil, err
 			}
 			return p.serverCertificate()
 		},
@@ -220,7 +262,7 @@ func (p *PKI) serverCertificate() (*tls.Certificate, error) {
 		return nil, fmt.Errorf("make server key: %w", err)
 	}
 	leaf, err := p.sign(key.Public(), &x509.Certificate{
-		Subject: pkix.Name{CommonName: ServerName}, DNSNames: []string{ServerName},
+		Subject: pkix.Name{CommonName: ServerName}, DNSNames: p.names.dns, IPAddresses: p.names.ips,
 		NotAfter: now.Add(serverLifetime), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
 	if err != nil {

@@ -29,7 +29,7 @@ var encoding = base64.RawURLEncoding.Strict()
 type LoginToken struct {
 	Name   string
 	secret [secretBytes]byte
-	// Pin is the SHA-256 of the CA's SubjectPublicKeyInfo.
+	// Pin is the SHA-256 of the CA's certificate in DER.
 	Pin [32]byte
 }
 
