@@ -12,13 +12,11 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/operator"
 )
 
 // DefaultServer is the socket of an attestd with the default configuration.
 const DefaultServer = "unix:/var/lib/attestd/attestd.sock"
-
-// TokenName is the file with the bootstrap token, in the folder of the socket.
-const TokenName = "admin.token"
 
 // Limits of what is read.
 const (
@@ -38,8 +36,9 @@ type Config struct {
 	TokenFile string
 	// Identity is the folder with an operator's certificate; see [LoadIdentity]. For TLS alone.
 	Identity string
-	// Authority is what to know a server by that no identity names, for [Client.Login].
-	Authority Authority
+	// LoginToken is the one-time token for [Client.Login], in place of TokenFile and Identity. It names
+	// the authority that the server must show before the token is sent to it.
+	LoginToken string
 	// Timeout of one request; 0 is 30 s.
 	Timeout time.Duration
 	// Now is the clock that certificates are held against before they are sent.
@@ -73,6 +72,10 @@ func New(config Config) (*Client, error) {
 	path, isUnix, err := socketPath(config.Server)
 	if err != nil {
 		return nil, err
+	}
+	if isUnix && config.LoginToken != "" {
+		return nil, refuse(attestd.ClassMalformed, "over the socket there is nothing to log in for: leave "+
+			"--server out and run the command itself", "a login is for https alone, got %q", shown(config.Server))
 	}
 	if isUnix {
 		return out, out.overSocket(transport, path, config.TokenFile)
@@ -112,7 +115,7 @@ func (c *Client) overSocket(transport *http.Transport, path, tokenFile string) e
 		if _, err := os.Stat(path); err != nil {
 			return c.unreached(err, false)
 		}
-		tokenFile = filepath.Join(filepath.Dir(path), TokenName)
+		tokenFile = filepath.Join(filepath.Dir(path), operator.TokenFile)
 	}
 	token, err := readToken(tokenFile)
 	c.token = token
@@ -129,21 +132,26 @@ func (c *Client) overTLS(transport *http.Transport, config Config) error {
 	}
 	c.base = "https://" + where.Host
 	transport.Proxy = http.ProxyFromEnvironment
-	// attestd's own servers speak TLS 1.3; what offers less is something else.
-	settings := &tls.Config{MinVersion: tls.VersionTLS13}
+	// attestd's own servers speak TLS 1.3 under one name, whatever their address; what offers less is
+	// something else.
+	settings := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: operator.ServerName, Time: config.now}
 	transport.TLSClientConfig = settings
-	if config.Authority.set() {
-		if err := config.Authority.trust(settings, where.Hostname()); err != nil {
-			return err
-		}
-	} else {
-		identity, err := LoadIdentity(config.Identity)
+	if config.LoginToken != "" {
+		token, err := operator.ParseLoginToken(config.LoginToken)
 		if err != nil {
-			return err
+			return refuse(attestd.ClassUnauthenticated,
+				"copy all of it, from attestd-login~ on, as attestd operator add printed it", "%w", err)
 		}
-		if err := identity.use(settings, config.now()); err != nil {
-			return err
-		}
+		c.token = token.String()
+		trustPin(settings, token.Pin)
+		return nil
+	}
+	identity, err := LoadIdentity(config.Identity)
+	if err != nil {
+		return err
+	}
+	if err := identity.use(settings, config.now()); err != nil {
+		return err
 	}
 	if config.TokenFile != "" {
 		c.token, err = readToken(config.TokenFile)

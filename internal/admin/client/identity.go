@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"os"
@@ -102,65 +101,32 @@ func parseAuthority(doc []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
-// Authority is what a server is known by before there is an identity: one of the two must be given.
-// Without it, whoever sits on the way would take the token and log in themselves.
-type Authority struct {
-	// File with attestd's own CA certificate in PEM.
-	File string
-	// SHA256 of that certificate in DER, in hex.
-	SHA256 string
-}
-
-func (a Authority) set() bool { return a.File != "" || a.SHA256 != "" }
-
 var errOtherAuthority = errors.New("the server has another authority than the one that was named")
 
-func (a Authority) trust(settings *tls.Config, host string) error {
-	if a.File != "" {
-		doc, err := readFile("authority", a.File, maxPEM)
-		if err != nil {
-			return err
-		}
-		certificate, err := parseAuthority(doc)
-		if err != nil {
-			return refuse(attestd.ClassMalformed, "give attestd's own CA: pki/ca.pem in its state folder",
-				"%q: %w", shown(a.File), err)
-		}
-		settings.RootCAs = x509.NewCertPool()
-		settings.RootCAs.AddCert(certificate)
-		return nil
-	}
-	want, err := hex.DecodeString(a.SHA256)
-	if err != nil || len(want) != sha256.Size {
-		return refuse(attestd.ClassMalformed, "copy it from what attestd operator add printed",
-			"%q is no SHA-256 in hex", shown(a.SHA256))
-	}
-	// The chain is built here, on the one certificate that has the digest: nothing that the system
-	// trusts counts, and a server that cannot show the certificate is refused.
+// trustPin makes TLS trust the one authority whose key has the digest: nothing that the system trusts
+// counts, and a server that does not show that authority is refused. Without it, whoever sits on the
+// way would take the token and log in themselves.
+func trustPin(settings *tls.Config, pin [sha256.Size]byte) {
 	settings.InsecureSkipVerify = true //nolint:gosec // VerifyConnection stands in its place
+	name, now := settings.ServerName, settings.Time
 	settings.VerifyConnection = func(state tls.ConnectionState) error {
-		return verifyPinned(state.PeerCertificates, [sha256.Size]byte(want), host)
-	}
-	return nil
-}
-
-func verifyPinned(shown []*x509.Certificate, want [sha256.Size]byte, host string) error {
-	options := x509.VerifyOptions{
-		DNSName: host, Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(),
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	found := false
-	for _, one := range shown {
-		if sha256.Sum256(one.Raw) == want {
-			options.Roots.AddCert(one)
-			found = true
+		options := x509.VerifyOptions{
+			DNSName: name, CurrentTime: now(), Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(),
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		}
+		found := false
+		for _, one := range state.PeerCertificates {
+			if one.IsCA && sha256.Sum256(one.RawSubjectPublicKeyInfo) == pin {
+				options.Roots.AddCert(one)
+				found = true
+			}
+		}
+		if !found {
+			return errOtherAuthority
+		}
+		_, err := state.PeerCertificates[0].Verify(options)
+		return err
 	}
-	if !found || len(shown) == 0 {
-		return errOtherAuthority
-	}
-	_, err := shown[0].Verify(options)
-	return err
 }
 
 // DefaultIdentity returns the folder of the user's own identity.

@@ -284,8 +284,6 @@ type OperatorAdded struct {
 	Operator  Operator  `json:"operator"`
 	Token     string    `json:"token"`
 	ExpiresAt time.Time `json:"expires_at"`
-	// CA is attestd's own certificate in DER: what the operator knows the server by at the first login.
-	CA []byte `json:"ca,omitempty"`
 }
 
 // OperatorName names one: POST /v1/admin/operators/revoke, answered with Operators.

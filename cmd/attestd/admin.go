@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/admin/client"
+)
+
+// adminServer says which attestd a command asks, and as whom.
+type adminServer struct {
+	server, tokenFile, identity string
+	timeout                     time.Duration
+}
+
+// adminFlags gives a command the flags that say whom to ask. With them a test holds every command that
+// asks: one server, one identity, one way to be told what is wrong.
+func (a *app) adminFlags(command *cobra.Command) *adminServer {
+	var s adminServer
+	flags := command.Flags()
+	flags.StringVar(&s.server, "server", "", "`ADDRESS` of attestd: unix:PATH or https://HOST:PORT "+
+		"(default: ATTESTD_SERVER, where you logged in, or its usual socket)")
+	flags.StringVar(&s.tokenFile, "token-file", "", "`FILE` with a token (default: admin.token beside the socket)")
+	flags.StringVar(&s.identity, "identity", "", "`DIR` of your certificate (default: ~/.config/attestd)")
+	flags.DurationVar(&s.timeout, "timeout", 30*time.Second, "how `LONG` to wait for an answer")
+	return &s
+}
+
+// admin returns the client of the attestd that is meant: --server, else ATTESTD_SERVER, else the one
+// that this user logged in at, else the usual socket of this machine.
+func (a *app) admin(s *adminServer) (*client.Client, error) {
+	if s.timeout <= 0 {
+		return nil, usagef("give it like 30s", "--timeout is %s", s.timeout)
+	}
+	folder, err := a.identity(s)
+	if err != nil && s.named(a) == "" {
+		folder, err = "", nil // no home and no server named: the socket needs neither
+	}
+	if err != nil {
+		return nil, err
+	}
+	server := s.named(a)
+	if server == "" && folder != "" {
+		server = client.ServerOf(folder)
+	}
+	if server == "" {
+		server = client.DefaultServer
+	}
+	return client.New(client.Config{
+		Server: server, TokenFile: s.tokenFile, Identity: folder, Timeout: s.timeout, Now: a.now,
+	})
+}
+
+// named returns the server that this command line or its environment names.
+func (s *adminServer) named(a *app) string {
+	if s.server != "" {
+		return s.server
+	}
+	return a.getenv("ATTESTD_SERVER")
+}
+
+func (a *app) identity(s *adminServer) (string, error) {
+	if s.identity != "" {
+		return s.identity, nil
+	}
+	return client.DefaultIdentity(a.getenv)
+}
+
+// completeIDs offers the ids of subjects that begin as the word does. Nothing is said where nobody
+// answers: a completion that prints an error spoils the line that is being typed.
+func (a *app) completeIDs(
+	s *adminServer,
+) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return func(command *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
+		const directive = cobra.ShellCompDirectiveNoFileComp
+		if len(args) > 0 {
+			return nil, directive
+		}
+		asked := *s
+		asked.timeout = 250 * time.Millisecond
+		asking, err := a.admin(&asked)
+		if err != nil {
+			return nil, directive
+		}
+		ctx, cancel := context.WithTimeout(command.Context(), asked.timeout)
+		defer cancel()
+		page, err := asking.Subjects(ctx, client.Query{Text: start, Limit: 50})
+		if err != nil {
+			return nil, directive
+		}
+		var ids []string
+		for _, one := range page.Subjects {
+			ids = append(ids, cobra.CompletionWithDesc(string(one.ID),
+				one.State.String()+", "+attestd.Excerpt(one.Tenant, 40)))
+		}
+		return ids, directive
+	}
+}
