@@ -103,7 +103,7 @@ func parseAuthority(doc []byte) (*x509.Certificate, error) {
 
 var errOtherAuthority = errors.New("the server has another authority than the one that was named")
 
-// trustPin makes TLS trust the one authority whose key has the digest: nothing that the system trusts
+// trustPin makes TLS trust the one authority that has the digest: nothing that the system trusts
 // counts, and a server that does not show that authority is refused. Without it, whoever sits on the
 // way would take the token and log in themselves.
 func trustPin(settings *tls.Config, pin [sha256.Size]byte) {
@@ -116,7 +116,7 @@ func trustPin(settings *tls.Config, pin [sha256.Size]byte) {
 		}
 		found := false
 		for _, one := range state.PeerCertificates {
-			if one.IsCA && sha256.Sum256(one.RawSubjectPublicKeyInfo) == pin {
+			if one.IsCA && sha256.Sum256(one.Raw) == pin {
 				options.Roots.AddCert(one)
 				found = true
 			}

@@ -338,9 +338,10 @@ type Reappraisal struct {
 
 // ReappraisalChange is one subject whose verdict changes.
 type ReappraisalChange struct {
-	ID       subject.ID `json:"id"`
-	Tenant   string     `json:"tenant"`
-	From, To ReappraisalSide
+	ID     subject.ID      `json:"id"`
+	Tenant string          `json:"tenant"`
+	From   ReappraisalSide `json:"from"`
+	To     ReappraisalSide `json:"to"`
 	// Why names the checks that make the difference.
 	Why []string `json:"why"`
 }
