@@ -90,7 +90,7 @@ func TestBindingMatchesThePublishedVectors(t *testing.T) {
 
 // TestBindingCoversEveryPart: evidence made for one tenant, key, format, purpose or channel must not
 // serve another, and no two bindings may share an input by moving a byte from one part to the next.
-// neg: 154
+// neg: 154, 160
 func TestBindingCoversEveryPart(t *testing.T) {
 	base := attestd.Binding{
 		TrustDomain: "example.org", VerifierKeyID: "k1", Tenant: "default", Purpose: "verify",

@@ -325,6 +325,7 @@ func TestWhatAVerificationCosts(t *testing.T) {
 }
 
 // TestAKnownChainExcusesNothing: what the cache knows counts in its own place of its own chain alone.
+// neg: 174
 func TestAKnownChainExcusesNothing(t *testing.T) {
 	t.Parallel()
 	a := authority(t, forge.AWSOptions{})

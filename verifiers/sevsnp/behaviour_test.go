@@ -61,6 +61,7 @@ func TestSignaturesAreCounted(t *testing.T) {
 	}
 }
 
+// neg: 174
 func TestValidityIsCheckedAgainForKnownVCEKs(t *testing.T) {
 	v, input := newVerifier(t), sample(t)
 	mustVerify(t, v, input)
