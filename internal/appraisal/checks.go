@@ -78,6 +78,13 @@ func fixedChecks() []attestd.CheckSpec {
 			Spec:   "RFC 9334, section 7.4 (trust in the endorser); attestd: docs/policy.md",
 			Hint:   "judge without --insecure-roots; its risk is never below 60",
 		},
+		{
+			ID: CheckTenant, Class: attestd.ClassPolicyDeny, Group: attestd.GroupIdentity,
+			Proves: "the machine is not known to be another tenant's than the one it was judged for",
+			Why:    "what one tenant's lax policy accepts would be signed for by an issuer that another trusts",
+			Spec:   "attestd: docs/howto/enrol.md, tenants",
+			Hint:   "ask with the tenant that the machine was enrolled for; `attestd enroll ls` lists yours",
+		},
 	}
 }
 

@@ -76,11 +76,17 @@ func vectorOf(claims *attestd.Claims) vector {
 	made := vector{profile: of, trust: attestd.TrustVector{
 		Hardware: of.hardware, RuntimeOpaque: of.runtimeOpaque,
 	}}
-	// Where neither a TPM's answer nor a certificate vouches for the key, the operator named it.
-	if text, known := textOf(claims, factResidency); of.named && known && text == "none" {
-		made.trust.InstanceIdentity = affirmed
-	}
+	text, known := textOf(claims, factResidency)
+	made.nameOperatorsKey(known && text == "none")
 	return made
+}
+
+// nameOperatorsKey affirms the instance where neither a TPM's answer nor a certificate vouches for the
+// key: then the operator named it.
+func (v *vector) nameOperatorsKey(unvouched bool) {
+	if v.profile.named && unvouched {
+		v.trust.InstanceIdentity = affirmed
+	}
 }
 
 func textOf(claims *attestd.Claims, fact string) (string, bool) {
