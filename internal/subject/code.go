@@ -13,4 +13,7 @@ const (
 	CodeReplay     Code = "replay"      // a proven replay
 	CodeCompromise Code = "compromised" // a key known to be compromised
 	CodeReappraise Code = "reappraised" // stored evidence no longer meets the policy
+	CodeTwoKeys    Code = "two-keys"    // two keys took turns within one boot
+	CodeClockBack  Code = "clock-back"  // a TPM's clock went back: restored, cleared, or a copy
+	CodeOwnership  Code = "ownership"   // the machine is nobody's any more
 )

@@ -41,6 +41,36 @@ type Subject struct {
 	DueAt time.Time
 	// Bad and Good count verdicts in a row, for hysteresis.
 	Bad, Good int
+	// Trail is what the next decision compares with; the registry keeps it as one JSON document.
+	Trail Trail
+}
+
+// Trail is what is remembered of a machine to tell it from its copy. It is bounded.
+type Trail struct {
+	// Boots seen before the present one, newest first, at most 8.
+	Boots []string `json:"boots,omitempty"`
+	// Former is the key before the present one (SHA-256 of its SubjectPublicKeyInfo, in hex), within
+	// the present boot.
+	Former string `json:"former,omitempty"`
+	// KeyChanges are the times of the latest changes of the key, oldest first, at most 3.
+	KeyChanges []time.Time `json:"key_changes,omitempty"`
+	// Clock is the furthest that the machine's TPM was seen at, with whatever key; nil for no TPM.
+	Clock *Clock `json:"clock,omitempty"`
+	// OwnedUntil is when the ownership that Tenant rests on ends; zero for never.
+	OwnedUntil time.Time `json:"owned_until,omitzero"`
+	// Tickets of re-images that a release was given for, newest first, at most 8: none counts twice.
+	Tickets []string `json:"tickets,omitempty"`
+}
+
+// Clock is how far a TPM had come. Milliseconds can be compared between quotes of any of its keys.
+type Clock struct {
+	Milliseconds uint64 `json:"milliseconds"`
+	// Safe says that no later time was ever reported (TPM 2.0 Library, Part 1, section 36).
+	Safe bool `json:"safe"`
+	// Resets counts boots where Plain; else it has an offset that differs from key to key, and says
+	// nothing about another key's.
+	Resets uint32 `json:"resets"`
+	Plain  bool   `json:"plain"`
 }
 
 // Signal is something other than evidence that speaks against a subject.

@@ -1,0 +1,198 @@
+package subject
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/attestd/attestd"
+)
+
+// What is remembered of a machine, and when its keys change too often.
+const (
+	maxBoots    = 8
+	maxTickets  = 8
+	churnKeys   = 3
+	churnWithin = time.Minute
+	// clockSlack is how far a TPM's clock may go back over a power cut, in milliseconds: it is kept at
+	// least every 2^22 (TPM 2.0 Library, Part 1, section 36.3.2).
+	clockSlack = 1 << 22
+)
+
+func (t Trail) clone() Trail {
+	t.Boots, t.KeyChanges = slices.Clone(t.Boots), slices.Clone(t.KeyChanges)
+	t.Tickets = slices.Clone(t.Tickets)
+	if t.Clock != nil {
+		clock := *t.Clock
+		t.Clock = &clock
+	}
+	return t
+}
+
+// compare compares what is seen with what was seen of the same instance, raises what speaks against
+// it, and remembers what is new. It judges on instance and boot, never on host: a host is shared.
+func compare(s *Subject, seen Observation) {
+	backward := compareClock(s, seen)
+	compareBoot(s, seen, backward)
+	compareKey(s, seen)
+	remember(s, seen, backward)
+}
+
+func (s *Subject) suspect(code Code, seen Observation, points int, lasting bool, detail string) {
+	group := GroupCopy
+	if code == CodeTwoKeys || code == CodeKeyChurn {
+		group = GroupKeys
+	}
+	signal := Signal{
+		Code: code, Group: group, Points: points, Detail: detail, Source: SourceSelf, At: seen.At,
+	}
+	if lasting {
+		signal.Until = seen.At.Add(lastingHours)
+	}
+	s.Signals = raise(s.Signals, signal)
+}
+
+// compareClock reports whether the TPM's clock went back. Once can be a restored virtual TPM or a
+// cleared one; a second time while the first still counts is a machine that is there twice. Resets
+// that went back while the clock went forward are no TPM's doing: clearing sets both to zero.
+func compareClock(s *Subject, seen Observation) bool {
+	last, now := s.Trail.Clock, seen.Clock
+	if last == nil || now == nil {
+		return false
+	}
+	least := last.Milliseconds
+	if !now.Safe && seen.Boot != s.Boot {
+		least -= min(least, clockSlack)
+	}
+	backward := now.Milliseconds < least
+	resets := int32(now.Resets - last.Resets) //nolint:gosec // the sign is what is asked for
+	plain := last.Plain && now.Plain
+	switch {
+	case plain && resets < 0 && !backward:
+		s.suspect(CodeClone, seen, pointsProven, false, fmt.Sprintf(
+			"resets went back from %d to %d while the clock went on", last.Resets, now.Resets))
+	case backward && s.stands(CodeClockBack, seen.At):
+		s.suspect(CodeClone, seen, pointsProven, false, "the TPM's clock went back again")
+	case backward:
+		s.suspect(CodeClockBack, seen, pointsClockBack, true, fmt.Sprintf(
+			"the TPM's clock went back by %d s", (last.Milliseconds-now.Milliseconds)/1000))
+	}
+	return backward
+}
+
+// compareBoot looks for a boot that comes back after another one: one machine has one boot at a time,
+// and never an earlier one again.
+func compareBoot(s *Subject, seen Observation, backward bool) {
+	if seen.Boot == "" || seen.Boot == s.Boot || backward && !s.stands(CodeClone, seen.At) {
+		return
+	}
+	if slices.Contains(s.Trail.Boots, seen.Boot) {
+		s.suspect(CodeClone, seen, pointsProven, false, "an earlier boot of the machine came back")
+	}
+}
+
+// compareKey counts changes of the bound key. A key that comes back within one boot after another one
+// took its place means that two are at work.
+func compareKey(s *Subject, seen Observation) {
+	if seen.Key == [32]byte{} || s.Key == [32]byte{} || seen.Key == s.Key {
+		return
+	}
+	if seen.Boot == s.Boot && s.Trail.Former == hex.EncodeToString(seen.Key[:]) {
+		s.suspect(CodeTwoKeys, seen, pointsTwoKeys, true, "two keys take turns within one boot")
+	}
+	changes := append(slices.Clone(s.Trail.KeyChanges), seen.At)
+	s.Trail.KeyChanges = changes[max(0, len(changes)-churnKeys):]
+	oldest := s.Trail.KeyChanges[0]
+	if len(s.Trail.KeyChanges) == churnKeys && seen.At.Sub(oldest) <= churnWithin {
+		s.suspect(CodeKeyChurn, seen, pointsChurn, true, fmt.Sprintf(
+			"%d key changes within %s", churnKeys, churnWithin))
+	}
+}
+
+// remember takes the observation into the trail. A clock that went back begins a new trail: after a
+// restore or a clearing the same boots are counted again.
+func remember(s *Subject, seen Observation, backward bool) {
+	if backward {
+		s.Trail.Boots = nil
+	} else if s.Boot != "" && seen.Boot != "" && s.Boot != seen.Boot {
+		boots := slices.DeleteFunc(s.Trail.Boots, func(b string) bool { return b == seen.Boot })
+		boots = slices.Insert(boots, 0, s.Boot)
+		s.Trail.Boots = boots[:min(len(boots), maxBoots)]
+	}
+	if seen.Boot != s.Boot {
+		s.Trail.Former = ""
+	} else if s.Key != seen.Key && s.Key != [32]byte{} {
+		s.Trail.Former = hex.EncodeToString(s.Key[:])
+	}
+	if seen.Clock != nil {
+		clock := *seen.Clock
+		s.Trail.Clock = &clock
+	}
+}
+
+// stands reports whether a signal of that code counts.
+func (s Subject) stands(code Code, at time.Time) bool {
+	return slices.ContainsFunc(s.Signals, func(signal Signal) bool {
+		return signal.Code == code && signal.Counts(at)
+	})
+}
+
+// Uncapped reports whether the code is a proof, for which an automatic quarantine has no cap: decoys
+// cannot make one.
+func (c Code) Uncapped() bool {
+	return c == CodeClone || c == CodeReplay || c == CodeCompromise
+}
+
+// grounds names the signals on which the rules let attestd quarantine by itself.
+func grounds(s Subject, seen Observation, rules Rules) []Grounds {
+	if Barred(s.State) {
+		return nil
+	}
+	var out []Grounds
+	add := func(code Code, detail string) {
+		out = append(out, Grounds{
+			ID: s.ID, Tenant: s.Tenant, Code: code, Source: seen.Source, Detail: detail,
+			AppraisalID: seen.AppraisalID,
+		})
+	}
+	if seen.Verdict == attestd.VerdictRejected {
+		switch {
+		case seen.Again && slices.Contains(rules.Codes, CodeReappraise):
+			add(CodeReappraise, seen.Detail)
+		case !seen.Again && s.Bad >= rules.Bad && slices.Contains(rules.Codes, CodeEvidence):
+			add(CodeEvidence, seen.Detail)
+		}
+	}
+	for _, signal := range s.Signals {
+		if signal.Source == SourceSelf && signal.Counts(seen.At) && slices.Contains(rules.Codes, signal.Code) {
+			add(signal.Code, signal.Detail)
+		}
+	}
+	return out
+}
+
+// Reborn reports whether boot is one that began after the boot at the time of a hold. Where one of
+// them is not known nothing is shown. Boots that end in a counter must have counted on.
+func Reborn(held, boot string) bool {
+	if held == "" || boot == "" || held == boot {
+		return false
+	}
+	before, was, counted := cutCount(held)
+	after, is, both := cutCount(boot)
+	if counted && both && before == after {
+		return int32(is-was) > 0 //nolint:gosec // the sign is what is asked for
+	}
+	return true
+}
+
+func cutCount(boot string) (machine string, count uint32, counted bool) {
+	at := strings.LastIndexByte(boot, '/')
+	if at < 0 {
+		return boot, 0, false
+	}
+	number, err := strconv.ParseUint(boot[at+1:], 10, 32)
+	return boot[:at], uint32(number), err == nil //nolint:gosec // parsed as 32 bits
+}
