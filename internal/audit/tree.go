@@ -34,9 +34,10 @@ type Tile struct {
 	Hashes []byte
 }
 
-// Reader reads back what was stored of a log. A leaf or tile that is not there is an error.
+// Reader reads back what was stored of a log. A leaf or tile that is not there is an error that is
+// [ErrAbsent].
 type Reader interface {
-	// AuditLeaves returns the leaves from start on, at least one and at most limit.
+	// AuditLeaves returns the leaves from start on without a gap, at least one and at most limit.
 	AuditLeaves(ctx context.Context, start int64, limit int) ([][]byte, error)
 	// AuditTile returns the hashes of a full tile.
 	AuditTile(ctx context.Context, level int, number int64) ([]byte, error)

@@ -38,7 +38,7 @@ func (m *memory) keep(t testing.TB, entry audit.Entry) {
 
 func (m *memory) AuditLeaves(_ context.Context, start int64, limit int) ([][]byte, error) {
 	if start >= int64(len(m.leaves)) {
-		return nil, fmt.Errorf("no leaf %d", start)
+		return nil, fmt.Errorf("leaf %d: %w", start, audit.ErrAbsent)
 	}
 	return m.leaves[start:min(start+int64(limit), int64(len(m.leaves)))], nil
 }
@@ -47,7 +47,7 @@ func (m *memory) AuditTile(_ context.Context, level int, number int64) ([]byte, 
 	if data := m.tiles[key(level, number)]; data != nil {
 		return data, nil
 	}
-	return nil, fmt.Errorf("no tile %d of level %d", number, level)
+	return nil, fmt.Errorf("tile %d of level %d: %w", number, level, audit.ErrAbsent)
 }
 
 var morning = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
@@ -89,7 +89,8 @@ func TestTreeHashIsThatOfTheReferenceLog(t *testing.T) {
 	})
 	const most = 256*256 + 3
 	for size := range int64(most) {
-		near := (size+2)%256 < 5 || size < 20 || size > most-10
+		border := (size+2)%256 < 5 && (size < 2000 || size/256%64 == 0)
+		near := border || size < 20 || size > most-10
 		if near {
 			want, err := tlog.TreeHash(size, stored)
 			if err != nil {
@@ -165,8 +166,10 @@ func TestResumeNeedsWhatWasStored(t *testing.T) {
 func BenchmarkAppend(b *testing.B) {
 	var tree audit.Tree
 	for number := range b.N {
-		if _, err := tree.Clone().Append(record(number)); err != nil {
+		next := tree.Clone()
+		if _, err := next.Append(record(number)); err != nil {
 			b.Fatal(err)
 		}
+		tree = *next
 	}
 }
