@@ -1,0 +1,184 @@
+package why
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/internal/operator"
+	"github.com/attestd/attestd/internal/registry/live"
+	"github.com/attestd/attestd/internal/subject"
+)
+
+// Store is what is asked of the registry.
+type Store interface {
+	Find(ctx context.Context, tenants []string, prefix string) ([]subject.Subject, error)
+	Known(ctx context.Context, ask subject.Ask) (subject.Known, error)
+	Ownerships(ctx context.Context, filter subject.Filter) ([]subject.Ownership, string, error)
+	Appraisal(ctx context.Context, id string) (document []byte, found bool, err error)
+}
+
+// Index is what is asked of the index of states.
+type Index interface {
+	Check(id subject.ID, now time.Time) live.Standing
+}
+
+// Config is what an [Asker] is made of; every field is required.
+type Config struct {
+	Store Store
+	Index Index
+	// Now is the store's clock.
+	Now func() time.Time
+}
+
+// Asker answers "why" for operators.
+type Asker struct{ config Config }
+
+// New returns an asker.
+func New(config Config) (*Asker, error) {
+	if config.Store == nil || config.Index == nil || config.Now == nil {
+		return nil, errors.New("why needs a store, an index and a clock")
+	}
+	return &Asker{config}, nil
+}
+
+// Why explains a target: a SPIFFE ID, "instance:VALUE", "host:VALUE", or the unique beginning of an id
+// or an instance's value of at least 6 characters. A store that is down is an answer, not an error.
+//
+// Errors: a [*attestd.CallerError]: MALFORMED for what is no target, CONFLICT for a beginning that more
+// than one has.
+func (a *Asker) Why(ctx context.Context, asker operator.Principal, target string) (wire.Why, error) {
+	now := a.config.Now()
+	facts := Facts{Target: target, Sees: asker.Sees, Now: now}
+	ask, err := a.ask(ctx, asker, target)
+	var caller *attestd.CallerError
+	if errors.As(err, &caller) && !caller.Class.Undecided() {
+		return wire.Why{}, err
+	}
+	if err == nil {
+		known, broken := a.known(ctx, ask)
+		if broken == nil {
+			facts.Known = &known
+		}
+	}
+	if facts.Known != nil && facts.Known.Subject != nil {
+		ask.ID = facts.Known.Subject.ID
+		facts.Verdict = a.verdict(ctx, facts.Known.Subject.AppraisalID)
+	}
+	if ask.ID != "" {
+		facts.Standing = a.config.Index.Check(ask.ID, now)
+	}
+	return Explain(facts), nil
+}
+
+const shortest = 6
+
+// ask says what to look up for a target.
+func (a *Asker) ask(ctx context.Context, asker operator.Principal, target string) (subject.Ask, error) {
+	if strings.HasPrefix(target, "spiffe://") {
+		if id, err := subject.ParseID(target); err == nil {
+			return subject.Ask{ID: id, Bars: []subject.Key{id.Key()}}, nil
+		}
+	}
+	kind, value, typed := strings.Cut(target, ":")
+	switch {
+	case typed && kind == string(subject.BarInstance) && value != "":
+		return ofInstance(value), nil
+	case typed && kind == string(subject.BarHost) && value != "":
+		return subject.Ask{Bars: []subject.Key{{Kind: kind, Value: value}}}, nil
+	case len(target) < shortest || len(target) > 2048:
+		return subject.Ask{}, &attestd.CallerError{
+			Class: attestd.ClassMalformed, Hint: "give a SPIFFE ID, instance:VALUE, host:VALUE, or at least 6 " +
+				"characters of an id or an instance's value",
+			Err: fmt.Errorf("%q names nothing", attestd.Excerpt(target, 80)),
+		}
+	}
+	found, err := a.config.Store.Find(ctx, asker.Tenants, target)
+	switch {
+	case err != nil:
+		return subject.Ask{}, err
+	case len(found) > 1:
+		return subject.Ask{}, &attestd.CallerError{
+			Class: attestd.ClassConflict, Hint: "give more of it: attestd subject ls --text " + target,
+			Err: fmt.Errorf("%q is the beginning of more than one", attestd.Excerpt(target, 80)),
+		}
+	case len(found) == 1:
+		ask := subject.Ask{ID: found[0].ID, Bars: []subject.Key{found[0].ID.Key()}}
+		return ask, nil
+	}
+	return a.waiting(ctx, asker, target)
+}
+
+// waiting looks for a machine without a subject among those that asked to be somebody's.
+func (a *Asker) waiting(ctx context.Context, asker operator.Principal, target string) (subject.Ask, error) {
+	owners, _, err := a.config.Store.Ownerships(ctx, subject.Filter{
+		Tenants: asker.Tenants, Text: target, Limit: 100,
+	})
+	if err != nil {
+		return subject.Ask{}, err
+	}
+	owners = slices.DeleteFunc(owners, func(o subject.Ownership) bool {
+		return !strings.HasPrefix(o.Key.Value, target)
+	})
+	if len(owners) == 1 && owners[0].Key.Kind == string(subject.BarInstance) {
+		return ofInstance(owners[0].Key.Value), nil
+	}
+	if len(owners) == 1 {
+		return subject.Ask{Owners: []subject.Key{owners[0].Key}}, nil
+	}
+	return ofInstance(target), nil
+}
+
+func ofInstance(value string) subject.Ask {
+	key := subject.Key{Kind: string(subject.BarInstance), Value: value}
+	return subject.Ask{
+		Instance: attestd.Handle{Kind: attestd.HandleInstance, Value: value},
+		Bars:     []subject.Key{key}, Owners: []subject.Key{key},
+	}
+}
+
+// known reads what the registry has. A subject brings keys of its own, which the first reading could
+// not ask for: the second one does.
+func (a *Asker) known(ctx context.Context, ask subject.Ask) (subject.Known, error) {
+	known, err := a.config.Store.Known(ctx, ask)
+	if err != nil || known.Subject == nil {
+		return known, err
+	}
+	one := known.Subject
+	again := subject.Ask{ID: one.ID, Bars: []subject.Key{one.ID.Key()}, Owners: ask.Owners}
+	for kind, value := range map[subject.BarKind]string{
+		subject.BarInstance: one.Instance.Value, subject.BarBoot: one.Boot, subject.BarHost: one.Host,
+	} {
+		if value == "" {
+			continue
+		}
+		key := subject.Key{Kind: string(kind), Value: value}
+		again.Bars = append(again.Bars, key)
+		if kind != subject.BarBoot && !slices.Contains(again.Owners, key) {
+			again.Owners = append(again.Owners, key)
+		}
+	}
+	return a.config.Store.Known(ctx, again)
+}
+
+// verdict reads the verdict that a state stands on; one that was thrown away by now is none.
+func (a *Asker) verdict(ctx context.Context, id string) *attestd.Appraisal {
+	if id == "" {
+		return nil
+	}
+	document, found, err := a.config.Store.Appraisal(ctx, id)
+	if err != nil || !found {
+		return nil
+	}
+	var verdict attestd.Appraisal
+	if json.Unmarshal(document, &verdict) != nil {
+		return nil
+	}
+	return &verdict
+}
