@@ -44,30 +44,47 @@ func (f *Flood) Note(record Record) []Record {
 	if f.begun.IsZero() {
 		f.begun = record.At
 	}
-	key := strings.Join([]string{record.Actor, record.Tenant, record.Action, record.Outcome, record.Class}, "\x00")
-	if folded := f.kinds[key]; folded != nil {
-		fold(folded, record)
-		return due
-	}
-	if f.atOnce < floodAtOnce && len(f.kinds) < floodKinds {
+	key := kindOf(record)
+	if f.kinds[key] == nil && f.atOnce < floodAtOnce && len(f.kinds) < floodKinds {
 		f.atOnce++
 		f.kinds[key] = &Record{} // the next one of its kind is folded
 		return append(due, record)
 	}
-	if len(f.kinds) >= floodKinds {
-		record.Actor, record.Tenant = elsewhere, "*"
-		key = strings.Join([]string{elsewhere, record.Action, record.Outcome, record.Class}, "\x00")
-		if len(f.kinds) >= floodKinds+floodShared && f.kinds[key] == nil {
-			record.Action, record.Class, key = "*", "", elsewhere
-		}
-	}
-	if folded := f.kinds[key]; folded != nil {
-		fold(folded, record)
-		return due
-	}
-	f.kinds[key] = &Record{}
-	fold(f.kinds[key], record)
+	f.count(key, record)
 	return due
+}
+
+// Fold takes a record up that is counted and not written as it is, for when nothing can be written.
+func (f *Flood) Fold(record Record) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.begun.IsZero() {
+		f.begun = record.At
+	}
+	f.count(kindOf(record), record)
+}
+
+func kindOf(record Record) string {
+	return strings.Join([]string{
+		record.Actor, record.Tenant, record.Action, record.Outcome, record.Class,
+	}, "\x00")
+}
+
+// count folds a record into its kind; one that has no room any more into that of all sources, and
+// where that has none either into the one of everything.
+func (f *Flood) count(key string, record Record) {
+	if f.kinds[key] == nil && len(f.kinds) >= floodKinds {
+		record.Actor, record.Tenant = elsewhere, "*"
+		key = kindOf(record)
+	}
+	if f.kinds[key] == nil && len(f.kinds) >= floodKinds+floodShared {
+		record.Action, record.Class, record.Outcome = "*", "", "*"
+		key = kindOf(record)
+	}
+	if f.kinds[key] == nil {
+		f.kinds[key] = &Record{}
+	}
+	fold(f.kinds[key], record)
 }
 
 // fold counts one more. What differs between alike records is that of the first.
