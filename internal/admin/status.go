@@ -1,0 +1,151 @@
+package admin
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/internal/operator"
+)
+
+func (s *server) status(c *call) (any, error) {
+	now := s.config.Now()
+	pending, err := s.config.Health.Pending(c, slices.Clone(c.who.Tenants))
+	if err != nil {
+		return nil, err
+	}
+	counts := s.config.Index.Counts(slices.Clone(c.who.Tenants), now)
+	return wire.Status{
+		Schema: "attestd.status.v1", Version: s.config.Version, Ready: s.config.Health.Ready(c) == nil,
+		Now: now.UTC(), Started: s.config.Started.UTC(), Store: s.config.Store,
+		Policies: append([]string{}, s.config.Policies()...),
+		States:   orEmpty(counts.States), Tiers: orEmpty(counts.Tiers), Formats: orEmpty(counts.Formats),
+		Pending: pending, Overdue: counts.Overdue, Oldest: counts.Oldest,
+		Channels:   append([]wire.Channel{}, s.config.Health.Channels()...),
+		Conditions: s.shownConditions(c, false),
+	}, nil
+}
+
+func orEmpty(counts map[string]int) map[string]int {
+	if counts == nil {
+		return map[string]int{}
+	}
+	return counts
+}
+
+func (s *server) conditions(c *call) (any, error) {
+	return wire.Conditions{Schema: "attestd.conditions.v1", Conditions: s.shownConditions(c, true)}, nil
+}
+
+// shownConditions returns the conditions, well ones only where all are asked for. Details can count or
+// name what is other tenants'; who may act for some tenants alone learns what it means for them and
+// not how much there is of it.
+func (s *server) shownConditions(c *call, all bool) []wire.Condition {
+	shown := []wire.Condition{}
+	for _, condition := range s.config.Health.Conditions() {
+		if !all && condition.Severity == "ok" {
+			continue
+		}
+		if !c.who.Sees(operator.AllTenants) {
+			condition.Detail = ""
+		}
+		shown = append(shown, condition)
+	}
+	return shown
+}
+
+func (s *server) auditEntries(c *call) (any, error) {
+	limit, err := c.limit(100)
+	if err != nil {
+		return nil, err
+	}
+	start, err := c.number("start", 0)
+	if err != nil {
+		return nil, err
+	}
+	return s.config.Audit.Entries(c, start, limit)
+}
+
+// level is the level of the log, and for how long.
+type level struct {
+	mu       sync.Mutex
+	variable *slog.LevelVar
+	usual    slog.Level
+	until    time.Time
+	back     *time.Timer
+}
+
+func newLevel(variable *slog.LevelVar) *level {
+	return &level{variable: variable, usual: variable.Level()}
+}
+
+// set changes the level, for so long where lasts is above zero.
+func (l *level) set(to slog.Level, until time.Time, lasts time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.back != nil {
+		l.back.Stop()
+	}
+	l.variable.Set(to)
+	l.until, l.back = until, nil
+	if lasts <= 0 {
+		return
+	}
+	var mine *time.Timer
+	mine = time.AfterFunc(lasts, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.back == mine { // nobody has set it since
+			l.variable.Set(l.usual)
+			l.until, l.back = time.Time{}, nil
+		}
+	})
+	l.back = mine
+}
+
+var levelNames = map[string]slog.Level{
+	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+}
+
+func (l *level) document() wire.LogLevel {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	document := wire.LogLevel{Schema: "attestd.log-level.v1", Level: "info", Until: l.until}
+	for name, one := range levelNames {
+		if one == l.variable.Level() {
+			document.Level = name
+		}
+	}
+	return document
+}
+
+func (s *server) logLevel(*call) (any, error) { return s.level.document(), nil }
+
+// maxLevelTime is for how long a level can be set: a log at debug fills disks.
+const maxLevelTime = 30 * 24 * time.Hour
+
+func (s *server) setLogLevel(c *call) (any, error) {
+	ask, err := decode[wire.LogLevel](c)
+	if err != nil {
+		return nil, err
+	}
+	to, known := levelNames[ask.Level]
+	now := s.config.Now()
+	switch {
+	case ask.Schema != "" && ask.Schema != "attestd.log-level.v1":
+		return nil, malformed("schema is not attestd.log-level.v1", "leave it out, or mend it")
+	case !known:
+		return nil, malformed("the level is unknown", "levels are debug, info, warn and error")
+	case !ask.Until.IsZero() && (!ask.Until.After(now) || ask.Until.Sub(now) > maxLevelTime):
+		return nil, malformed("until has passed, or is more than 30 days ahead", "give a time within 30 days")
+	}
+	c.about.Target = ask.Level
+	lasts := time.Duration(0)
+	if !ask.Until.IsZero() {
+		lasts = ask.Until.Sub(now)
+	}
+	s.level.set(to, ask.Until.UTC(), lasts)
+	return s.level.document(), nil
+}
