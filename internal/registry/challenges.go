@@ -259,7 +259,8 @@ func (s *Store) Purge(ctx context.Context) error {
 // only.
 func (s *Store) purgeStep(ctx context.Context) (more bool, err error) {
 	var full bool
-	err = s.writer.do(ctx, func(ctx context.Context, w *writer) error {
+	// It makes room, and so it is done where there is little.
+	err = s.writer.doAs(ctx, essential, func(ctx context.Context, w *writer) error {
 		now := w.clock.Now()
 		for _, step := range []struct {
 			query     string

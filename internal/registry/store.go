@@ -3,25 +3,19 @@ package registry
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
 
 	"github.com/attestd/attestd"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
-// Config says how a store is opened. Every field is required.
+// Config says how a store is opened. Path, Clock and Limits are required.
 type Config struct {
 	// Path of the database file; its folder must exist.
 	Path string
@@ -29,6 +23,15 @@ type Config struct {
 	Clock *Clock
 	// Limits bound what is kept.
 	Limits Limits
+	// Index is loaded when the store is opened and told of every commit; nil where nothing is granted
+	// from memory.
+	Index Index
+	// Reserve is how many bytes of free space are set aside: below it only holds and records of the
+	// audit log are written. 0 sets none aside.
+	Reserve uint64
+	// AcceptRollback opens a database that is behind what this machine has seen. It is for one start
+	// after a restore, at an operator's word.
+	AcceptRollback bool
 }
 
 // Limits bound what callers can make a store keep.
@@ -53,16 +56,21 @@ func (l Limits) check() error {
 // Store is safe for concurrent use.
 type Store struct {
 	clock   *Clock
-	limits  Limits
+	path    string
 	writing *sql.DB
 	reading *sql.DB
+	reads   reads
+	guard   *guard
 	writer  *writer
 	janitor sync.WaitGroup
 	stop    context.CancelFunc
 }
 
-// purgeEvery is how often expired rows are removed.
-const purgeEvery = 5 * time.Second
+// purgeEvery is how often expired rows are removed, guardEvery how often the guard is written.
+const (
+	purgeEvery = 5 * time.Second
+	guardEvery = time.Second
+)
 
 // Open opens the database, brings its schema up to date and starts the store's two goroutines, which
 // Close ends.
@@ -79,17 +87,20 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err := createDatabase(config.Path); err != nil {
 		return nil, err
 	}
-	store := &Store{clock: config.Clock, limits: config.Limits}
-	if err := store.open(ctx, config.Path); err != nil {
+	store := &Store{clock: config.Clock, path: config.Path}
+	if err := store.open(ctx, config); err != nil {
 		_ = store.closeDatabases()
 		return nil, err
 	}
 	return store, nil
 }
 
-func (s *Store) open(ctx context.Context, path string) error {
+func (s *Store) open(ctx context.Context, config Config) error {
 	var err error
-	if s.writing, err = openDatabase(path, 1, "synchronous(FULL)", "journal_mode(WAL)",
+	if s.guard, err = openGuard(config.Path + ".guard"); err != nil {
+		return err
+	}
+	if s.writing, err = openDatabase(config.Path, 1, "synchronous(FULL)", "journal_mode(WAL)",
 		"foreign_keys(1)", "journal_size_limit(4194304)"); err != nil {
 		return err
 	}
@@ -99,17 +110,31 @@ func (s *Store) open(ctx context.Context, path string) error {
 	if err := demandDurable(ctx, s.writing); err != nil {
 		return err
 	}
-	if s.reading, err = openDatabase(path, 2, "query_only(1)"); err != nil {
+	if err := demandSchema(ctx, s.writing); err != nil {
 		return err
+	}
+	if err := s.guard.demandNewest(ctx, s.writing, config.AcceptRollback); err != nil {
+		return err
+	}
+	if s.reading, err = openDatabase(config.Path, 2, "query_only(1)"); err != nil {
+		return err
+	}
+	if err := s.reads.prepare(ctx, s.reading); err != nil {
+		return fmt.Errorf("open store: %w", err)
 	}
 	if err := s.demandClock(ctx); err != nil {
 		return err
 	}
-	open, err := filesOf(path)
+	if config.Index != nil {
+		if err := s.loadIndex(ctx, config.Index); err != nil {
+			return err
+		}
+	}
+	open, err := filesOf(config.Path)
 	if err != nil {
 		return err
 	}
-	if s.writer, err = newWriter(ctx, s.writing, s.limits, s.clock, open); err != nil {
+	if s.writer, err = newWriter(ctx, s.writing, config, open, s.guard); err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -134,32 +159,6 @@ func openDatabase(path string, connections int, pragmas ...string) (*sql.DB, err
 	database.SetMaxOpenConns(connections)
 	database.SetMaxIdleConns(connections)
 	return database, nil
-}
-
-// migrate applies the embedded migrations. A database of a newer version is refused: its rows may
-// mean something that this version would not honour.
-func migrate(ctx context.Context, database *sql.DB) error {
-	folder, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, database, folder)
-	if err != nil {
-		return fmt.Errorf("store migrations: %w", err)
-	}
-	sources := provider.ListSources()
-	known := sources[len(sources)-1].Version
-	found, err := provider.GetDBVersion(ctx)
-	if err != nil {
-		return fmt.Errorf("store version: %w", err)
-	}
-	if found > known {
-		return fmt.Errorf("the store has schema version %d, this attestd knows up to %d", found, known)
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("store migrations: %w", err)
-	}
-	return nil
 }
 
 // demandDurable reads back what was asked for. A store that forgets a used nonce on power loss
@@ -229,25 +228,33 @@ func (s *Store) Close() error {
 
 func (s *Store) closeDatabases() error {
 	var errs []error
+	s.reads.close()
 	for _, database := range []*sql.DB{s.reading, s.writing} {
 		if database != nil {
 			errs = append(errs, database.Close())
 		}
+	}
+	if s.guard != nil {
+		errs = append(errs, s.guard.close())
 	}
 	return errors.Join(errs...)
 }
 
 func (s *Store) purgeRegularly(ctx context.Context) {
 	defer s.janitor.Done()
-	ticker := time.NewTicker(purgeEvery)
-	defer ticker.Stop()
+	purging := time.NewTicker(purgeEvery)
+	defer purging.Stop()
+	guarding := time.NewTicker(guardEvery)
+	defer guarding.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-purging.C:
 			// A purge that fails is tried again; the limits hold meanwhile.
 			_ = s.Purge(ctx)
+		case <-guarding.C:
+			s.guard.keep()
 		}
 	}
 }

@@ -461,15 +461,15 @@ func TestConsumeAndStoreCostTwoCommits(t *testing.T) {
 	}
 }
 
-func TestAClosedStoreIsOneFile(t *testing.T) {
+func TestAClosedStoreIsOneFileAndItsGuard(t *testing.T) {
 	folder := t.TempDir()
 	store := open(t, filepath.Join(folder, "attestd.db"), newFakeTime().clock(), roomy)
 	insert(t, store)
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(folder, "*")); len(left) != 1 {
-		t.Errorf("left behind: %v, want the database alone", left)
+	if left, _ := filepath.Glob(filepath.Join(folder, "*")); len(left) != 2 {
+		t.Errorf("left behind: %v, want the database and its guard", left)
 	}
 }
 

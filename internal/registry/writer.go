@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/audit"
 )
 
 // maxBatch is the most writes that share one commit, and with it the most that one failed commit
@@ -24,6 +28,7 @@ func (r refusal) Unwrap() error { return r.error }
 // write is one statement that waits for its commit.
 type write struct {
 	ctx  context.Context
+	rank priority
 	run  func(ctx context.Context, w *writer) error
 	err  error
 	done chan struct{}
@@ -37,14 +42,22 @@ type writer struct {
 	conn        *sql.Conn
 	files       files
 	outstanding outstanding
-	insert      *sql.Stmt
-	use         *sql.Stmt
-	look        *sql.Stmt
-	keep        *sql.Stmt
-	pulse       *sql.Stmt
-	know        *sql.Stmt
-	keys        int // rows of attestation_keys
-	maxKeys     int
+	statements
+	keys    int // rows of attestation_keys
+	maxKeys int
+
+	index Index
+	space space
+	guard *guard
+	// before is the number of commits in the database, tree the audit log as committed; growing and
+	// made are those of the running transaction.
+	before  uint64
+	tree    *audit.Tree
+	growing *audit.Tree
+	made    made
+	// committed is tree for readers on other goroutines.
+	committed atomic.Pointer[audit.Tree]
+	figures   figures
 
 	queue   chan *write
 	closing chan struct{}
@@ -54,29 +67,26 @@ type writer struct {
 }
 
 func newWriter(
-	ctx context.Context, database *sql.DB, limits Limits, clock *Clock, open files,
+	ctx context.Context, database *sql.DB, config Config, open files, guard *guard,
 ) (*writer, error) {
 	conn, err := database.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	w := &writer{
-		clock: clock, limits: limits, conn: conn, files: open, maxKeys: maxAttestationKey,
+		clock: config.Clock, limits: config.Limits, conn: conn, files: open, maxKeys: maxAttestationKey,
+		index: config.Index, space: spaceOf(config), guard: guard,
 		queue: make(chan *write, maxBatch), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
-	for _, statement := range []struct {
-		into  **sql.Stmt
-		query string
-	}{
-		{&w.insert, insertChallenge}, {&w.use, useChallenge}, {&w.look, lookAtChallenge},
-		{&w.keep, insertAppraisal}, {&w.pulse, beat}, {&w.know, insertKey},
-	} {
-		if *statement.into, err = conn.PrepareContext(ctx, statement.query); err != nil {
-			return nil, errors.Join(fmt.Errorf("open store: %w", err), conn.Close())
+	err = w.statements.prepare(ctx, conn)
+	for _, step := range []func(context.Context) error{w.recount, w.reread, w.figures.count(conn)} {
+		if err == nil {
+			err = step(ctx)
 		}
 	}
-	if err := w.recount(ctx); err != nil {
-		return nil, errors.Join(err, conn.Close())
+	if err != nil {
+		w.release()
+		return nil, fmt.Errorf("open store: %w", err)
 	}
 	go w.loop(context.WithoutCancel(ctx))
 	return w, nil
@@ -88,7 +98,13 @@ const beat = `INSERT INTO pulse (one, beat_at) VALUES (1, ?)
 // do queues run and waits for the commit that carries it. Where ctx ends first, run may still be
 // carried out: a nonce that was handed in is then used, and nobody learns of it.
 func (w *writer) do(ctx context.Context, run func(ctx context.Context, w *writer) error) error {
-	item := &write{ctx: ctx, run: run, done: make(chan struct{})}
+	return w.doAs(ctx, ordinary, run)
+}
+
+func (w *writer) doAs(
+	ctx context.Context, rank priority, run func(ctx context.Context, w *writer) error,
+) error {
+	item := &write{ctx: ctx, rank: rank, run: run, done: make(chan struct{})}
 	select {
 	case <-w.closing:
 		return errClosed
@@ -142,9 +158,7 @@ func (w *writer) loop(ctx context.Context) {
 // release closes statements before their connection: SQLite folds the log into the database only
 // when nothing holds it open any more.
 func (w *writer) release() {
-	for _, statement := range []*sql.Stmt{w.insert, w.use, w.look, w.keep, w.pulse, w.know} {
-		_ = statement.Close()
-	}
+	w.statements.close()
 	_ = w.conn.Close()
 }
 
@@ -165,9 +179,11 @@ func (w *writer) gather(first *write) []*write {
 // commit runs a batch in one transaction. Where the database fails one of them, all fail and none is
 // written: after an error of the disk nothing in the transaction can be relied on.
 func (w *writer) commit(ctx context.Context, batch []*write) {
+	start := time.Now() // a figure, and no decision
 	err := w.transaction(ctx, batch)
+	w.figures.took(time.Since(start), err)
 	if err == nil {
-		w.commits.Add(1)
+		w.publish()
 		return
 	}
 	_, _ = w.conn.ExecContext(ctx, "ROLLBACK") // it may have been rolled back already
@@ -177,12 +193,54 @@ func (w *writer) commit(ctx context.Context, batch []*write) {
 	// The counts may be ahead of what was rolled back; where they cannot be read again they stay too
 	// high, which refuses and never lets through.
 	_ = w.recount(ctx)
+	// Where this fails, no later transaction begins before it works.
+	_ = w.reread(ctx)
+}
+
+// publish makes a commit known: to the index first, so that it is in force before anybody is told.
+func (w *writer) publish() {
+	w.commits.Add(1)
+	w.before++
+	w.tree = w.growing
+	w.committed.Store(w.tree)
+	if w.index != nil && len(w.made.subjects)+len(w.made.bars) > 0 {
+		w.index.Publish(w.made.subjects, w.made.bars)
+	}
+	w.figures.add(w.made)
+	w.guard.saw(w.before, w.tree.Size())
+	if w.made.holds {
+		w.guard.keep()
+	}
+}
+
+// number is that of the commit which the running transaction will be.
+func (w *writer) number() uint64 { return w.before + 1 }
+
+// reread reads from the database what a failed commit leaves in doubt. Until it was read nothing is
+// written: tree is nil meanwhile.
+func (w *writer) reread(ctx context.Context) error {
+	w.tree = nil
+	if err := w.conn.QueryRowContext(ctx, "SELECT commits FROM meta").Scan(&w.before); err != nil {
+		return fmt.Errorf("count commits: %w", err)
+	}
+	if err := w.resumeLog(ctx); err != nil {
+		return err
+	}
+	w.committed.Store(w.tree)
+	return nil
 }
 
 func (w *writer) transaction(ctx context.Context, batch []*write) error {
 	if err := w.files.demandSame(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	if w.tree == nil {
+		if err := w.reread(ctx); err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+	}
+	low := w.space.low()
+	w.growing, w.made = w.tree.Clone(), made{}
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -190,14 +248,32 @@ func (w *writer) transaction(ctx context.Context, batch []*write) error {
 		if item.err = item.ctx.Err(); item.err != nil {
 			continue // nobody waits for it any more
 		}
+		if low && item.rank == ordinary {
+			item.err = refusal{errSpace()}
+			continue
+		}
 		item.err = item.run(ctx, w)
 		var refused refusal
 		if item.err != nil && !errors.As(item.err, &refused) {
 			return fmt.Errorf("store: %w", item.err)
 		}
 	}
+	if err := demandOne(w.count.ExecContext(ctx, int64(w.before))); err != nil { //nolint:gosec // a count
+		return fmt.Errorf("store: count commits: %w", err)
+	}
 	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	return nil
+}
+
+// countCommit fails where another process wrote since this one last did.
+const countCommit = `UPDATE meta SET commits = commits + 1 WHERE commits = ?`
+
+func errSpace() error {
+	return &attestd.UndecidedError{
+		Check: checkStore, Class: attestd.ClassStoreUnavailable,
+		Got: "less free space than store.reserve", Want: "room for ordinary writes",
+		Hint: "make room on the disk of state_dir; holds and their records are still written",
+	}
 }

@@ -1,0 +1,15 @@
+package registry_test
+
+import (
+	"github.com/attestd/attestd/internal/audit"
+	"github.com/attestd/attestd/internal/operator"
+	"github.com/attestd/attestd/internal/registry"
+	"github.com/attestd/attestd/internal/registry/live"
+)
+
+// What others ask of a store, and what the store asks of an index.
+var (
+	_ operator.Store = (*registry.Store)(nil)
+	_ audit.Reader   = (*registry.Store)(nil)
+	_ registry.Index = (*live.Index)(nil)
+)

@@ -1,0 +1,243 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/subject"
+)
+
+// Verdict is a verdict as it is stored: the document that the caller gets, what it does to a subject,
+// and what is needed to reach it again. All of it is kept, or nothing.
+type Verdict struct {
+	challenge.Answered
+	Write subject.Write
+	// Evidence is kept as the latest of its subject; nil where the verdict is none that is judged again.
+	Evidence *Evidence
+}
+
+// Evidence is what is needed to judge again without touching the machine.
+type Evidence struct {
+	Subject subject.ID
+	// Tenant of the subject; it decides who may see that the evidence is judged again.
+	Tenant string
+	Format attestd.Format
+	// At is the time that the evidence was judged as of.
+	At time.Time
+	// Job says, in the service's own words, how the blobs are put together; the registry does not read it.
+	Job []byte
+	// Blobs are evidence and collateral. Equal ones are stored once.
+	Blobs [][]byte
+}
+
+// StoredVerdict is evidence as it was kept.
+type StoredVerdict struct {
+	Evidence
+	AppraisalID string
+}
+
+// Bounds of what is kept of one verdict.
+const (
+	maxBlobs    = 64
+	maxEvidence = 16 << 20
+	maxJob      = 1 << 20
+)
+
+const (
+	selectStored = `SELECT id, tenant, appraisal_id, format, at, job, blobs, fold FROM stored_verdicts `
+	lookAtStored = `SELECT blobs FROM stored_verdicts WHERE fold = ?`
+	insertStored = `INSERT INTO stored_verdicts (fold, id, tenant, appraisal_id, format, at, job, blobs)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (fold) DO UPDATE SET tenant = excluded.tenant, appraisal_id = excluded.appraisal_id,
+		format = excluded.format, at = excluded.at, job = excluded.job, blobs = excluded.blobs`
+	insertBlob = `INSERT INTO blobs (sha256, refs, data) VALUES (?, 1, ?)
+		ON CONFLICT (sha256) DO UPDATE SET refs = refs + 1`
+	releaseBlob = `UPDATE blobs SET refs = refs - 1 WHERE sha256 = ?`
+	deleteBlob  = `DELETE FROM blobs WHERE sha256 = ? AND refs <= 0`
+	selectBlob  = `SELECT data FROM blobs WHERE sha256 = ?`
+)
+
+// Keep stores a verdict, what it showed of an attestation key, what it does to a subject and its
+// evidence: all of them or nothing. A second one for the same challenge is an error.
+//
+// Errors: those of [Store.Write] and of [Store.InsertAppraisal].
+func (s *Store) Keep(ctx context.Context, verdict Verdict) error {
+	if err := demandWrite(verdict.Write); err != nil {
+		return err
+	}
+	if err := demandEvidence(verdict); err != nil {
+		return err
+	}
+	err := s.writer.doAs(ctx, priorityOf(verdict.Write), func(ctx context.Context, w *writer) error {
+		// First what may refuse, then what writes; remember does both and comes between.
+		if err := w.demandStill(ctx, verdict.Write); err != nil {
+			return err
+		}
+		if err := w.demandFirst(ctx, verdict.ChallengeID); err != nil {
+			return err
+		}
+		if verdict.Seen != nil {
+			if err := w.remember(ctx, verdict.Tenant, *verdict.Seen); err != nil {
+				return err
+			}
+		}
+		if _, err := w.keep.ExecContext(ctx, verdict.ID, verdict.ChallengeID, verdict.Tenant,
+			w.clock.Now().UnixNano(), verdict.Document); err != nil {
+			return err
+		}
+		if err := w.apply(ctx, verdict.Write); err != nil || verdict.Evidence == nil {
+			return err
+		}
+		return w.keepEvidence(ctx, verdict.ID, *verdict.Evidence)
+	})
+	return unavailable(ctx, err)
+}
+
+func demandEvidence(verdict Verdict) error {
+	evidence := verdict.Evidence
+	if evidence == nil {
+		return nil
+	}
+	if _, err := subject.ParseID(string(evidence.Subject)); err != nil {
+		return err
+	}
+	size := 0
+	for _, blob := range evidence.Blobs {
+		size += len(blob)
+	}
+	if evidence.Tenant == "" || len(evidence.Blobs) > maxBlobs || size > maxEvidence ||
+		len(evidence.Job) > maxJob {
+		return malformed("evidence of %d parts and %d bytes with a job of %d, want at most %d, %d and %d, "+
+			"and a tenant", len(evidence.Blobs), size, len(evidence.Job), maxBlobs, maxEvidence, maxJob)
+	}
+	return demandTexts(maxWord, evidence.Tenant, string(evidence.Format))
+}
+
+// demandFirst refuses a second verdict for one challenge by itself, before the constraint behind it
+// would take the whole transaction down.
+func (w *writer) demandFirst(ctx context.Context, challengeID string) error {
+	var there int
+	err := w.lookKept.QueryRowContext(ctx, challengeID).Scan(&there)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return refusal{&attestd.CallerError{
+		Class: attestd.ClassConflict, Hint: "ask for a new challenge",
+		Err: errors.New("the challenge has its verdict already"),
+	}}
+}
+
+const lookAtKept = `SELECT 1 FROM appraisals WHERE challenge_id = ?`
+
+func (w *writer) keepEvidence(ctx context.Context, id string, evidence Evidence) error {
+	fold := evidence.Subject.Fold()
+	var before []byte
+	if err := w.lookStored.QueryRowContext(ctx, fold).Scan(&before); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	sums := make([]byte, 0, len(evidence.Blobs)*sha256.Size)
+	for _, blob := range evidence.Blobs {
+		sum := sha256.Sum256(blob)
+		sums = append(sums, sum[:]...)
+		if _, err := w.insertBlob.ExecContext(ctx, sum[:], blob); err != nil {
+			return err
+		}
+	}
+	_, err := w.insertStored.ExecContext(ctx, fold, string(evidence.Subject), evidence.Tenant, id,
+		string(evidence.Format), stamp(evidence.At), notNil(evidence.Job), sums)
+	if err != nil {
+		return err
+	}
+	for sum := range slices.Chunk(before, sha256.Size) {
+		if _, err := w.releaseBlob.ExecContext(ctx, sum); err != nil {
+			return err
+		}
+		if _, err := w.deleteBlob.ExecContext(ctx, sum); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notNil keeps an empty value from being stored as NULL.
+func notNil(data []byte) []byte {
+	if data == nil {
+		return []byte{}
+	}
+	return data
+}
+
+// storedRow is a row of stored_verdicts with the digests of its blobs.
+type storedRow struct {
+	StoredVerdict
+	sums []byte
+	fold string
+}
+
+func scanStored(row scanner) (storedRow, error) {
+	var one storedRow
+	var at int64
+	err := row.Scan(&one.Subject, &one.Tenant, &one.AppraisalID, &one.Format, &at, &one.Job, &one.sums,
+		&one.fold)
+	one.At = moment(at)
+	return one, err
+}
+
+// Stored returns a page of the latest accepted evidence of each subject of the tenants, in the order
+// of their ids without case, and after of the next page, empty at the end. The pages are no snapshot:
+// evidence that is replaced meanwhile is the newer one.
+//
+// Errors: where a blob is not what its digest says. Nothing is judged by what the disk made of it.
+func (s *Store) Stored(
+	ctx context.Context, tenants []string, after string, limit int,
+) (list []StoredVerdict, next string, err error) {
+	query, err := selectBy(subject.Filter{Tenants: tenants, After: after, Limit: limit})
+	if err != nil {
+		return nil, "", err
+	}
+	query.and("fold > ?", subject.ID(after).Fold())
+	rows, err := listOf(ctx, s.reading, query, selectStored, "fold", scanStored)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next = rows[limit-1].fold
+	}
+	for _, row := range rows {
+		if row.Blobs, err = s.blobs(ctx, row.sums); errors.Is(err, sql.ErrNoRows) {
+			continue // replaced between the two reads; the newer one is judged by its own policy
+		}
+		if err != nil {
+			return nil, "", unavailable(ctx, err)
+		}
+		list = append(list, row.StoredVerdict)
+	}
+	return list, next, nil
+}
+
+func (s *Store) blobs(ctx context.Context, sums []byte) ([][]byte, error) {
+	var blobs [][]byte
+	for sum := range slices.Chunk(sums, sha256.Size) {
+		var blob []byte
+		if err := s.reading.QueryRowContext(ctx, selectBlob, sum).Scan(&blob); err != nil {
+			return nil, err
+		}
+		if found := sha256.Sum256(blob); !bytes.Equal(found[:], sum) {
+			return nil, fmt.Errorf("a stored blob has another digest than %x", sum[:8])
+		}
+		blobs = append(blobs, blob)
+	}
+	return blobs, nil
+}
