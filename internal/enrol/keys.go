@@ -29,7 +29,7 @@ var forms = map[string]*regexp.Regexp{
 	// An endorsement key, an instance of Google Cloud, a machine of Azure, a module of AWS.
 	KindInstance: regexp.MustCompile(`^(?:ek:[0-9a-f]{64}` +
 		`|gce:[A-Za-z0-9:._-]{1,80}/[a-z0-9-]{1,40}/[0-9]{1,20}` +
-		`|azure:[0-9A-Za-z-]{1,64}` +
+		`|azure:[0-9a-f-]{1,64}` +
 		`|i-[0-9a-f]{8,17}-[A-Za-z0-9._-]{1,80})$`),
 	// A chip (64 bytes, of Turin 8), a platform of Intel's (16), or the parent instance of enclaves.
 	KindHost:        regexp.MustCompile(`^(?:[0-9a-f]{128}|[0-9a-f]{16}|[0-9a-f]{32}|i-[0-9a-f]{8,17})$`),
@@ -99,9 +99,15 @@ func Keys(verdict attestd.Appraisal) []subject.Key {
 	}
 	for _, kind := range []attestd.HandleKind{attestd.HandleInstance, attestd.HandleHost} {
 		for _, handle := range verdict.Handles {
-			if handle.Kind == kind {
-				add(string(kind), handle.Value)
+			if handle.Kind != kind {
+				continue
 			}
+			value := handle.Value
+			if strings.HasPrefix(value, "azure:") {
+				// Azure's certificates and its lists need not write a UUID alike.
+				value = strings.ToLower(value)
+			}
+			add(string(kind), value)
 		}
 	}
 	claims := factsOf(verdict.Claims)

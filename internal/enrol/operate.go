@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/admin/wire"
@@ -51,14 +52,12 @@ func (d *Desk) Approve(ctx context.Context, who operator.Principal, ask wire.Dec
 		next.Key, next.CreatedAt, next.Source = key, now, "operator"
 	}
 	next.Tenant, next.Status, next.By, next.DecidedAt = tenant, subject.StatusApproved, who.Name, now
-	next.ExpiresAt = ask.ExpiresAt.UTC()
-	if ask.ExpiresAt.IsZero() {
-		next.ExpiresAt = ask.ExpiresAt
-	}
+	next.ExpiresAt = ask.ExpiresAt
 	if ask.Label != "" {
 		next.Label = ask.Label
 	}
-	return d.decide(ctx, who, "enroll.approve", ask, subject.OwnershipWrite{Key: key, Expect: row.Generation, Next: &next})
+	return d.decide(ctx, who, "enroll.approve", ask,
+		subject.OwnershipWrite{Key: key, Expect: row.Generation, Next: &next})
 }
 
 // Deny refuses one machine until somebody approves or removes it. What many machines share, and what
@@ -69,26 +68,28 @@ func (d *Desk) Deny(ctx context.Context, who operator.Principal, ask wire.Decide
 	if err != nil {
 		return wire.Decided{}, err
 	}
-	if (row.Generation == 0 || Shared(key.Kind)) && !who.May(operator.Operator, operator.AllTenants) {
+	owner := row.Tenant
+	if row.Generation == 0 || Shared(key.Kind) {
+		owner = operator.AllTenants
+	}
+	if !who.May(operator.Operator, owner) {
 		return wire.Decided{}, errUnknown()
 	}
-	if row.Generation != 0 && !who.May(operator.Operator, row.Tenant) {
-		return wire.Decided{}, errUnknown()
+	if !ask.ExpiresAt.IsZero() {
+		return wire.Decided{}, malformed("leave the expiry out, and remove the denial when it is time",
+			"a denial does not end by itself")
 	}
 	now, next := d.now(), row
 	if row.Generation == 0 {
-		next.Key, next.CreatedAt, next.Source, next.Tenant = key, now, "operator", operator.AllTenants
+		next.Key, next.CreatedAt, next.Source, next.Tenant = key, now, "operator", owner
 	}
-	next.Status, next.Method, next.By, next.DecidedAt = subject.StatusDenied, subject.MethodNone, who.Name, now
-	next.ExpiresAt = ask.ExpiresAt.Truncate(0)
-	if !next.ExpiresAt.IsZero() {
-		return wire.Decided{}, malformed("leave the expiry out, and remove it when it is time",
-			"a denial does not end by itself")
-	}
+	next.Status, next.Method = subject.StatusDenied, subject.MethodNone
+	next.By, next.DecidedAt, next.ExpiresAt = who.Name, now, time.Time{}
 	if ask.Label != "" {
 		next.Label = ask.Label
 	}
-	return d.decide(ctx, who, "enroll.deny", ask, subject.OwnershipWrite{Key: key, Expect: row.Generation, Next: &next})
+	return d.decide(ctx, who, "enroll.deny", ask,
+		subject.OwnershipWrite{Key: key, Expect: row.Generation, Next: &next})
 }
 
 // Remove forgets what is known of one machine's ownership: it is nobody's then, and may ask again.
@@ -100,14 +101,17 @@ func (d *Desk) Remove(ctx context.Context, who operator.Principal, ask wire.Deci
 	if row.Generation == 0 || !who.May(operator.Operator, row.Tenant) {
 		return wire.Decided{}, errUnknown()
 	}
-	done, err := d.decide(ctx, who, "enroll.remove", ask, subject.OwnershipWrite{Key: key, Expect: row.Generation})
+	ask.Tenant = row.Tenant
+	done, err := d.decide(ctx, who, "enroll.remove", ask,
+		subject.OwnershipWrite{Key: key, Expect: row.Generation})
 	done.Enrolment = row
 	return done, err
 }
 
 // decide carries one decision out.
 func (d *Desk) decide(
-	ctx context.Context, who operator.Principal, action string, ask wire.Decide, write subject.OwnershipWrite,
+	ctx context.Context, who operator.Principal, action string, ask wire.Decide,
+	write subject.OwnershipWrite,
 ) (wire.Decided, error) {
 	for _, text := range []string{ask.Label, ask.Reason} {
 		if err := checkLabel(text); err != nil {
@@ -131,6 +135,7 @@ func (d *Desk) decide(
 		return wire.Decided{}, err
 	}
 	done.Enrolment.Generation = write.Expect + 1
+	d.queue.forgetCount() // a place may be free now
 	return done, nil
 }
 
@@ -294,7 +299,8 @@ const maxLabel = 200
 // checkLabel refuses text that would not stay on its line.
 func checkLabel(text string) error {
 	if len(text) > maxLabel || attestd.Excerpt(text, maxLabel) != text {
-		return malformed("use printable text", "a label or reason: want at most %d bytes of printable text", maxLabel)
+		return malformed("use printable text",
+			"a label or reason: want at most %d bytes of printable text", maxLabel)
 	}
 	return nil
 }

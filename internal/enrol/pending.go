@@ -105,6 +105,13 @@ func (q *queue) enter(machine Machine, limits Limits) bool {
 	return true
 }
 
+// forgetCount has the queue counted anew before the next machine takes a place.
+func (q *queue) forgetCount() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.countedAt = time.Time{}
+}
+
 // recount counts the queue anew where the counts are old: places that were taken for verdicts that
 // were never stored come back that way.
 func (d *Desk) recount(ctx context.Context, now time.Time) error {
@@ -112,11 +119,10 @@ func (d *Desk) recount(ctx context.Context, now time.Time) error {
 	since := now.Sub(d.queue.countedAt)
 	fresh := d.queue.tenants != nil && since >= 0 && since < countAgain
 	if !fresh {
-		d.queue.countedAt = now // others go on with the old counts meanwhile
+		d.queue.countedAt = now // others go on with the old counts meanwhile, if there are any
 	}
-	first := d.queue.tenants == nil
 	d.queue.mu.Unlock()
-	if fresh && !first {
+	if fresh {
 		return nil
 	}
 	_, err := d.Sweep(ctx)

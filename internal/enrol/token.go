@@ -65,7 +65,8 @@ func (d *Desk) NewToken(
 func checkTokenRequest(ask wire.TokenRequest) error {
 	const hint = "attestd enroll token --tenant NAME --format tpm --lifetime 1h"
 	if ask.Seconds < minTokenLife || ask.Seconds > maxTokenLife {
-		return malformed(hint, "life of a token: got %d s, want %d to %d", ask.Seconds, minTokenLife, maxTokenLife)
+		return malformed(hint, "life of a token: got %d s, want %d to %d", ask.Seconds, minTokenLife,
+			maxTokenLife)
 	}
 	if len(ask.Formats) == 0 {
 		return malformed(hint, "no format: a token says which evidence it is for")
