@@ -1,38 +1,47 @@
 package live
 
 import (
-	"errors"
+	"hash/maphash"
 	"iter"
-	"slices"
-	"strings"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/subject"
 )
 
-// Index holds every subject in memory. It is safe for concurrent use; the zero Index refuses
-// everything until it is loaded.
+// Index holds every subject in memory. It is safe for concurrent use. The zero Index is not usable;
+// one of [New] refuses everything until it is loaded.
 type Index struct {
-	mu       sync.RWMutex
-	since    time.Time
-	subjects map[string]*entry
-	durable  map[subject.Key]attestd.State
-	direct   map[subject.Key]attestd.State
-}
+	seed   maphash.Seed
+	since  atomic.Int64 // nanoseconds of 1970; 0 before the index is loaded
+	full   atomic.Bool  // a bar found no room: nothing is granted any more
+	shards [shards]shard
 
-type entry struct {
-	subject.Subject
-	grants []time.Time
+	// publishing is taken by whatever changes states. Locks are taken in the order publishing, keys,
+	// shard.
+	publishing                 sync.Mutex
+	keys                       *keys
+	prefixes, tenants, formats *words
+	// agents are the prefixes of ids whose last segment names an instance.
+	agents map[string]bool
+	// sweep is the shard at which the next [Index.Overdue] begins.
+	sweep atomic.Uint32
 }
 
 // New returns an index that refuses everything until it is loaded.
 func New() *Index {
-	return &Index{
-		subjects: map[string]*entry{}, durable: map[subject.Key]attestd.State{},
-		direct: map[subject.Key]attestd.State{},
+	x := &Index{
+		seed: maphash.MakeSeed(), keys: newKeys(), prefixes: newWords(), tenants: newWords(),
+		formats: newWords(), agents: map[string]bool{},
 	}
+	x.formats.take("") // what finds no number of its own has this one
+	for i := range x.shards {
+		x.shards[i].due = math.MaxInt64
+	}
+	return x
 }
 
 // Load takes in what the registry has, as of at by the store's clock, which [Index.Since] returns
@@ -48,15 +57,15 @@ func (x *Index) Load(
 		}
 		x.Publish(nil, []subject.BarWrite{{Key: one.Key, Next: &one}})
 	}
-	for one, err := range subjects {
+	one := make([]subject.Subject, 1)
+	var err error
+	for one[0], err = range subjects {
 		if err != nil {
 			return err
 		}
-		x.Publish([]subject.Subject{one}, nil)
+		x.Publish(one, nil)
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.since = at
+	x.since.Store(at.UnixNano())
 	return nil
 }
 
@@ -64,22 +73,19 @@ func (x *Index) Load(
 // Publications come in the order of their commits. A row that is older than the one here is passed
 // over.
 func (x *Index) Publish(subjects []subject.Subject, bars []subject.BarWrite) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, bar := range bars {
-		delete(x.durable, bar.Key)
+	x.publishing.Lock()
+	defer x.publishing.Unlock()
+	for _, bar := range bars { // what bars comes first, what frees last
 		if bar.Next != nil {
-			x.durable[bar.Key] = bar.Next.State
+			x.bar(bar.Key, func(k *key) { k.durable = hold(bar.Next.State) })
 		}
 	}
 	for _, one := range subjects {
-		row, there := x.subjects[one.ID.Fold()]
-		if !there {
-			row = &entry{}
-			x.subjects[one.ID.Fold()] = row
-		}
-		if one.Generation >= row.Generation {
-			row.Subject = one
+		x.publish(one)
+	}
+	for _, bar := range bars {
+		if bar.Next == nil {
+			x.bar(bar.Key, func(k *key) { k.durable = 0 })
 		}
 	}
 }
@@ -87,191 +93,109 @@ func (x *Index) Publish(subjects []subject.Subject, bars []subject.BarWrite) {
 // Hold lays bars that are not durable yet, beside those that are. They stay through every Publish
 // until [Index.Settle].
 func (x *Index) Hold(bars []subject.Bar) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	x.publishing.Lock()
+	defer x.publishing.Unlock()
 	for _, bar := range bars {
-		x.direct[bar.Key] = max(x.direct[bar.Key], bar.State)
+		x.bar(bar.Key, func(k *key) { k.direct = max(k.direct, hold(bar.State)) })
 	}
 }
 
 // Settle ends holds of [Index.Hold], after the registry has taken them over.
-func (x *Index) Settle(keys []subject.Key) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, key := range keys {
-		delete(x.direct, key)
+func (x *Index) Settle(held []subject.Key) {
+	x.publishing.Lock()
+	defer x.publishing.Unlock()
+	for _, one := range held {
+		x.bar(one, func(k *key) { k.direct = 0 })
 	}
 }
 
-func (x *Index) held(key subject.Key) attestd.State { return max(x.durable[key], x.direct[key]) }
-
 // Held returns the worst state that a bar puts on any of the keys, and the key; StateUnknown for no
 // bar. Before the index is loaded it says quarantined: nothing is known to be free.
-func (x *Index) Held(keys ...subject.Key) (attestd.State, subject.Key) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if x.since.IsZero() {
+func (x *Index) Held(of ...subject.Key) (attestd.State, subject.Key) {
+	if !x.ready() {
 		return attestd.StateQuarantined, subject.Key{}
 	}
+	x.keys.mu.RLock()
+	defer x.keys.mu.RUnlock()
 	var worst attestd.State
 	var on subject.Key
-	for _, key := range keys {
-		if held := x.held(key); held > worst {
-			worst, on = held, key
+	for _, one := range of {
+		if held := x.keys.held(one); held > worst {
+			worst, on = held, one
 		}
 	}
 	return worst, on
 }
 
-func keysOf(one subject.Subject) []subject.Key {
-	keys := []subject.Key{one.ID.Key()}
-	for _, key := range []subject.Key{
-		{Kind: string(subject.BarInstance), Value: one.Instance.Value},
-		{Kind: string(subject.BarBoot), Value: one.Boot},
-		{Kind: string(subject.BarHost), Value: one.Host},
-	} {
-		if key.Value != "" {
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
+func (x *Index) ready() bool { return x.since.Load() != 0 && !x.full.Load() }
 
-func (x *Index) standing(id subject.ID, now time.Time) (Standing, *entry) {
-	row := x.subjects[id.Fold()]
-	if x.since.IsZero() || row == nil {
-		return Standing{ID: id, State: x.held(id.Key())}, nil
-	}
-	s := Standing{
-		ID: row.ID, Known: true, Tenant: row.Tenant, Format: row.Format, Ownership: row.Ownership,
-		State: row.State, Epoch: row.Epoch, Generation: row.Generation, DueAt: row.DueAt,
-		EvidenceAt: row.EvidenceAt, Risk: row.Floor, Tier: row.Floor.Tier(),
-	}
-	if s.State == attestd.StateTrusted && !now.Before(s.DueAt) {
-		s.State, s.Overdue = attestd.StateSuspect, true
-	}
-	for _, key := range keysOf(row.Subject) {
-		if held := x.held(key); held > s.State {
-			s.State, s.Barred = held, subject.BarKind(key.Kind)
-		}
-	}
-	return s, row
+func (x *Index) locate(folded string) (*shard, uint8, uint32) {
+	hash := maphash.String(x.seed, folded)
+	number := uint8(hash >> 56)
+	return &x.shards[number], number, uint32(hash) //nolint:gosec // the low half
 }
 
 // Check says in which state the subject is.
 func (x *Index) Check(id subject.ID, now time.Time) Standing {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	s, _ := x.standing(id, now)
+	if !x.ready() {
+		return Standing{ID: id}
+	}
+	if s, found := x.check(string(id), now); found {
+		return s
+	}
+	folded := id.Fold()
+	if folded != string(id) {
+		if s, found := x.check(folded, now); found {
+			return s
+		}
+	}
+	return x.stranger(id)
+}
+
+func (x *Index) check(folded string, now time.Time) (Standing, bool) {
+	s, _, hash := x.locate(folded)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	number, e := x.seek(s, hash, folded)
+	if e == nil {
+		return Standing{}, false
+	}
+	return x.standing(e, spelled(s, number, e, folded), now), true
+}
+
+// spelled returns the id as it was published, without building it where its folded form is that.
+func spelled(s *shard, number uint32, e *entry, folded string) subject.ID {
+	if e.form == formWhole {
+		return subject.ID(s.texts[number])
+	}
+	return subject.ID(folded)
+}
+
+// stranger is the standing of an id without a row: its name may be barred already.
+func (x *Index) stranger(id subject.ID) Standing {
+	s := Standing{ID: id}
+	if held, _ := x.Held(id.Key()); held != attestd.StateUnknown {
+		s.State, s.Barred = held, subject.BarSubject
+	}
 	return s
-}
-
-// Grant checks the subject and counts a grant for it in one step. seconds is how long what is issued
-// on it can live, what names that, as in "x509-svid".
-//
-// Errors: a [*Refused], or before the index is loaded an [*attestd.UndecidedError] of class
-// STORE_UNAVAILABLE.
-func (x *Index) Grant(
-	id subject.ID, seconds int, what string, now time.Time,
-) (Standing, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.since.IsZero() {
-		return Standing{ID: id}, notLoaded()
-	}
-	s, row := x.standing(id, now)
-	if !s.Grants() {
-		return s, s.refusal()
-	}
-	row.grants = append(row.grants, now.Add(time.Duration(seconds)*time.Second))
-	return s, nil
-}
-
-func notLoaded() error {
-	return &attestd.UndecidedError{
-		Check: "registry/index", Class: attestd.ClassStoreUnavailable, Got: "an index that is not loaded",
-		Want: "the states of all subjects", Hint: "wait until attestd is ready",
-		Err:  errors.New("nothing is granted before"),
-	}
-}
-
-// Outstanding returns how many grants of the subject are in force at now, and until when the last is.
-func (x *Index) Outstanding(id subject.ID, now time.Time) (n int, until time.Time) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if row := x.subjects[id.Fold()]; row != nil {
-		for _, end := range row.grants {
-			if end.After(now) {
-				n++
-			}
-			if end.After(until) {
-				until = end
-			}
-		}
-	}
-	return n, until
-}
-
-// Overdue returns at most most trusted subjects whose evidence is late at now.
-func (x *Index) Overdue(now time.Time, most int) []subject.ID {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var ids []subject.ID
-	for _, row := range x.subjects {
-		if len(ids) < most && row.State == attestd.StateTrusted && !now.Before(row.DueAt) {
-			ids = append(ids, row.ID)
-		}
-	}
-	return ids
-}
-
-// SharedHost returns the subjects whose latest evidence came from the host.
-func (x *Index) SharedHost(host string) []subject.ID {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var ids []subject.ID
-	for _, row := range x.subjects {
-		if host != "" && row.Host == host {
-			ids = append(ids, row.ID)
-		}
-	}
-	return ids
-}
-
-// Counts counts the subjects of the tenants; "*" alone is every one, no tenant at all is none.
-func (x *Index) Counts(tenants []string, now time.Time) Counts {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	c := Counts{States: map[string]int{}, Tiers: map[string]int{}, Formats: map[string]int{}}
-	for _, row := range x.subjects {
-		if !slices.Contains(tenants, "*") && !slices.Contains(tenants, row.Tenant) {
-			continue
-		}
-		s, _ := x.standing(row.ID, now)
-		c.Subjects++
-		c.States[s.State.String()]++
-		c.Tiers[s.Tier.String()]++
-		c.Formats[strings.ToLower(string(s.Format))]++
-		if s.Overdue {
-			c.Overdue++
-		}
-		if row.State.Grants() && (c.Oldest.IsZero() || row.EvidenceAt.Before(c.Oldest)) {
-			c.Oldest = row.EvidenceAt
-		}
-	}
-	return c
 }
 
 // Since returns from when on grants are counted; zero before the index is loaded.
 func (x *Index) Since() time.Time {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return x.since
+	if at := x.since.Load(); at != 0 {
+		return time.Unix(0, at).UTC()
+	}
+	return time.Time{}
 }
 
 // Len returns how many subjects there are.
 func (x *Index) Len() int {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return len(x.subjects)
+	n := 0
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.RLock()
+		n += int(s.len)
+		s.mu.RUnlock()
+	}
+	return n
 }

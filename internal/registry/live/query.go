@@ -1,0 +1,196 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/subject"
+)
+
+// maxSeconds is the longest that anything issued on a grant may live.
+const maxSeconds = 24 * 60 * 60
+
+// Grant checks the subject and counts a grant for it in one step. seconds is how long what is issued
+// on it can live, what names that, as in "x509-svid".
+//
+// Errors: a [*Refused]; before the index is loaded an [*attestd.UndecidedError] of class
+// STORE_UNAVAILABLE; an [*attestd.CallerError] where seconds or what will not do.
+func (x *Index) Grant(
+	id subject.ID, seconds int, what string, now time.Time,
+) (Standing, error) {
+	if seconds < 1 || seconds > maxSeconds || what == "" || len(what) > 64 {
+		return Standing{ID: id}, &attestd.CallerError{
+			Class: attestd.ClassMalformed,
+			Hint:  fmt.Sprintf("give 1 to %d seconds, and what is issued, as in x509-svid", maxSeconds),
+			Err:   fmt.Errorf("grant of %d seconds for %q", seconds, attestd.Excerpt(what, 80)),
+		}
+	}
+	if !x.ready() {
+		return Standing{ID: id}, notLoaded()
+	}
+	folded := id.Fold()
+	s, _, hash := x.locate(folded)
+	s.mu.Lock()
+	number, e := x.seek(s, hash, folded)
+	if e == nil {
+		s.mu.Unlock()
+		stranger := x.stranger(id)
+		return stranger, stranger.refusal()
+	}
+	defer s.mu.Unlock()
+	standing := x.standing(e, spelled(s, number, e, folded), now)
+	if !standing.Grants() {
+		return standing, standing.refusal()
+	}
+	end := now.Add(time.Duration(seconds) * time.Second)
+	e.grants.add(x.second(end.Add(time.Second-1)), x.second(now))
+	return standing, nil
+}
+
+func notLoaded() error {
+	return &attestd.UndecidedError{
+		Check: "registry/index", Class: attestd.ClassStoreUnavailable,
+		Got: "an index that is not loaded", Want: "the states of all subjects",
+		Hint: "wait until attestd is ready", Err: errors.New("nothing is granted before"),
+	}
+}
+
+// second returns the whole seconds from when the index was loaded to at.
+func (x *Index) second(at time.Time) uint32 {
+	seconds := (at.UnixNano() - x.since.Load()) / int64(time.Second)
+	return uint32(max(0, min(seconds, math.MaxUint32))) //nolint:gosec // clamped
+}
+
+// Outstanding returns how many grants of the subject are in force at now, and until when the last
+// one is, to the second above. It may count a grant that has ended, never leave out one that has not.
+func (x *Index) Outstanding(id subject.ID, now time.Time) (n int, until time.Time) {
+	folded := id.Fold()
+	s, _, hash := x.locate(folded)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, e := x.seek(s, hash, folded)
+	if e == nil {
+		return 0, time.Time{}
+	}
+	n, last := e.grants.inForce(x.second(now))
+	if n != 0 {
+		until = x.Since().Add(time.Duration(last) * time.Second)
+	}
+	return n, until
+}
+
+// Overdue returns at most most trusted subjects whose evidence is late at now. Successive calls begin
+// at different places, so that subjects whose writes fail do not keep the others from their turn.
+func (x *Index) Overdue(now time.Time, most int) []subject.ID {
+	var ids []subject.ID
+	limit := now.UnixNano()
+	start := x.sweep.Load()
+	for i := uint32(0); i < shards && len(ids) < most; i++ {
+		place := (start + i) % shards
+		ids = x.overdue(&x.shards[place], limit, most, ids)
+		x.sweep.Store(place + 1)
+	}
+	return ids
+}
+
+// overdue looks through a shard where something in it may be late, and notes the earliest deadline.
+func (x *Index) overdue(s *shard, limit int64, most int, ids []subject.ID) []subject.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.due > limit {
+		return ids
+	}
+	earliest := int64(math.MaxInt64)
+	for number := range s.len {
+		e := s.at(number)
+		if attestd.State(e.state) != attestd.StateTrusted {
+			continue
+		}
+		earliest = min(earliest, e.due)
+		if e.due <= limit && len(ids) < most {
+			ids = append(ids, x.name(s, number, e))
+		}
+	}
+	s.due = earliest
+	return ids
+}
+
+// SharedHost returns the subjects whose latest accepted evidence came from the host.
+func (x *Index) SharedHost(host string) []subject.ID {
+	if host == "" {
+		return nil
+	}
+	x.keys.mu.RLock()
+	defer x.keys.mu.RUnlock()
+	r := x.keys.find(x.keys.print(subject.Key{Kind: string(subject.BarHost), Value: host}))
+	if r == 0 {
+		return nil
+	}
+	var ids []subject.ID
+	for at := x.keys.at(r).first; at != 0; {
+		place, number := at.split()
+		s := &x.shards[place]
+		s.mu.RLock()
+		e := s.at(number)
+		ids = append(ids, x.name(s, number, e))
+		at = e.next[byHost-1]
+		s.mu.RUnlock()
+	}
+	return ids
+}
+
+// Counts counts the subjects of the tenants as they stand at now; "*" is every tenant, none at all is
+// no subject. It looks at every subject, a shard at a time.
+func (x *Index) Counts(tenants []string, now time.Time) Counts {
+	c := Counts{States: map[string]int{}, Tiers: map[string]int{}, Formats: map[string]int{}}
+	every := slices.Contains(tenants, "*")
+	var states [8]int
+	var tiers [8]int
+	var formats [math.MaxUint8 + 1]int
+	oldest := uint32(math.MaxUint32)
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.RLock()
+		for number := range s.len {
+			e := s.at(number)
+			if !every && !slices.Contains(tenants, x.tenants.text(e.tenant)) {
+				continue
+			}
+			standing := x.standing(e, "", now)
+			c.Subjects++
+			states[standing.State]++
+			tiers[standing.Tier]++
+			formats[e.format]++
+			if standing.Overdue {
+				c.Overdue++
+			}
+			if standing.State.Grants() && e.seen != 0 {
+				oldest = min(oldest, e.seen)
+			}
+		}
+		s.mu.RUnlock()
+	}
+	for state, n := range states {
+		if n != 0 {
+			c.States[attestd.State(state).String()] = n //nolint:gosec // below 8
+		}
+	}
+	for tier, n := range tiers {
+		if n != 0 {
+			c.Tiers[attestd.Tier(tier).String()] = n //nolint:gosec // below 8
+		}
+	}
+	for format, n := range formats {
+		if n != 0 {
+			c.Formats[x.formats.text(uint32(format))] = n //nolint:gosec // below 256
+		}
+	}
+	if oldest != math.MaxUint32 {
+		c.Oldest = time.Unix(int64(oldest), 0).UTC()
+	}
+	return c
+}
