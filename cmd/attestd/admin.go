@@ -10,6 +10,14 @@ import (
 	"github.com/attestd/attestd/internal/admin/client"
 )
 
+// adminCommands are those that ask a running attestd.
+func adminCommands(a *app) []*cobra.Command {
+	return []*cobra.Command{
+		newStatus(a), newWhy(a), newQuarantine(a), newRelease(a), newRevoke(a), newSubject(a),
+		newReappraise(a), newOperator(a), newLogin(a), newLogLevel(a), newSupport(a),
+	}
+}
+
 // adminServer says which attestd a command asks, and as whom.
 type adminServer struct {
 	server, tokenFile, identity string

@@ -96,7 +96,7 @@ func exitOfClass(class attestd.Class) int {
 	case class == attestd.ClassInternal || class == "":
 		return exitBug
 	case class == attestd.ClassConflict, class == attestd.ClassQuarantined,
-		class == attestd.ClassRevokedSubject:
+		class == attestd.ClassRevokedSubject, class == attestd.ClassPolicyDeny:
 		return exitRejected
 	default:
 		return exitUsage

@@ -72,6 +72,7 @@ attestd.error.v1).`,
 		newVerify(a), newInspect(a), newExplain(a), newServe(a), newDev(a), newVersion(a), newRef(a),
 		newMeasure(a), newEvidence(a), newSchema(a), newCompletion(a), newMan(a), newWorker(a),
 	)
+	root.AddCommand(adminCommands(a)...)
 	return root
 }
 

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/admin/client"
+	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/internal/report"
+)
+
+func newSubject(a *app) *cobra.Command {
+	group := nounGroup("subject", "Subjects: who there is, in which state, and what happened",
+		newSubjectList(a), newSubjectShow(a), newSubjectHistory(a))
+	group.Aliases = []string{"nhi"}
+	return group
+}
+
+var (
+	stateNames = []string{"unknown", "trusted", "suspect", "quarantined", "revoked"}
+	tierNames  = []string{"unknown", "low", "medium", "high", "critical"}
+)
+
+func newSubjectList(a *app) *cobra.Command {
+	var server *adminServer
+	var query client.Query
+	command := &cobra.Command{
+		Use:   "ls",
+		Short: "List subjects",
+		Long: `Ls lists subjects by id, a page at a time; the last line is the command for the next page. Filters
+are joined by "and"; within --state and --tier the names that commas part are joined by "or".`,
+		Example: `  attestd subject ls --state quarantined,suspect
+  attestd subject ls --text web- --format tpm --limit 20
+  attestd subject ls --overdue -o json`,
+		Args: arguments(0, 0, ""),
+		RunE: func(command *cobra.Command, _ []string) error {
+			form, err := a.form(formText, formJSON)
+			if err != nil {
+				return err
+			}
+			if err := knownNames("state", query.States, stateNames); err != nil {
+				return err
+			}
+			if err := knownNames("tier", query.Tiers, tierNames); err != nil {
+				return err
+			}
+			if query.Limit < 1 || query.Limit > 1000 {
+				return usagef("give a number from 1 to 1000", "--limit is %d", query.Limit)
+			}
+			asking, err := a.admin(server)
+			if err != nil {
+				return err
+			}
+			page, err := asking.Subjects(command.Context(), query)
+			if err != nil {
+				return err
+			}
+			if form == formJSON {
+				return report.JSON(a.out, page)
+			}
+			return subjectTable(page, nextPage(command, page.Next), a.now()).Text(a.out, a.page())
+		},
+	}
+	server = a.adminFlags(command)
+	flags := command.Flags()
+	flags.StringSliceVar(&query.States, "state", nil, "`STATES` to show: "+strings.Join(stateNames, ", "))
+	flags.StringSliceVar(&query.Tiers, "tier", nil, "`TIERS` of risk to show: "+strings.Join(tierNames, ", "))
+	flags.StringVar(&query.Format, "format", "", "`FORMAT` of the evidence")
+	flags.StringVar(&query.Host, "host", "", "`VALUE` of the host that they run on")
+	flags.StringVar(&query.Text, "text", "", "`PART` of the id")
+	flags.StringVar(&query.Tenant, "tenant", "", "one `TENANT` alone")
+	flags.BoolVar(&query.Overdue, "overdue", false, "those whose fresh evidence is late")
+	flags.StringVar(&query.After, "after", "", "go on behind this `ID`")
+	flags.IntVar(&query.Limit, "limit", 50, "most `LINES`, 1 to 1000")
+	complete(command, "state", stateNames...)
+	complete(command, "tier", tierNames...)
+	complete(command, "format", formatNames()...)
+	return command
+}
+
+func knownNames(flag string, given, known []string) error {
+	for _, name := range given {
+		if !slices.Contains(known, name) {
+			return usagef("give some of: "+strings.Join(known, ", "), "unknown --%s %q", flag,
+				attestd.Excerpt(name, 40))
+		}
+	}
+	return nil
+}
+
+// nextPage is the same command behind the last line; empty at the end.
+func nextPage(command *cobra.Command, next string) string {
+	if next == "" {
+		return ""
+	}
+	return again(command, "after") + " --after " + report.QuoteArg(next)
+}
+
+func subjectTable(page wire.Subjects, next string, now time.Time) report.Blocks {
+	rows := report.Block{Heads: []string{"id", "tenant", "state", "risk", "format", "evidence"}}
+	for _, one := range page.Subjects {
+		seen := "-"
+		if !one.EvidenceAt.IsZero() {
+			seen = age(now.Sub(one.EvidenceAt).Round(time.Second)) + " ago"
+		}
+		rows.Rows = append(rows.Rows, []string{
+			string(one.ID), one.Tenant, one.State.String(), one.Risk.String() + " " + one.Tier.String(),
+			string(one.Format), seen,
+		})
+	}
+	out := report.Blocks{Lead: []string{"SUBJECTS", fmt.Sprintf("%d shown", len(page.Subjects))},
+		Blocks: []report.Block{rows}, Next: next}
+	switch {
+	case next != "":
+		out.Lead = append(out.Lead, "there are more")
+	case len(page.Subjects) > 0:
+		out.Next = "attestd subject show " + report.QuoteArg(string(page.Subjects[0].ID))
+	default:
+		out.Notes = []string{"None that you may see is like that."}
+		out.Next = "attestd enroll ls --pending"
+	}
+	return out
+}
+
+func newSubjectShow(a *app) *cobra.Command {
+	var server *adminServer
+	command := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one subject",
+		Long: `Show prints what is known about a subject: state, risk with what adds up to it, hardware,
+evidence, ownership, and what is held against it. ID is a SPIFFE ID, or the unique beginning of an
+instance's value.`,
+		Example: `  attestd subject show spiffe://example.org/agent/web-1`,
+		Args:    arguments(1, 1, "one ID"),
+		RunE: func(command *cobra.Command, args []string) error {
+			form, err := a.form(formText, formJSON)
+			if err != nil {
+				return err
+			}
+			asking, err := a.admin(server)
+			if err != nil {
+				return err
+			}
+			one, err := asking.Subject(command.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if form == formJSON {
+				return report.JSON(a.out, one)
+			}
+			return subjectText(one, a.now()).Text(a.out, a.page())
+		},
+	}
+	server = a.adminFlags(command)
+	command.ValidArgsFunction = a.completeIDs(server)
+	return command
+}
+
+func subjectText(one wire.Subject, now time.Time) report.Blocks {
+	var facts [][]string
+	add := func(name, value string) {
+		if value != "" {
+			facts = append(facts, []string{name, value})
+		}
+	}
+	add("tenant", one.Tenant+"   by "+string(one.Ownership))
+	add("format", string(one.Format))
+	add("instance", one.Instance)
+	add("boot", one.Boot)
+	add("host", one.Host)
+	add("evidence", when(one.EvidenceAt, now))
+	add("due", when(one.DueAt, now))
+	add("first seen", when(one.FirstSeen, now))
+	add("changed", when(one.ChangedAt, now))
+	add("risk epoch", fmt.Sprintf("%d   generation %d", one.Epoch, one.Generation))
+	add("verdict", one.Appraisal)
+	add("sha256", one.Evidence)
+	risks := report.Block{Heads: []string{"points", "check", "why"}}
+	for _, reason := range one.Risks {
+		risks.Rows = append(risks.Rows, []string{fmt.Sprintf("+%d", reason.Points), string(reason.Check), reason.Detail})
+	}
+	for _, signal := range one.Signals {
+		text := signal.Detail + ", from " + signal.Source + " " + when(signal.At, now)
+		if !signal.Until.IsZero() {
+			text += ", until " + when(signal.Until, now)
+		}
+		risks.Rows = append(risks.Rows, []string{fmt.Sprintf("+%d", signal.Points), string(signal.Code), text})
+	}
+	holds := report.Block{Heads: []string{"hold", "state", "why"}}
+	for _, bar := range one.Bars {
+		text := bar.Reason
+		if bar.Ticket != "" {
+			text += " [" + bar.Ticket + "]"
+		}
+		text += ", by " + bar.By + " " + when(bar.At, now)
+		if bar.Automatic {
+			text += ", by itself (" + string(bar.Code) + ")"
+		}
+		holds.Rows = append(holds.Rows, []string{bar.Key, bar.State.String(), text})
+	}
+	id := report.QuoteArg(string(one.ID))
+	out := report.Blocks{
+		Lead: []string{strings.ToUpper(one.State.String()), string(one.ID),
+			"risk " + one.Risk.String() + " " + one.Tier.String()},
+		Good: one.State.Grants(), Bad: !one.State.Grants(),
+		Blocks: []report.Block{{Rows: facts}, risks, holds}, Next: "attestd why " + id,
+	}
+	if one.State.Grants() {
+		out.Next = "attestd subject history " + id
+	}
+	return out
+}
+
+func newSubjectHistory(a *app) *cobra.Command {
+	var server *adminServer
+	var after string
+	var limit int
+	command := &cobra.Command{
+		Use:     "history ID",
+		Short:   "Show what happened to a subject, the newest first",
+		Long:    `History lists what changed a subject: when, from which state to which, by whom, and why.`,
+		Example: `  attestd subject history spiffe://example.org/agent/web-1 --limit 10`,
+		Args:    arguments(1, 1, "one ID"),
+		RunE: func(command *cobra.Command, args []string) error {
+			form, err := a.form(formText, formJSON)
+			if err != nil {
+				return err
+			}
+			if limit < 1 || limit > 1000 {
+				return usagef("give a number from 1 to 1000", "--limit is %d", limit)
+			}
+			asking, err := a.admin(server)
+			if err != nil {
+				return err
+			}
+			history, err := asking.History(command.Context(), args[0], after, limit)
+			if err != nil {
+				return err
+			}
+			if form == formJSON {
+				return report.JSON(a.out, history)
+			}
+			return historyText(args[0], history, nextPage(command, history.Next), a.now()).Text(a.out, a.page())
+		},
+	}
+	server = a.adminFlags(command)
+	command.Flags().StringVar(&after, "after", "", "go on behind this `MARK` of the page before")
+	command.Flags().IntVar(&limit, "limit", 50, "most `LINES`, 1 to 1000")
+	command.ValidArgsFunction = a.completeIDs(server)
+	return command
+}
+
+func historyText(id string, history wire.History, next string, now time.Time) report.Blocks {
+	rows := report.Block{Heads: []string{"at", "what", "state", "risk", "by", ""}}
+	for _, one := range history.Events {
+		state := one.To.String()
+		if one.From != one.To {
+			state = one.From.String() + " -> " + state
+		}
+		rows.Rows = append(rows.Rows, []string{
+			one.At.UTC().Format(time.RFC3339), one.Kind, state, one.Risk.String(), one.Actor, one.Detail,
+		})
+	}
+	out := report.Blocks{
+		Lead:   []string{"HISTORY", id, fmt.Sprintf("%d events", len(history.Events))},
+		Blocks: []report.Block{rows}, Next: next,
+	}
+	if len(history.Events) > 0 {
+		out.Lead = append(out.Lead, "newest "+when(history.Events[0].At, now))
+	}
+	if next == "" {
+		out.Next = "attestd why " + report.QuoteArg(id)
+	}
+	return out
+}
