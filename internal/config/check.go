@@ -143,7 +143,7 @@ func (c Config) checkNumbers(problem report) {
 		{"subjects.grace", c.Subjects.Grace, time.Second, 30 * 24 * time.Hour},
 		{"enrolment.pending_keep", c.Enrolment.PendingKeep, time.Minute, 365 * 24 * time.Hour},
 		{"admin.certificate", c.Admin.Certificate, time.Minute, 30 * 24 * time.Hour},
-		{"admin.login_token", c.Admin.LoginToken, time.Minute, 24 * time.Hour},
+		{"admin.login_token", c.Admin.LoginToken, time.Minute, time.Hour},
 		{"limits.read_header_timeout", c.Limits.ReadHeaderTimeout, 100 * time.Millisecond, time.Minute},
 		{"limits.read_timeout", c.Limits.ReadTimeout, 100 * time.Millisecond, 5 * time.Minute},
 		{"limits.write_timeout", c.Limits.WriteTimeout, 100 * time.Millisecond, 5 * time.Minute},
