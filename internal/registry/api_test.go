@@ -13,3 +13,8 @@ var (
 	_ audit.Reader   = (*registry.Store)(nil)
 	_ registry.Index = (*live.Index)(nil)
 )
+
+// wide limits nothing that a test does.
+var wide = registry.Limits{
+	Outstanding: 1 << 30, PerTenant: 1 << 30, PerSource: 1 << 30, Appraisals: 1 << 30, KeepAppraisals: 1 << 50,
+}

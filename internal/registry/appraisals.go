@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/challenge"
 )
 
 const insertAppraisal = `INSERT INTO appraisals (id, challenge_id, tenant, created_at, document)
-	VALUES (?, ?, ?, ?, ?)`
+	VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
 
 // InsertAppraisal stores an appraisal, and with it what it showed of an attestation key: both or
 // neither. A second one for the same challenge is an error.
@@ -19,15 +20,38 @@ const insertAppraisal = `INSERT INTO appraisals (id, challenge_id, tenant, creat
 // [*challenge.MovedError] where what was shown of the key contradicts what is known by now.
 func (s *Store) InsertAppraisal(ctx context.Context, row challenge.Answered) error {
 	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
-		if row.Seen != nil {
-			if err := w.remember(ctx, row.Tenant, *row.Seen); err != nil {
-				return err
-			}
-		}
-		_, err := w.keep.ExecContext(ctx, row.ID, row.ChallengeID, row.Tenant,
-			w.clock.Now().UnixNano(), row.Document)
-		return err
+		return w.keepAppraisal(ctx, row)
 	})
+}
+
+// keepAppraisal writes nothing where it refuses.
+func (w *writer) keepAppraisal(ctx context.Context, row challenge.Answered) error {
+	var move remembered
+	if row.Seen != nil {
+		var err error
+		if move, err = w.demandSeen(ctx, row.Tenant, *row.Seen); err != nil {
+			return err
+		}
+	}
+	result, err := w.keep.ExecContext(ctx, row.ID, row.ChallengeID, row.Tenant,
+		w.clock.Now().UnixNano(), row.Document)
+	if err != nil {
+		return err
+	}
+	if kept, err := result.RowsAffected(); err != nil || kept != 1 {
+		return errors.Join(err, refusal{errAnswered()})
+	}
+	if row.Seen == nil {
+		return nil
+	}
+	return w.remember(ctx, row.Tenant, row.Seen.Credential.AKName, move)
+}
+
+func errAnswered() error {
+	return &attestd.CallerError{
+		Class: attestd.ClassConflict, Hint: "ask for a new challenge",
+		Err: errors.New("the challenge has its verdict already"),
+	}
 }
 
 // Appraisal returns the document of the appraisal with that id, and whether there is one.

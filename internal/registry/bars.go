@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"github.com/attestd/attestd/internal/subject"
 )
@@ -47,6 +48,7 @@ func (w *writer) putBar(ctx context.Context, one subject.BarWrite) error {
 		if err := demandOne(w.deleteBar.ExecContext(ctx, one.Key.Kind, one.Key.Value)); err != nil {
 			return err
 		}
+		delete(w.barred, one.Key)
 		w.made.bars = append(w.made.bars, one)
 		return nil
 	}
@@ -59,6 +61,7 @@ func (w *writer) putBar(ctx context.Context, one subject.BarWrite) error {
 		return err
 	}
 	w.made.bars = append(w.made.bars, subject.BarWrite{Key: one.Key, Expect: one.Expect, Next: &bar})
+	w.barred[one.Key] = true
 	w.made.holds = true
 	return nil
 }
@@ -80,4 +83,23 @@ func (s *Store) Bars(ctx context.Context, filter subject.Filter) (list []subject
 		next = list[len(list)-1].Key.String()
 	}
 	return list, next, err
+}
+
+// rereadBars reads which keys are held.
+func (w *writer) rereadBars(ctx context.Context) error {
+	rows, err := w.conn.QueryContext(ctx, "SELECT kind, value FROM bars")
+	if err != nil {
+		return fmt.Errorf("read holds: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	barred := map[subject.Key]bool{}
+	for rows.Next() {
+		var key subject.Key
+		if err := rows.Scan(&key.Kind, &key.Value); err != nil {
+			return fmt.Errorf("read holds: %w", err)
+		}
+		barred[key] = true
+	}
+	w.barred = barred
+	return rows.Err()
 }

@@ -61,7 +61,7 @@ const (
 	insertBlob = `INSERT INTO blobs (sha256, refs, data) VALUES (?, 1, ?)
 		ON CONFLICT (sha256) DO UPDATE SET refs = refs + 1`
 	releaseBlob = `UPDATE blobs SET refs = refs - 1 WHERE sha256 = ?`
-	deleteBlob  = `DELETE FROM blobs WHERE sha256 = ? AND refs <= 0`
+	deleteBlob  = `DELETE FROM blobs WHERE sha256 = ? AND refs = 1`
 	selectBlob  = `SELECT data FROM blobs WHERE sha256 = ?`
 )
 
@@ -77,20 +77,11 @@ func (s *Store) Keep(ctx context.Context, verdict Verdict) error {
 		return err
 	}
 	err := s.writer.doAs(ctx, priorityOf(verdict.Write), func(ctx context.Context, w *writer) error {
-		// First what may refuse, then what writes; remember does both and comes between.
+		// First what may refuse, then what writes.
 		if err := w.demandStill(ctx, verdict.Write); err != nil {
 			return err
 		}
-		if err := w.demandFirst(ctx, verdict.ChallengeID); err != nil {
-			return err
-		}
-		if verdict.Seen != nil {
-			if err := w.remember(ctx, verdict.Tenant, *verdict.Seen); err != nil {
-				return err
-			}
-		}
-		if _, err := w.keep.ExecContext(ctx, verdict.ID, verdict.ChallengeID, verdict.Tenant,
-			w.clock.Now().UnixNano(), verdict.Document); err != nil {
+		if err := w.keepAppraisal(ctx, verdict.Answered); err != nil {
 			return err
 		}
 		if err := w.apply(ctx, verdict.Write); err != nil || verdict.Evidence == nil {
@@ -121,36 +112,24 @@ func demandEvidence(verdict Verdict) error {
 	return demandTexts(maxWord, evidence.Tenant, string(evidence.Format))
 }
 
-// demandFirst refuses a second verdict for one challenge by itself, before the constraint behind it
-// would take the whole transaction down.
-func (w *writer) demandFirst(ctx context.Context, challengeID string) error {
-	var there int
-	err := w.lookKept.QueryRowContext(ctx, challengeID).Scan(&there)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return refusal{&attestd.CallerError{
-		Class: attestd.ClassConflict, Hint: "ask for a new challenge",
-		Err: errors.New("the challenge has its verdict already"),
-	}}
-}
-
-const lookAtKept = `SELECT 1 FROM appraisals WHERE challenge_id = ?`
-
 func (w *writer) keepEvidence(ctx context.Context, id string, evidence Evidence) error {
 	fold := evidence.Subject.Fold()
 	var before []byte
 	if err := w.lookStored.QueryRowContext(ctx, fold).Scan(&before); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
+	had := digestsIn(before)
 	sums := make([]byte, 0, len(evidence.Blobs)*sha256.Size)
+	has := map[[sha256.Size]byte]bool{}
 	for _, blob := range evidence.Blobs {
 		sum := sha256.Sum256(blob)
 		sums = append(sums, sum[:]...)
-		if _, err := w.insertBlob.ExecContext(ctx, sum[:], blob); err != nil {
+		if had[sum] || has[sum] {
+			has[sum] = true
+			continue // each subject counts for one, however often it has the blob
+		}
+		has[sum] = true
+		if _, err := w.insertBlob.ExecContext(ctx, sum[:], notNil(blob)); err != nil {
 			return err
 		}
 	}
@@ -159,15 +138,34 @@ func (w *writer) keepEvidence(ctx context.Context, id string, evidence Evidence)
 	if err != nil {
 		return err
 	}
-	for sum := range slices.Chunk(before, sha256.Size) {
-		if _, err := w.releaseBlob.ExecContext(ctx, sum); err != nil {
-			return err
-		}
-		if _, err := w.deleteBlob.ExecContext(ctx, sum); err != nil {
-			return err
+	for sum := range had {
+		if !has[sum] {
+			if err := w.dropBlob(ctx, sum); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// dropBlob takes one reference to a blob away, and with the last one the blob.
+func (w *writer) dropBlob(ctx context.Context, sum [sha256.Size]byte) error {
+	result, err := w.deleteBlob.ExecContext(ctx, sum[:])
+	if err != nil {
+		return err
+	}
+	if removed, err := result.RowsAffected(); err != nil || removed == 1 {
+		return err
+	}
+	return demandOne(w.releaseBlob.ExecContext(ctx, sum[:]))
+}
+
+func digestsIn(sums []byte) map[[sha256.Size]byte]bool {
+	set := map[[sha256.Size]byte]bool{}
+	for sum := range slices.Chunk(sums, sha256.Size) {
+		set[[sha256.Size]byte(sum)] = true
+	}
+	return set
 }
 
 // notNil keeps an empty value from being stored as NULL.

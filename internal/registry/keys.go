@@ -108,38 +108,50 @@ func scanKey(row *sql.Row) (*challenge.Key, error) {
 	return &key, nil
 }
 
-// remember moves an attestation key's state forward, in the transaction of the verdict that showed it.
+// remembered is what a verdict makes of the state of an attestation key.
+type remembered struct {
+	next  challenge.Key
+	fresh bool
+	at    time.Time
+}
+
+// demandSeen returns how an attestation key's state moves forward. It writes nothing.
 //
 // Errors: a refusal where the key or its endorsement key is another's by now, where it relied on an
 // activation that is forgotten, or where the state moved past the verdict's since it was reached.
-func (w *writer) remember(ctx context.Context, tenant string, seen challenge.Seen) error {
+func (w *writer) demandSeen(ctx context.Context, tenant string, seen challenge.Seen) (remembered, error) {
 	credential := seen.Credential
 	known, err := keyOf(ctx, w.conn, tenant, credential.AKName, credential.EK)
 	var caller *attestd.CallerError
 	switch {
 	case errors.As(err, &caller):
-		return refusal{err}
+		return remembered{}, refusal{err}
 	case err != nil:
-		return err
+		return remembered{}, err
 	case known == nil && credential.Earlier:
-		return refusal{challenge.ErrForgotten()}
+		return remembered{}, refusal{challenge.ErrForgotten()}
 	}
 	now := w.clock.Now()
 	next := challenge.Key{EK: credential.EK, ActivatedAt: now, State: seen.State}
 	if known != nil {
 		// Whoever judged against an older state did not see that the TPM went back meanwhile.
 		if !sameMoment(seen.Against, known.State) && challenge.Differs(seen.State, known.State) {
-			return refusal{&challenge.MovedError{State: known.State}}
+			return remembered{}, refusal{&challenge.MovedError{State: known.State}}
 		}
 		next.State = challenge.Furthest(known.State, seen.State)
 		if credential.Earlier {
 			next.ActivatedAt = known.ActivatedAt
 		}
 	}
-	if err := w.writeKey(ctx, tenant, credential.AKName, now, next); err != nil || known != nil {
+	return remembered{next: next, fresh: known == nil, at: now}, nil
+}
+
+// remember writes what demandSeen found, in the transaction of the verdict that showed it.
+func (w *writer) remember(ctx context.Context, tenant string, name []byte, move remembered) error {
+	if err := w.writeKey(ctx, tenant, name, move.at, move.next); err != nil || !move.fresh {
 		return err
 	}
-	return w.forgetKeys(ctx, credential.EK)
+	return w.forgetKeys(ctx, move.next.EK)
 }
 
 // sameMoment reports whether a verdict was reached with the state that is known now.

@@ -13,7 +13,7 @@ type statements struct {
 	lookOwner, insertOwner, deleteOwner         *sql.Stmt
 	lookToken, markToken, insertToken           *sql.Stmt
 	insertEvent, insertLeaf                     *sql.Stmt
-	lookKept, lookStored, insertStored          *sql.Stmt
+	lookStored, insertStored                    *sql.Stmt
 	insertBlob, releaseBlob, deleteBlob         *sql.Stmt
 	all                                         []*sql.Stmt
 }
@@ -31,7 +31,7 @@ func (s *statements) prepare(ctx context.Context, conn *sql.Conn) error {
 		{&s.lookOwner, lookAtOwner}, {&s.insertOwner, insertOwner}, {&s.deleteOwner, deleteOwner},
 		{&s.lookToken, selectToken}, {&s.markToken, markToken}, {&s.insertToken, insertToken},
 		{&s.insertEvent, insertEvent}, {&s.insertLeaf, insertLeaf},
-		{&s.lookKept, lookAtKept}, {&s.lookStored, lookAtStored}, {&s.insertStored, insertStored},
+		{&s.lookStored, lookAtStored}, {&s.insertStored, insertStored},
 		{&s.insertBlob, insertBlob}, {&s.releaseBlob, releaseBlob}, {&s.deleteBlob, deleteBlob},
 	} {
 		prepared, err := conn.PrepareContext(ctx, statement.query)

@@ -101,7 +101,7 @@ func (s *Store) open(ctx context.Context, config Config) error {
 		return err
 	}
 	if s.writing, err = openDatabase(config.Path, 1, "synchronous(FULL)", "journal_mode(WAL)",
-		"foreign_keys(1)", "journal_size_limit(4194304)"); err != nil {
+		"foreign_keys(1)", "journal_size_limit(67108864)", "wal_autocheckpoint(4000)"); err != nil {
 		return err
 	}
 	if err := migrate(ctx, s.writing); err != nil {

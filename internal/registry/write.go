@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/subject"
@@ -88,22 +89,51 @@ func (w *writer) demandStill(ctx context.Context, write subject.Write) error {
 	return nil
 }
 
-// demandUnbarred is the fence between a verdict and a hold that landed beside it.
+// demandUnbarred is the fence between a verdict and a hold that landed beside it. What becomes trusted
+// is asked for its own keys, too, whether the write names them or not.
 func (w *writer) demandUnbarred(ctx context.Context, write subject.Write) error {
+	if len(w.barred) == 0 {
+		return nil
+	}
 	lifted := map[subject.Key]bool{}
 	for _, bar := range write.Bars {
 		lifted[bar.Key] = bar.Next == nil
 	}
-	for _, key := range write.Unbarred {
+	keys := slices.Clone(write.Unbarred)
+	for _, one := range write.Subjects {
+		if one.Next.State == attestd.StateTrusted {
+			keys = append(keys, keysOf(one.Next)...)
+		}
+	}
+	for _, key := range keys {
+		if !w.barred[key] || lifted[key] {
+			continue
+		}
 		bar, found, err := w.bar(ctx, key)
 		if err != nil {
 			return err
 		}
-		if found && !lifted[key] {
-			return refusal{&subject.BarredError{Bar: bar}}
+		if !found {
+			return fmt.Errorf("a hold on a key of kind %s is in memory and not in the database", key.Kind)
 		}
+		return refusal{&subject.BarredError{Bar: bar}}
 	}
 	return nil
+}
+
+// keysOf returns the keys under which a subject can be held.
+func keysOf(one subject.Subject) []subject.Key {
+	keys := []subject.Key{one.ID.Key()}
+	for _, key := range []subject.Key{
+		{Kind: string(subject.BarInstance), Value: one.Instance.Value},
+		{Kind: string(subject.BarBoot), Value: one.Boot},
+		{Kind: string(subject.BarHost), Value: one.Host},
+	} {
+		if key.Value != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 func (w *writer) demandSubject(ctx context.Context, one subject.SubjectWrite) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/audit"
+	"github.com/attestd/attestd/internal/subject"
 )
 
 // maxBatch is the most writes that share one commit, and with it the most that one failed commit
@@ -55,6 +56,9 @@ type writer struct {
 	tree    *audit.Tree
 	growing *audit.Tree
 	made    made
+	// barred has the keys that are held, as the running transaction has them: a key without a hold
+	// costs no query.
+	barred map[subject.Key]bool
 	// committed is tree for readers on other goroutines.
 	committed atomic.Pointer[audit.Tree]
 	figures   figures
@@ -222,6 +226,9 @@ func (w *writer) reread(ctx context.Context) error {
 	w.tree = nil
 	if err := w.conn.QueryRowContext(ctx, "SELECT commits FROM meta").Scan(&w.before); err != nil {
 		return fmt.Errorf("count commits: %w", err)
+	}
+	if err := w.rereadBars(ctx); err != nil {
+		return err
 	}
 	if err := w.resumeLog(ctx); err != nil {
 		return err
