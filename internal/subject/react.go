@@ -238,11 +238,8 @@ func (r *Reaction) record(before, next Subject, seen Observation, first bool) {
 			r.Write.History = append(r.Write.History, raised)
 		}
 	}
-	if next.State == before.State && !first && len(r.Grounds) == 0 {
-		return // the verdict itself is recorded by whoever keeps it
-	}
 	r.Write.Audit = append(r.Write.Audit, audit.Record{
-		At: seen.At, Actor: SourceSelf, Via: "local", Tenant: next.Tenant, Action: "subject.state",
+		At: seen.At, Actor: SourceSelf, Via: "local", Tenant: next.Tenant, Action: "subject.evidence",
 		Target: string(next.ID), Outcome: "done", Reason: event.Detail,
 		Detail: map[string]string{"from": before.State.String(), "to": next.State.String()},
 	})
