@@ -10,7 +10,7 @@ import (
 // What others ask of a store, and what the store asks of an index.
 var (
 	_ operator.Store = (*registry.Store)(nil)
-	_ audit.Reader   = (*registry.Store)(nil)
+	_ audit.Store    = (*registry.Store)(nil)
 	_ registry.Index = (*live.Index)(nil)
 )
 

@@ -116,11 +116,11 @@ func (s *Store) Audit(ctx context.Context, records []audit.Record) error {
 	}))
 }
 
-// AuditTree returns the log's tree as it was last committed, to sign a checkpoint over.
+// AuditTree returns the log's tree as it was last committed. It is not to be appended to.
 func (s *Store) AuditTree() *audit.Tree { return s.writer.committed.Load() }
 
 // AuditLeaves returns the leaves of the log from start on, at least one and at most limit. With
-// [Store.AuditTile] it makes the store an [audit.Reader].
+// [Store.AuditTile] and [Store.AuditSize] it makes the store an [audit.Store].
 func (s *Store) AuditLeaves(ctx context.Context, start int64, limit int) ([][]byte, error) {
 	leaves, err := auditRows{s.reading}.AuditLeaves(ctx, start, min(limit, maxPage))
 	return leaves, unavailable(ctx, err)
@@ -146,28 +146,5 @@ func (s *Store) AuditEntries(ctx context.Context, start int64, limit int) (leave
 	return leaves, size, err
 }
 
-// Checkpoint returns the newest signed checkpoint and the size of the log it is over; empty for none.
-func (s *Store) Checkpoint(ctx context.Context) (note string, size int64, err error) {
-	err = s.reading.QueryRowContext(ctx,
-		"SELECT note, size FROM audit_checkpoints ORDER BY size DESC LIMIT 1").Scan(&note, &size)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", 0, nil
-	}
-	return note, size, unavailable(ctx, err)
-}
-
-// keepCheckpoints is how many checkpoints are kept, the newest.
-const keepCheckpoints = 1000
-
-// PutCheckpoint stores a signed checkpoint over the first size leaves. One that is there stays.
-func (s *Store) PutCheckpoint(ctx context.Context, size int64, note string) error {
-	return unavailable(ctx, s.writer.doAs(ctx, essential, func(ctx context.Context, w *writer) error {
-		if _, err := w.conn.ExecContext(ctx, `INSERT INTO audit_checkpoints (size, at, note)
-			VALUES (?, ?, ?) ON CONFLICT (size) DO NOTHING`, size, w.clock.Now().UnixNano(), note); err != nil {
-			return err
-		}
-		_, err := w.conn.ExecContext(ctx, `DELETE FROM audit_checkpoints WHERE size IN
-			(SELECT size FROM audit_checkpoints ORDER BY size DESC LIMIT -1 OFFSET ?)`, keepCheckpoints)
-		return err
-	}))
-}
+// AuditSize returns the number of leaves that are durable.
+func (s *Store) AuditSize(context.Context) (int64, error) { return s.AuditTree().Size(), nil }

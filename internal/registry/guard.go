@@ -27,6 +27,7 @@ type guard struct {
 	file *os.File
 	// accepted says that the database was behind, and that an operator said it is meant to be.
 	accepted bool
+	why      string
 
 	mu    sync.Mutex
 	store [16]byte
@@ -147,7 +148,7 @@ func (g *guard) accept(
 			Err: errors.New(why),
 		}
 	}
-	g.accepted = true
+	g.accepted, g.why = true, why
 	next := max(g.known.commits, newest) + 1
 	if _, err := database.ExecContext(ctx, "UPDATE meta SET commits = ?", int64(next)); err != nil { //nolint:gosec // a count
 		return fmt.Errorf("open store: %w", err)

@@ -81,22 +81,23 @@ func (q *selection) states(column string, states []attestd.State) {
 	q.in(column, values)
 }
 
-// tiers selects by risk, whose tiers are ranges.
+// tiers selects by risk, whose tiers are ranges. A subject that never gave accepted evidence has none.
 func (q *selection) tiers(tiers []attestd.Tier) {
 	if len(tiers) == 0 {
 		return
 	}
-	var values []any
+	values := []any{int64(attestd.StateUnknown)}
 	for points := range 101 {
 		if slices.Contains(tiers, attestd.Risk(points).Tier()) {
 			values = append(values, points)
 		}
 	}
-	if len(values) == 0 {
-		q.and("0")
+	known := "state <> ? AND risk IN (" + strings.TrimPrefix(strings.Repeat(", ?", len(values)-1), ", ") + ")"
+	if !slices.Contains(tiers, attestd.TierUnknown) {
+		q.and(known, values...)
 		return
 	}
-	q.in("risk", values)
+	q.and("state = ? OR "+known, append([]any{int64(attestd.StateUnknown)}, values...)...)
 }
 
 // part selects rows in one of whose columns text occurs, in whatever case. It is no pattern: nothing

@@ -13,6 +13,8 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/audit"
+	"github.com/attestd/attestd/internal/operator"
 )
 
 // Config says how a store is opened. Path, Clock and Limits are required.
@@ -137,11 +139,26 @@ func (s *Store) open(ctx context.Context, config Config) error {
 	if s.writer, err = newWriter(ctx, s.writing, config, open, s.guard); err != nil {
 		return err
 	}
+	if err := s.recordRollback(ctx); err != nil {
+		s.writer.close()
+		return err
+	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.janitor.Add(1)
 	go s.purgeRegularly(running)
 	return nil
+}
+
+// recordRollback leaves a record where this run goes on from an older copy.
+func (s *Store) recordRollback(ctx context.Context) error {
+	if !s.guard.accepted {
+		return nil
+	}
+	return s.Audit(ctx, []audit.Record{{
+		At: s.clock.Now(), Actor: "attestd", Tenant: operator.AllTenants, Action: "store.rollback",
+		Target: "store", Outcome: "done", Reason: s.guard.why,
+	}})
 }
 
 // openDatabase opens path with the pragmas given. The page cache is kept small: rows are short and

@@ -53,8 +53,10 @@ func digestOf(sum [32]byte) any {
 	return sum[:]
 }
 
-// argumentsOf returns a subject as its columns, and its risk.
-func argumentsOf(one subject.Subject) ([]any, error) {
+// argumentsOf returns a subject as its columns, and its risk as of now: what a list selects by. A signal
+// that ended since is in it until the next write.
+func argumentsOf(one subject.Subject, now time.Time) ([]any, error) {
+	risk, _ := one.RiskAt(now)
 	var signals, id any
 	if len(one.Signals) > 0 {
 		encoded, err := json.Marshal(one.Signals)
@@ -72,21 +74,8 @@ func argumentsOf(one subject.Subject) ([]any, error) {
 		string(one.Ownership), int64(one.State), int64(one.Generation), //nolint:gosec // counts up from 1
 		int64(one.Epoch), one.Floor.Int(), signals, one.AppraisalID, //nolint:gosec // counts up from 0
 		digestOf(one.Evidence), digestOf(one.Key), stamp(one.FirstSeenAt), stamp(one.EvidenceAt),
-		stamp(one.ChangedAt), stamp(one.DueAt), one.Bad, one.Good, riskOf(one),
+		stamp(one.ChangedAt), stamp(one.DueAt), one.Bad, one.Good, risk.Int(),
 	}, nil
-}
-
-// riskOf returns the risk to select by: the floor, and of each group of signals the most points.
-func riskOf(one subject.Subject) int {
-	groups := map[attestd.Group]int{}
-	for _, signal := range one.Signals {
-		groups[signal.Group] = max(groups[signal.Group], signal.Points)
-	}
-	risk := one.Floor.Int()
-	for _, points := range groups {
-		risk += points
-	}
-	return min(risk, 100)
 }
 
 // scanner is a row, or rows.

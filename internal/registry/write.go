@@ -102,7 +102,7 @@ func (w *writer) demandUnbarred(ctx context.Context, write subject.Write) error 
 	keys := slices.Clone(write.Unbarred)
 	for _, one := range write.Subjects {
 		if one.Next.State == attestd.StateTrusted {
-			keys = append(keys, keysOf(one.Next)...)
+			keys = append(keys, one.Next.Keys()...)
 		}
 	}
 	for _, key := range keys {
@@ -121,21 +121,6 @@ func (w *writer) demandUnbarred(ctx context.Context, write subject.Write) error 
 	return nil
 }
 
-// keysOf returns the keys under which a subject can be held.
-func keysOf(one subject.Subject) []subject.Key {
-	keys := []subject.Key{one.ID.Key()}
-	for _, key := range []subject.Key{
-		{Kind: string(subject.BarInstance), Value: one.Instance.Value},
-		{Kind: string(subject.BarBoot), Value: one.Boot},
-		{Kind: string(subject.BarHost), Value: one.Host},
-	} {
-		if key.Value != "" {
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
-
 func (w *writer) demandSubject(ctx context.Context, one subject.SubjectWrite) error {
 	var generation uint64
 	var state attestd.State
@@ -146,14 +131,24 @@ func (w *writer) demandSubject(ctx context.Context, one subject.SubjectWrite) er
 	if generation != one.Expect {
 		return refusal{&subject.MovedError{What: "the subject"}}
 	}
-	// A second line behind the transition table: nothing brings back what was revoked.
-	if state == attestd.StateRevoked && one.Next.State != attestd.StateRevoked {
-		return refusal{&subject.BarredError{Bar: subject.Bar{
-			Key: one.Next.ID.Key(), State: attestd.StateRevoked,
-		}}}
+	// A second line behind whoever decided: what is not in the table of transitions is not written.
+	if !leads(state, one.Next.State) {
+		return refusal{&attestd.CallerError{
+			Class: attestd.ClassConflict, Hint: "see the table of transitions in the documentation of states",
+			Err: fmt.Errorf("nothing leads from %s to %s", state, one.Next.State),
+		}}
 	}
 	return nil
 }
+
+// leads reports whether some move leads from one state to another, or none is made.
+func leads(from, to attestd.State) bool {
+	return from == to || slices.ContainsFunc(transitions, func(row subject.Transition) bool {
+		return row.From == from && row.To == to
+	})
+}
+
+var transitions = subject.Transitions()
 
 func (w *writer) demandBar(ctx context.Context, one subject.BarWrite) error {
 	bar, _, err := w.bar(ctx, one.Key)
@@ -219,7 +214,7 @@ func (w *writer) apply(ctx context.Context, write subject.Write) error {
 func (w *writer) putSubject(ctx context.Context, one subject.SubjectWrite) error {
 	next := one.Next
 	next.Generation = one.Expect + 1
-	arguments, err := argumentsOf(next)
+	arguments, err := argumentsOf(next, w.clock.Now())
 	if err != nil {
 		return err
 	}

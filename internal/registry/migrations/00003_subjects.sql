@@ -136,7 +136,7 @@ CREATE TABLE operators (
     document   BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The audit log: leaves as they were hashed, tiles of hashes that are full, and signed checkpoints.
+-- The audit log: leaves as they were hashed, and tiles of hashes that are full.
 CREATE TABLE audit_leaves (
     number INTEGER PRIMARY KEY,
     leaf   BLOB    NOT NULL
@@ -147,14 +147,8 @@ CREATE TABLE audit_tiles (
     hashes BLOB    NOT NULL,
     PRIMARY KEY (level, number)
 ) STRICT;
-CREATE TABLE audit_checkpoints (
-    size INTEGER PRIMARY KEY,
-    at   INTEGER NOT NULL,
-    note TEXT    NOT NULL
-) STRICT;
 
 -- +goose Down
-DROP TABLE audit_checkpoints;
 DROP TABLE audit_tiles;
 DROP TABLE audit_leaves;
 DROP TABLE operators;
