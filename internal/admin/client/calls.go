@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -78,6 +79,7 @@ func (c *Client) call(ctx context.Context, method, path string, body any, schema
 	if err := json.Unmarshal(doc, out); err != nil {
 		return refuse(attestd.ClassMalformed, hint, "the answer of %q cannot be read: %w", shown(c.named), err)
 	}
+	settle(reflect.ValueOf(out))
 	return nil
 }
 
