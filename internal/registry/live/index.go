@@ -27,8 +27,8 @@ type Index struct {
 	prefixes, tenants, formats *words
 	// agents are the prefixes of ids whose last segment names an instance.
 	agents map[string]bool
-	// sweep is the shard at which the next [Index.Overdue] begins.
-	sweep atomic.Uint32
+	// sweep is where the next [Index.Overdue] begins: a shard, and a number in it.
+	sweep atomic.Uint64
 }
 
 // New returns an index that refuses everything until it is loaded.

@@ -83,26 +83,42 @@ func (x *Index) Outstanding(id subject.ID, now time.Time) (n int, until time.Tim
 	return n, until
 }
 
-// Overdue returns at most most trusted subjects whose evidence is late at now. Successive calls begin
-// at different places, so that subjects whose writes fail do not keep the others from their turn.
+// Overdue returns at most most trusted subjects whose evidence is late at now. Successive calls go
+// round, so that subjects whose writes fail do not keep the others from their turn.
 func (x *Index) Overdue(now time.Time, most int) []subject.ID {
-	var ids []subject.ID
-	limit := now.UnixNano()
-	start := x.sweep.Load()
-	for i := uint32(0); i < shards && len(ids) < most; i++ {
-		place := (start + i) % shards
-		ids = x.overdue(&x.shards[place], limit, most, ids)
-		x.sweep.Store(place + 1)
+	late := &lateness{limit: now.UnixNano(), most: most}
+	resume := x.sweep.Load()
+	place, from := uint32(resume>>32), uint32(resume) //nolint:gosec // two halves
+	upTo := from
+	for turn := range shards + 1 { // the beginning of the first one comes last
+		to := uint32(math.MaxUint32)
+		if turn == shards {
+			to = upTo
+		}
+		if next, cut := x.overdue(&x.shards[place], from, to, late); cut {
+			from = next
+			break
+		}
+		place, from = (place+1)%shards, 0
 	}
-	return ids
+	x.sweep.Store(uint64(place)<<32 | uint64(from))
+	return late.ids
+}
+
+// lateness is a list of overdue subjects in the making.
+type lateness struct {
+	limit int64
+	most  int
+	ids   []subject.ID
 }
 
 // overdue looks through a shard where something in it may be late, and notes the earliest deadline.
-func (x *Index) overdue(s *shard, limit int64, most int, ids []subject.ID) []subject.ID {
+// It lists those with numbers from from and below to; where there are too many it says which is next.
+func (x *Index) overdue(s *shard, from, to uint32, late *lateness) (next uint32, cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.due > limit {
-		return ids
+	if s.due > late.limit {
+		return 0, false
 	}
 	earliest := int64(math.MaxInt64)
 	for number := range s.len {
@@ -111,12 +127,16 @@ func (x *Index) overdue(s *shard, limit int64, most int, ids []subject.ID) []sub
 			continue
 		}
 		earliest = min(earliest, e.due)
-		if e.due <= limit && len(ids) < most {
-			ids = append(ids, x.name(s, number, e))
+		switch {
+		case e.due > late.limit || number < from || number >= to || cut:
+		case len(late.ids) >= late.most:
+			next, cut = number, true
+		default:
+			late.ids = append(late.ids, x.name(s, number, e))
 		}
 	}
 	s.due = earliest
-	return ids
+	return next, cut
 }
 
 // SharedHost returns the subjects whose latest accepted evidence came from the host.
