@@ -25,6 +25,7 @@ type server struct {
 	metrics  *metrics
 	failures *throttle
 	level    *level
+	channels channels
 	// large lets one long list in at a time, bundle one bundle out.
 	large, bundle sync.Mutex
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestd/attestd/internal/admin/wire"
 	"github.com/attestd/attestd/internal/audit"
+	"github.com/attestd/attestd/internal/condition"
 	"github.com/attestd/attestd/internal/operator"
 	"github.com/attestd/attestd/internal/registry/live"
 	"github.com/attestd/attestd/internal/subject"
@@ -47,7 +48,7 @@ type Subjects interface {
 	Find(ctx context.Context, tenants []string, prefix string) ([]subject.Subject, error)
 	Subjects(ctx context.Context, filter subject.Filter) (list []subject.Subject, next string, err error)
 	Known(ctx context.Context, ask subject.Ask) (subject.Known, error)
-	// History returns events after the number after, oldest first.
+	// History returns events, the newest first, those before the number after; 0 is from the newest.
 	History(ctx context.Context, id subject.ID, after int64, limit int) ([]subject.Event, error)
 }
 
@@ -88,15 +89,11 @@ type Audit interface {
 	Entries(ctx context.Context, start int64, limit int) (wire.AuditEntries, error)
 }
 
-// Health says how attestd itself is.
-type Health interface {
+// Conditions says how attestd itself is.
+type Conditions interface {
+	Snapshot() []condition.State
 	// Ready returns nil where attestd decides.
-	Ready(ctx context.Context) error
-	Conditions() []wire.Condition
-	// Channels with their last measured effect.
-	Channels() []wire.Channel
-	// Pending counts the machines of the tenants that wait for approval.
-	Pending(ctx context.Context, tenants []string) (int, error)
+	Ready() error
 }
 
 // Config says what the API is made of. Every field is required but Settings.
@@ -109,7 +106,7 @@ type Config struct {
 	Index        Index
 	Explainer    Explainer
 	Audit        Audit
-	Health       Health
+	Conditions   Conditions
 	// Now is the store's clock.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -131,7 +128,7 @@ type Config struct {
 func (c Config) check() error {
 	switch {
 	case c.Book == nil, c.Orders == nil, c.Enrolments == nil, c.Reappraisals == nil, c.Subjects == nil,
-		c.Index == nil, c.Explainer == nil, c.Audit == nil, c.Health == nil:
+		c.Index == nil, c.Explainer == nil, c.Audit == nil, c.Conditions == nil:
 		return errors.New("an admin API needs each of the parts that it asks")
 	case c.Now == nil, c.Logger == nil, c.Level == nil, c.Registerer == nil, c.Gatherer == nil,
 		c.Policies == nil, c.Version == "", c.Store == "", c.Started.IsZero():

@@ -43,7 +43,11 @@ func (s *server) order(c *call, carryOut carryOut) (any, error) {
 		return nil, notFound("tenant")
 	}
 	// Whoever hangs up in the middle must not leave half of an order.
-	return carryOut(context.WithoutCancel(c), c.who, order)
+	receipt, err := carryOut(context.WithoutCancel(c), c.who, order)
+	if err == nil {
+		s.channels.took(receipt)
+	}
+	return receipt, err
 }
 
 // maxGrant is the longest life of what can be issued on a grant, in seconds: a day.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/enrol"
 	"github.com/attestd/attestd/internal/operator"
 	"github.com/attestd/attestd/internal/subject"
 )
@@ -125,6 +126,10 @@ func problemOf(err error) problem {
 	switch {
 	case errors.As(err, &shaped):
 		return shaped.problem
+	case errors.Is(err, operator.ErrNoOperator):
+		return problemOf(notFound("operator"))
+	case errors.Is(err, enrol.ErrUnknown):
+		return problemOf(notFound("enrolment"))
 	case errors.As(err, &caller):
 		return newProblem(caller.Class, caller.Error(), caller.Hint)
 	case errors.As(err, &undecided) && undecided.Class.Undecided():
@@ -132,8 +137,6 @@ func problemOf(err error) problem {
 		return newProblem(undecided.Class, "got "+undecided.Got+", want "+undecided.Want, undecided.Hint)
 	case errors.As(err, &moved), errors.Is(err, operator.ErrMoved):
 		return newProblem(attestd.ClassConflict, "somebody else changed it meanwhile", "look at it, and try again")
-	case errors.Is(err, operator.ErrNoOperator):
-		return problemOf(notFound("operator"))
 	case errors.As(err, &named):
 		return newProblem(named.Class(), named.Error(), "attestd why says more")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

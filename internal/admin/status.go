@@ -7,25 +7,83 @@ import (
 	"time"
 
 	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/internal/condition"
 	"github.com/attestd/attestd/internal/operator"
+	"github.com/attestd/attestd/internal/subject"
 )
 
 func (s *server) status(c *call) (any, error) {
 	now := s.config.Now()
-	pending, err := s.config.Health.Pending(c, slices.Clone(c.who.Tenants))
+	pending, err := s.pending(c)
 	if err != nil {
 		return nil, err
 	}
 	counts := s.config.Index.Counts(slices.Clone(c.who.Tenants), now)
 	return wire.Status{
-		Schema: "attestd.status.v1", Version: s.config.Version, Ready: s.config.Health.Ready(c) == nil,
+		Schema: "attestd.status.v1", Version: s.config.Version, Ready: s.config.Conditions.Ready() == nil,
 		Now: now.UTC(), Started: s.config.Started.UTC(), Store: s.config.Store,
 		Policies: append([]string{}, s.config.Policies()...),
 		States:   orEmpty(counts.States), Tiers: orEmpty(counts.Tiers), Formats: orEmpty(counts.Formats),
 		Pending: pending, Overdue: counts.Overdue, Oldest: counts.Oldest,
-		Channels:   append([]wire.Channel{}, s.config.Health.Channels()...),
+		Channels:   s.channels.last(),
 		Conditions: s.shownConditions(c, false),
 	}, nil
+}
+
+// maxPending is how far waiting machines are counted: the queue is bounded, and it is long at that.
+const maxPending = 10000
+
+// pending counts the machines that wait for approval and that the asker may see.
+func (s *server) pending(c *call) (count int, err error) {
+	filter := subject.Filter{
+		Tenants: slices.Clone(c.who.Tenants), Status: subject.StatusPending, Limit: maxPage,
+	}
+	for count < maxPending {
+		page, err := s.config.Enrolments.List(c, c.who, filter)
+		if err != nil {
+			return 0, err
+		}
+		count += len(page.Enrolments)
+		if page.Next == "" {
+			break
+		}
+		filter.After = page.Next
+	}
+	return count, nil
+}
+
+// channels remembers how long the latest hold took to be effective in each place.
+type channels struct {
+	mu     sync.Mutex
+	latest []wire.Channel
+}
+
+// maxChannels bounds the table; there are a few, all named by attestd.
+const maxChannels = 32
+
+// took takes up what a receipt says. Its details are of one tenant and are left out.
+func (t *channels) took(receipt wire.Receipt) {
+	if receipt.DryRun {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, one := range receipt.Channels {
+		one.Detail = ""
+		index := slices.IndexFunc(t.latest, func(known wire.Channel) bool { return known.Name == one.Name })
+		switch {
+		case index >= 0:
+			t.latest[index] = one
+		case len(t.latest) < maxChannels:
+			t.latest = append(t.latest, one)
+		}
+	}
+}
+
+func (t *channels) last() []wire.Channel {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]wire.Channel{}, t.latest...)
 }
 
 func orEmpty(counts map[string]int) map[string]int {
@@ -44,14 +102,18 @@ func (s *server) conditions(c *call) (any, error) {
 // not how much there is of it.
 func (s *server) shownConditions(c *call, all bool) []wire.Condition {
 	shown := []wire.Condition{}
-	for _, condition := range s.config.Health.Conditions() {
-		if !all && condition.Severity == "ok" {
+	for _, state := range s.config.Conditions.Snapshot() {
+		if !all && state.Severity == condition.OK {
 			continue
 		}
-		if !c.who.Sees(operator.AllTenants) {
-			condition.Detail = ""
+		one := wire.Condition{ID: state.Name, Severity: state.Severity.String(), Since: state.Since}
+		if state.Severity != condition.OK {
+			one.Effect, one.Fix = state.Effect, state.Fix
 		}
-		shown = append(shown, condition)
+		if c.who.Sees(operator.AllTenants) {
+			one.Detail = state.Detail
+		}
+		shown = append(shown, one)
 	}
 	return shown
 }

@@ -212,7 +212,7 @@ func (w *world) forge(change func(*x509.Certificate)) *x509.Certificate {
 
 func (w *world) sign(template, parent *x509.Certificate, key crypto.Signer) *x509.Certificate {
 	w.Helper()
-	var public crypto.PublicKey = w.key().Public()
+	public := w.key().Public()
 	if template.PublicKey != nil { // a copy of another certificate keeps its key
 		public = template.PublicKey
 	}
