@@ -52,6 +52,7 @@ var classes = map[attestd.Class]struct {
 	attestd.ClassKeyProperties:         {http.StatusBadRequest, "A key is not of the kind it must be"},
 	attestd.ClassTooLarge:              {http.StatusRequestEntityTooLarge, "Over a limit"},
 	attestd.ClassForbidden:             {http.StatusForbidden, "Not allowed"},
+	attestd.ClassUnauthenticated:       {http.StatusUnauthorized, "A token that is not valid here"},
 	attestd.ClassQuarantined:           {http.StatusForbidden, "The subject is held"},
 	attestd.ClassRevokedSubject:        {http.StatusForbidden, "The subject is held for ever"},
 	attestd.ClassConflict:              {http.StatusConflict, "It contradicts what is known"},
@@ -129,6 +130,10 @@ func (p problem) write(w http.ResponseWriter) {
 	header.Set("Content-Type", "application/problem+json")
 	if p.retryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(p.retryAfter))
+	}
+	if p.Status == http.StatusUnauthorized {
+		// RFC 9110, section 15.5.2: such an answer "MUST send a WWW-Authenticate header field".
+		header.Set("WWW-Authenticate", "AttestdEnrolment")
 	}
 	if p.allow != "" {
 		header.Set("Allow", p.allow)

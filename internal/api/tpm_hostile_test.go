@@ -198,6 +198,8 @@ func TestAKeyThatIsAlreadyAnothersIsAConflict(t *testing.T) {
 }
 
 // TestOfTwoWhoEnrolOneKeyAtATimeOneIsAConflict: both challenges were issued before either was answered.
+// Where the inventory's owner is not the first to answer, the other is told that the machine is
+// another tenant's.
 //
 // neg: 86
 func TestOfTwoWhoEnrolOneMachineAtATimeOneIsAConflict(t *testing.T) {
@@ -221,8 +223,11 @@ func TestOfTwoWhoEnrolOneMachineAtATimeOneIsAConflict(t *testing.T) {
 			case http.StatusConflict:
 				conflicting.Add(1)
 			case http.StatusOK:
-				if w.verdict(got).Verdict == attestd.VerdictAccepted {
+				switch given := w.verdict(got); {
+				case given.Verdict == attestd.VerdictAccepted:
 					accepted.Add(1)
+				case failed(given) == "ownership/tenant":
+					conflicting.Add(1)
 				}
 			}
 		})

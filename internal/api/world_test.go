@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"io"
@@ -17,10 +18,13 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/api"
 	"github.com/attestd/attestd/internal/appraisal"
+	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/enrol"
 	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/internal/registry"
 	"github.com/attestd/attestd/internal/service"
+	"github.com/attestd/attestd/internal/subject"
 	"github.com/attestd/attestd/testvectors/forge"
 )
 
@@ -115,7 +119,16 @@ func (w *world) handler(o options, judging *judge.Judge) http.Handler {
 		policy = service.Document{Source: "test", Bytes: o.policy(judging.Specs())}
 	}
 	w.policy = policy
+	desk, err := enrol.New(enrol.Config{
+		Store: w.store, Now: w.store.Now, Tenants: []string{"default", "blue"}, Rand: rand.Reader,
+		Limits: enrol.Limits{PendingPerTenant: 1000, PendingPerSource: 1000, PendingKeep: time.Hour},
+	})
+	w.must(err)
 	served, err := service.New(service.Config{
+		Subjects: service.Subjects{
+			TrustDomain: "example.org", Desk: desk, Specs: judging.Specs(), Notes: noNotes{},
+			Rules: subject.Rules{Reattest: time.Hour, Grace: time.Minute}, Grounds: noGrounds,
+		},
 		Store: w.store, Issuer: issuer, Judge: asked, Refuse: w.local,
 		Policy: policy, RecordedPolicy: policy, References: o.references, Formats: judging.Formats(),
 		Tenants: []string{"default", "blue"}, Timeout: o.timeout, Concurrency: o.slots, Waiting: o.waiting,
@@ -125,12 +138,20 @@ func (w *world) handler(o options, judging *judge.Judge) http.Handler {
 	keys, err := w.signer.KeySet()
 	w.must(err)
 	handler, err := api.New(api.Config{
+		Metrics: prometheus.NewRegistry(),
 		Service: served, KeySet: keys, Limits: o.limits, Specs: judging.Specs(),
 		Logger: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	w.must(err)
 	return handler
 }
+
+// noNotes and noGrounds: what becomes of them is tested where they are made.
+type noNotes struct{}
+
+func (noNotes) Note(audit.Record) {}
+
+func noGrounds(context.Context, []subject.Grounds) {}
 
 // in is the same world for a test inside this one.
 func (w *world) in(t testing.TB) *world {

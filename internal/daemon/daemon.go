@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -189,7 +188,12 @@ func (p *parts) addService(
 	if err != nil {
 		return err
 	}
+	subjects, err := subjectsOf(options, store, p.specs)
+	if err != nil {
+		return err
+	}
 	p.service, err = service.New(service.Config{
+		Subjects: subjects, TenantPolicies: documents.tenants,
 		Store: store, Issuer: issuer, Judge: judging, Refuse: local,
 		Policy: documents.policy, RecordedPolicy: documents.recorded, References: documents.references,
 		Formats: inProcess.Formats(), Tenants: settings.Tenants,
@@ -257,6 +261,7 @@ const maxFile = 8 << 20
 
 type documents struct {
 	policy, recorded service.Document
+	tenants          map[string]service.Document
 	references       []service.Document
 	roots            []*x509.Certificate
 }
@@ -270,20 +275,11 @@ func readDocuments(verify config.Verify) (documents, error) {
 		return documents{}, err
 	}
 	read.recorded = service.Document{Source: appraisal.Recorded, Bytes: recorded.Document()}
-	if slices.Contains(appraisal.BuiltinNames(), verify.Policy) {
-		builtin, err := appraisal.Builtin(verify.Policy)
-		if err != nil {
-			return documents{}, err
-		}
-		read.policy = service.Document{Source: verify.Policy, Bytes: builtin.Document()}
-	} else {
-		read.policy, err = readFile(verify.Policy)
-		errs = append(errs, err)
-		if err == nil {
-			_, err = appraisal.ParsePolicy(verify.Policy, read.policy.Bytes)
-			errs = append(errs, err)
-		}
-	}
+	read.policy, err = readPolicy(verify.Policy)
+	errs = append(errs, err)
+	var unread []error
+	read.tenants, unread = tenantPolicies(verify)
+	errs = append(errs, unread...)
 	for _, path := range verify.References {
 		document, err := readFile(path)
 		if err == nil {

@@ -2,9 +2,12 @@ package service
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
@@ -22,32 +25,28 @@ type Documents struct {
 	References []Document
 }
 
-// standard is a set of documents as it is in force, read once.
-type standard struct {
+// Standard is a set of documents, read once and whole.
+type Standard struct {
 	documents Documents
 	policy    *appraisal.Policy
 	tenants   map[string]*appraisal.Policy
 }
 
-// readStandard reads documents whole. What a policy does not say right is found here, before it is in
-// force, and not with the first evidence.
-func readStandard(documents Documents, known []string) (*standard, error) {
-	read := &standard{
-		documents: Documents{
-			Policy: documents.Policy, Recorded: documents.Recorded,
-			Tenants: maps.Clone(documents.Tenants), References: slices.Clone(documents.References),
-		},
-		tenants: make(map[string]*appraisal.Policy, len(documents.Tenants)),
-	}
+// Read reads documents for the tenants that there are. What a policy does not say right is found here,
+// before it is in force, and not with the first evidence.
+//
+// Errors: a [*attestd.CallerError] of class CONFIG.
+func (d Documents) Read(tenants []string) (*Standard, error) {
+	read := &Standard{documents: d.clone(), tenants: make(map[string]*appraisal.Policy, len(d.Tenants))}
 	var err error
-	if read.policy, err = readPolicy(documents.Policy); err != nil {
+	if read.policy, err = readPolicy(d.Policy); err != nil {
 		return nil, err
 	}
-	if _, err := readPolicy(documents.Recorded); err != nil {
+	if _, err := readPolicy(d.Recorded); err != nil {
 		return nil, err
 	}
-	for tenant, document := range documents.Tenants {
-		if !slices.Contains(known, tenant) {
+	for tenant, document := range d.Tenants {
+		if !slices.Contains(tenants, tenant) {
 			return nil, unfit(fmt.Errorf("a policy for tenant %q, which is not known here",
 				attestd.Excerpt(tenant, 40)))
 		}
@@ -55,8 +54,8 @@ func readStandard(documents Documents, known []string) (*standard, error) {
 			return nil, err
 		}
 	}
-	sets := make([]*measurements.Set, 0, len(documents.References))
-	for _, document := range documents.References {
+	sets := make([]*measurements.Set, 0, len(d.References))
+	for _, document := range d.References {
 		set, err := measurements.Parse(document.Source, document.Bytes)
 		if err != nil {
 			return nil, unfit(fmt.Errorf("reference values: %w", err))
@@ -67,6 +66,11 @@ func readStandard(documents Documents, known []string) (*standard, error) {
 		return nil, unfit(fmt.Errorf("reference values: %w", err))
 	}
 	return read, nil
+}
+
+func (d Documents) clone() Documents {
+	d.Tenants, d.References = maps.Clone(d.Tenants), slices.Clone(d.References)
+	return d
 }
 
 func readPolicy(document Document) (*appraisal.Policy, error) {
@@ -84,25 +88,88 @@ func unfit(err error) error {
 	}
 }
 
-// of returns the policy that judges a tenant's fresh evidence, as a document and as it was read.
-func (s *standard) of(tenant string) (Document, *appraisal.Policy) {
+// Of returns the policy that judges a tenant's fresh evidence, as a document and as it was read.
+func (s *Standard) Of(tenant string) (Document, *appraisal.Policy) {
 	if document, own := s.documents.Tenants[tenant]; own {
 		return document, s.tenants[tenant]
 	}
 	return s.documents.Policy, s.policy
 }
 
-// InForce returns the documents that new verdicts are reached by.
-func (s *Service) InForce() Documents {
-	current := s.standard.Load().documents
-	current.Tenants = maps.Clone(current.Tenants)
-	current.References = slices.Clone(current.References)
-	return current
+// digest names the documents by which a tenant's evidence is judged.
+func (s *Standard) digest(tenant string) string {
+	policy, _ := s.Of(tenant)
+	sum := sha256.New()
+	_, _ = sum.Write([]byte(policy.Digest()))
+	for _, reference := range s.documents.References {
+		_, _ = sum.Write([]byte(reference.Digest()))
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
+
+// Documents returns what was read.
+func (s *Standard) Documents() Documents { return s.documents.clone() }
+
+// force is the standard that new verdicts are reached by, and who still reaches one by it.
+type force struct {
+	mu      sync.Mutex
+	current *inForce
+}
+
+type inForce struct {
+	*Standard
+	users   int
+	retired bool
+	idle    chan struct{} // closed when it is retired and nobody reaches a verdict by it any more
+}
+
+func newInForce(standard *Standard) *inForce {
+	return &inForce{Standard: standard, idle: make(chan struct{})}
+}
+
+// enter returns the standard for one verdict, which ends with leave.
+func (f *force) enter() (standard *Standard, leave func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	mine := f.current
+	mine.users++
+	return mine.Standard, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		mine.users--
+		mine.closeIfIdle()
+	}
+}
+
+func (f *force) load() *Standard {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.current.Standard
+}
+
+// replace puts another standard in force and returns a channel that is closed when the last verdict by
+// the one before is kept.
+func (f *force) replace(next *Standard) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.current
+	f.current, before.retired = newInForce(next), true
+	before.closeIfIdle()
+	return before.idle
+}
+
+func (i *inForce) closeIfIdle() {
+	if i.retired && i.users == 0 {
+		close(i.idle)
+	}
+}
+
+// InForce returns the documents that new verdicts are reached by.
+func (s *Service) InForce() *Standard { return s.force.load() }
 
 // Policies names the policies in force: the general one first, then those of tenants in their order.
 func (s *Service) Policies() []string {
-	current := s.standard.Load()
+	current := s.force.load()
 	name := func(tenant string, policy *appraisal.Policy) string {
 		ref := policy.Ref()
 		if tenant != "" {
@@ -117,14 +184,16 @@ func (s *Service) Policies() []string {
 	return names
 }
 
-// Replace puts other documents in force, all of them at once. Verdicts that are being reached are
-// reached by the ones before. The judge is asked by the new ones first: documents that this process
-// can read and a worker cannot would leave every caller without an answer.
+// Replace puts other documents in force, all of them at once. The judge is asked by them first:
+// documents that this process can read and a worker cannot would leave every caller without an answer.
+// Verdicts that are being reached are reached by the ones before; when Replace returns nil, all of those
+// are kept, so that whoever judges stored evidence again from then on misses none.
 //
 // Errors: a [*attestd.CallerError] of class CONFIG where a document will not do, or the judge's; the
-// documents before stay in force then.
+// documents before stay in force then. Where ctx ends while the last verdicts by them are awaited, the
+// new ones are in force, and the error is that of ctx.
 func (s *Service) Replace(ctx context.Context, documents Documents) error {
-	next, err := readStandard(documents, s.config.Tenants)
+	next, err := documents.Read(s.config.Tenants)
 	if err != nil {
 		return err
 	}
@@ -137,8 +206,12 @@ func (s *Service) Replace(ctx context.Context, documents Documents) error {
 			return err
 		}
 	}
-	s.standard.Store(next)
-	return nil
+	select {
+	case <-s.force.replace(next):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // selfTest asks the judge about evidence that must be rejected.

@@ -3,24 +3,28 @@ package service
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/registry"
+	"github.com/attestd/attestd/internal/subject"
 )
 
 // Store is what the service keeps things in. Package registry has the one there is.
 type Store interface {
 	challenge.Store
-	InsertAppraisal(ctx context.Context, row challenge.Answered) error
+	// Known reads what there is about a machine in one snapshot; Keep stores a verdict and carries out
+	// what follows from it, both or neither; Write does the latter alone.
+	Known(ctx context.Context, ask subject.Ask) (subject.Known, error)
+	Keep(ctx context.Context, verdict registry.Verdict) error
+	Write(ctx context.Context, write subject.Write) error
 	Appraisal(ctx context.Context, id string) (document []byte, found bool, err error)
 	Room(ctx context.Context, tenant, source string) error
 	KnowsKey(ctx context.Context, tenant string, akName []byte, ek [sha256.Size]byte) (bool, error)
@@ -48,6 +52,8 @@ type Config struct {
 	References             []Document
 	// Formats are those that there is a verifier for.
 	Formats []attestd.Format
+	// Subjects says what is made of verdicts.
+	Subjects Subjects
 	// Tenants are the names of tenants there are. What callers make up is refused, so that nothing
 	// that is kept or counted per tenant grows with their fantasy.
 	Tenants []string
@@ -62,9 +68,9 @@ type Config struct {
 
 // Service is safe for concurrent use.
 type Service struct {
-	config   Config
-	slots    slots
-	standard atomic.Pointer[standard]
+	config Config
+	slots  slots
+	force  force
 }
 
 // New returns a service.
@@ -81,15 +87,18 @@ func New(config Config) (*Service, error) {
 	case config.Timeout <= 0, config.Concurrency <= 0, config.Waiting < 0:
 		return nil, errors.New("a service needs a timeout and room for a judgement")
 	}
+	if err := config.Subjects.check(); err != nil {
+		return nil, err
+	}
 	made := &Service{config: config, slots: newSlots(config.Concurrency, config.Waiting)}
-	read, err := readStandard(Documents{
+	read, err := Documents{
 		Policy: config.Policy, Recorded: config.RecordedPolicy, Tenants: config.TenantPolicies,
 		References: config.References,
-	}, config.Tenants)
+	}.Read(config.Tenants)
 	if err != nil {
 		return nil, err
 	}
-	made.standard.Store(read)
+	made.force.current = newInForce(read)
 	return made, nil
 }
 
@@ -182,14 +191,20 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 	if err != nil {
 		return attestd.Appraisal{}, storeError(ctx, err)
 	}
-	standard := s.standard.Load()
-	document, _ := standard.of(submission.Tenant)
+	standard, leave := s.force.enter()
+	defer leave()
+	document, policy := standard.Of(submission.Tenant)
 	job := Job{
 		Format: submission.Format, Evidence: submission.Evidence, Endorsements: submission.Endorsements,
 		At: s.config.Store.Now(), Policy: document, References: standard.documents.References,
 	}
+	v := verification{submission: submission, taken: taken, standard: standard, policy: policy}
 	if refusal != nil {
-		return s.config.Refuse.Refuse(job, refusal.Check, refusal.Got, refusal.Want)
+		given, err := s.config.Refuse.Refuse(job, refusal.Check, refusal.Got, refusal.Want)
+		if err == nil {
+			s.note(v, given, refusal.Class, actionVerify)
+		}
+		return given, err
 	}
 	job.ChallengeExpiresAt = taken.ExpiresAt
 	if job.Demand, err = submission.demand(taken.Challenge); err != nil {
@@ -201,25 +216,27 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 	if taken.Key != nil {
 		job.LastSeen = &taken.Key.State
 	}
-	return s.judgeAndKeep(ctx, taken, job)
+	v.job = job
+	return s.judgeAndKeep(ctx, v)
 }
 
 // judgeAndKeep judges again, once, where another verdict moved the state of the attestation key past
 // this one's while it was reached: with the newer state the answer may be another.
-func (s *Service) judgeAndKeep(
-	ctx context.Context, taken challenge.Taken, job Job,
-) (attestd.Appraisal, error) {
+func (s *Service) judgeAndKeep(ctx context.Context, v verification) (attestd.Appraisal, error) {
 	var moved *challenge.MovedError
 	for range 2 {
-		given, err := s.judge(ctx, job)
+		given, err := s.judge(ctx, v.job)
 		if err != nil {
 			return attestd.Appraisal{}, err
 		}
-		given, err = s.keep(ctx, taken, job, given)
+		if given.ID, err = newID(); err != nil {
+			return attestd.Appraisal{}, err
+		}
+		given, err = s.settle(ctx, v, given)
 		if !errors.As(err, &moved) {
 			return given, err
 		}
-		job.LastSeen = &moved.State
+		v.job.LastSeen = &moved.State
 	}
 	return attestd.Appraisal{}, busy(moved)
 }
@@ -258,7 +275,7 @@ func (s *Service) VerifyRecorded(ctx context.Context, recording Recording) (atte
 	if at.IsZero() {
 		at = s.config.Store.Now()
 	}
-	standard := s.standard.Load()
+	standard := s.force.load()
 	return s.judge(ctx, Job{
 		Format: recording.Format, Evidence: recording.Evidence, Endorsements: recording.Endorsements,
 		At: at, Demand: DemandSpec{Mode: DemandRecorded, Nonce: recording.Nonce, KeySPKI: recording.KeySPKI},
@@ -293,33 +310,6 @@ func within[T any](
 	}
 }
 
-// keep gives the verdict its id and stores it. A verdict that cannot be stored is not given: nobody
-// could look it up, and later steps rely on what is stored.
-func (s *Service) keep(
-	ctx context.Context, taken challenge.Taken, job Job, given attestd.Appraisal,
-) (attestd.Appraisal, error) {
-	seen, err := seenBy(taken, job, given)
-	if err != nil {
-		return attestd.Appraisal{}, err
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return attestd.Appraisal{}, fmt.Errorf("appraisal id: %w", err)
-	}
-	given.ID = id.String()
-	document, err := json.Marshal(given)
-	if err != nil {
-		return attestd.Appraisal{}, fmt.Errorf("appraisal: %w", err)
-	}
-	err = s.config.Store.InsertAppraisal(ctx, challenge.Answered{
-		ID: given.ID, ChallengeID: taken.ID, Tenant: taken.Tenant, Document: document, Seen: seen,
-	})
-	if err != nil {
-		return attestd.Appraisal{}, storeError(ctx, err)
-	}
-	return given, nil
-}
-
 // Appraisal returns the stored document of the appraisal with that id, and whether there is one. An
 // id that is not one of ours looks like one that is not there.
 func (s *Service) Appraisal(ctx context.Context, id string) (document []byte, found bool, err error) {
@@ -345,16 +335,20 @@ func (s *Service) Ready(ctx context.Context) error {
 	if behind := s.config.Store.ClockBehind(); behind > maxClockBehind {
 		return fmt.Errorf("the wall clock went back by %s", behind.Round(time.Second))
 	}
-	current := s.standard.Load()
+	current := s.force.load()
 	return s.selfTest(ctx, current.documents.Policy, current.documents.References)
 }
 
 // storeError says for callers that the store failed; it passes on what is an answer already.
 func storeError(ctx context.Context, err error) error {
 	var caller *attestd.CallerError
+	var undecided *attestd.UndecidedError
 	var moved *challenge.MovedError
+	var changed *subject.MovedError
+	var barred *subject.BarredError
 	switch {
-	case err == nil, errors.As(err, &caller), errors.As(err, &moved):
+	case err == nil, errors.As(err, &caller), errors.As(err, &undecided), errors.As(err, &moved),
+		errors.As(err, &changed), errors.As(err, &barred):
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()

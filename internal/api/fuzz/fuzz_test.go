@@ -2,6 +2,8 @@ package fuzz_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -16,8 +18,10 @@ import (
 	"github.com/attestd/attestd/internal/api"
 	"github.com/attestd/attestd/internal/appraisal"
 	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/enrol"
 	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/internal/service"
+	"github.com/attestd/attestd/internal/subject"
 	"github.com/attestd/attestd/testvectors/forge"
 )
 
@@ -107,7 +111,17 @@ func newHandler(t testing.TB, root *x509.Certificate) http.Handler {
 	must(t, err)
 	policy := service.Document{Source: appraisal.Recorded, Bytes: recorded.Document()}
 	local := service.NewLocal(judging)
+	desk, err := enrol.New(enrol.Config{
+		Store: store, Now: store.Now, Tenants: []string{"default"}, Rand: rand.Reader,
+		Limits: enrol.Limits{PendingPerTenant: 1000, PendingPerSource: 1000, PendingKeep: time.Hour},
+	})
+	must(t, err)
 	served, err := service.New(service.Config{
+		Subjects: service.Subjects{
+			TrustDomain: "example.org", Desk: desk, Specs: judging.Specs(), Notes: store,
+			Rules:   subject.Rules{Reattest: time.Hour, Grace: time.Minute},
+			Grounds: func(context.Context, []subject.Grounds) {},
+		},
 		Store: store, Issuer: issuer, Judge: local, Refuse: local, Policy: policy, RecordedPolicy: policy,
 		Formats: judging.Formats(), Tenants: []string{"default"}, Timeout: 10 * time.Second,
 		Concurrency: 8, Waiting: 8, AllowRecorded: true,
@@ -116,6 +130,7 @@ func newHandler(t testing.TB, root *x509.Certificate) http.Handler {
 	keys, err := signer.KeySet()
 	must(t, err)
 	handler, err := api.New(api.Config{
+		Metrics: prometheus.NewRegistry(),
 		Service: served, KeySet: keys, Specs: judging.Specs(), Logger: slog.New(slog.DiscardHandler),
 		Limits: api.Limits{JSONBody: 64 << 10, RawBody: 32 << 10, AllBodies: 1 << 24},
 	})

@@ -6,7 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/registry"
+	"github.com/attestd/attestd/internal/subject"
 )
 
 // most bounds what the store keeps, so that fuzzing for hours does not fill the memory.
@@ -59,14 +62,27 @@ func (m *memory) Consume(_ context.Context, use challenge.Use) (challenge.Taken,
 	return challenge.Taken{Challenge: made.Challenge, Credential: made.Credential}, challenge.Consumed, nil
 }
 
-func (m *memory) InsertAppraisal(_ context.Context, row challenge.Answered) error {
+func (m *memory) Keep(_ context.Context, verdict registry.Verdict) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.appraisals) == most {
 		clear(m.appraisals)
 	}
-	m.appraisals[row.ID] = row.Document
+	m.appraisals[verdict.ID] = verdict.Document
 	return nil
+}
+
+// Nobody is known, and nothing is made of what would change that.
+func (*memory) Known(context.Context, subject.Ask) (subject.Known, error) {
+	return subject.Known{}, nil
+}
+func (*memory) Write(context.Context, subject.Write) error { return nil }
+func (*memory) Note(audit.Record)                          {}
+func (*memory) Ownerships(context.Context, subject.Filter) ([]subject.Ownership, string, error) {
+	return nil, "", nil
+}
+func (*memory) Token(context.Context, string) (subject.Token, bool, error) {
+	return subject.Token{}, false, nil
 }
 
 func (m *memory) Appraisal(_ context.Context, id string) ([]byte, bool, error) {
