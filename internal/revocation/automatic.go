@@ -60,15 +60,23 @@ func (a *Authority) onGrounds(ctx context.Context, one subject.Grounds) error {
 		return write, err
 	})
 	var caller *attestd.CallerError
-	if err == nil || errors.As(err, &caller) || len(write.Bars) == 0 {
+	if err == nil || errors.As(err, &caller) {
 		return err
 	}
-	// The store is down between the verdict and its consequence.
+	// The store is down between the verdict and its consequence: round it, on the name at least.
+	if len(write.Bars) == 0 {
+		write = subject.Lay(attestd.StateQuarantined, []subject.Key{one.ID.Key()}, one.Tenant, nil, nil,
+			actOn(one, now))
+	}
 	_, _, err = a.hold(ctx, now, entry{
 		State: attestd.StateQuarantined, Bars: barsOf(write), Tenant: one.Tenant, ID: one.ID,
-		Audit: write.Audit[0],
+		Audit: grounded(one, now, "done", ""),
 	})
 	return err
+}
+
+func actOn(one subject.Grounds, now time.Time) subject.Act {
+	return subject.Act{By: subject.SourceSelf, Automatic: true, Code: one.Code, Text: one.Detail, At: now}
 }
 
 // automatic is the quarantine of a name and its instance. A host is never barred automatically: it is
@@ -84,9 +92,7 @@ func (a *Authority) automatic(
 	}
 	err := a.bars(ctx, &found)
 	write := subject.Lay(attestd.StateQuarantined, found.keys, found.tenant, found.subjects, found.bars,
-		subject.Act{
-			By: subject.SourceSelf, Automatic: true, Code: one.Code, Text: one.Detail, At: now,
-		})
+		actOn(one, now))
 	write.Audit = []audit.Record{grounded(one, now, "done", "")}
 	return write, err
 }

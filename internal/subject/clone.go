@@ -37,7 +37,9 @@ func (t Trail) clone() Trail {
 func compare(s *Subject, seen Observation) {
 	backward := compareClock(s, seen)
 	compareBoot(s, seen, backward)
-	compareKey(s, seen)
+	if seen.Verdict == attestd.VerdictAccepted {
+		compareKey(s, seen) // only then is the key remembered
+	}
 	remember(s, seen, backward)
 }
 
@@ -124,7 +126,7 @@ func remember(s *Subject, seen Observation, backward bool) {
 	}
 	if seen.Boot != s.Boot {
 		s.Trail.Former = ""
-	} else if s.Key != seen.Key && s.Key != [32]byte{} {
+	} else if s.Key != seen.Key && s.Key != [32]byte{} && seen.Verdict == attestd.VerdictAccepted {
 		s.Trail.Former = hex.EncodeToString(s.Key[:])
 	}
 	if seen.Clock != nil {
