@@ -142,7 +142,7 @@ func asTLS(err error) string {
 	case errors.As(err, &unknown), errors.Is(err, errOtherAuthority):
 		return "this is not the attestd of your identity, or it has a new authority: if that is meant, " +
 			"log in again with a new token: attestd login --help"
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "what listens there does not speak TLS: check the port against admin.http"
 	case errors.As(err, &alert), strings.Contains(err.Error(), "remote error: tls:"):
 		return "the server does not take your certificate: it was revoked or has expired; ask for a new " +
