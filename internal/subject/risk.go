@@ -11,8 +11,8 @@ import (
 
 // Bounds of what speaks against a subject.
 const (
-	// SourceCap is the most that all signals of one source other than attestd itself can add: nobody
-	// who reports something makes a subject's risk high alone.
+	// SourceCap is the most that all signals together add that attestd did not see itself: nobody who
+	// reports something makes a subject's risk high alone.
 	SourceCap = 40
 	// maxSignals is how many signals a subject has at once; the weakest goes first.
 	maxSignals = 16
@@ -26,7 +26,7 @@ const SourceSelf = "attestd"
 func (s Signal) Counts(at time.Time) bool { return s.Until.IsZero() || at.Before(s.Until) }
 
 // Weigh adds the signals that count to the risk of the evidence. Within a group only the most points
-// count, what one foreign source adds is bounded, and the sum is: adding a signal never lowers the
+// count, what others than attestd add is bounded, and the sum is: adding a signal never lowers the
 // risk. The reasons are those that were counted, worst first; their points sum to the risk, or to more
 // than 100 where the risk is 100.
 func Weigh(floor attestd.RiskScore, signals []Signal, at time.Time) (attestd.RiskScore, []attestd.Reason) {
@@ -51,32 +51,41 @@ func Weigh(floor attestd.RiskScore, signals []Signal, at time.Time) (attestd.Ris
 	return attestd.Risk(sum), reasons
 }
 
-// counted returns the signals that count, each with the points that it adds. Of the signals of one
-// source the strongest in each group are taken, and as many points as its cap allows; of what is left
-// the strongest in each group.
+// counted returns the signals that count, each with the points that it adds: the strongest in each
+// group. What foreign ones add beyond attestd's own is bounded over all groups together, so that no
+// signal takes from another what it would have added.
 func counted(signals []Signal, at time.Time) []Signal {
-	bySource := map[string][]Signal{}
-	var sources []string
+	var own, foreign []Signal
 	for _, signal := range signals {
 		signal.Points = max(0, min(100, signal.Points))
-		if !signal.Counts(at) || signal.Points == 0 {
+		switch {
+		case !signal.Counts(at) || signal.Points == 0:
+		case signal.Source == SourceSelf:
+			own = append(own, signal)
+		default:
+			foreign = append(foreign, signal)
+		}
+	}
+	out, left := perGroup(own), SourceCap
+	for _, signal := range perGroup(foreign) {
+		same := slices.IndexFunc(out, func(s Signal) bool { return s.Group == signal.Group })
+		before := 0
+		if same >= 0 {
+			before = out[same].Points
+		}
+		more := min(signal.Points-before, left)
+		if more <= 0 {
 			continue
 		}
-		if _, known := bySource[signal.Source]; !known {
-			sources = append(sources, signal.Source)
+		left -= more
+		signal.Points = before + more
+		if same >= 0 {
+			out[same] = signal
+		} else {
+			out = append(out, signal)
 		}
-		bySource[signal.Source] = append(bySource[signal.Source], signal)
 	}
-	slices.Sort(sources)
-	var all []Signal
-	for _, source := range sources {
-		strongest := perGroup(bySource[source])
-		if source != SourceSelf {
-			strongest = upTo(strongest, SourceCap)
-		}
-		all = append(all, strongest...)
-	}
-	return perGroup(all)
+	return out
 }
 
 // perGroup returns the strongest signal of each group, strongest first.
@@ -92,18 +101,6 @@ func perGroup(signals []Signal) []Signal {
 		}
 	}
 	return out
-}
-
-// upTo cuts the signals where their points pass the cap.
-func upTo(signals []Signal, most int) []Signal {
-	for i := range signals {
-		signals[i].Points = min(signals[i].Points, most)
-		most -= signals[i].Points
-		if most == 0 {
-			return signals[:i+1]
-		}
-	}
-	return signals
 }
 
 // Groups of what is not evidence. What has one cause shares a group.

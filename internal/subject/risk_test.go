@@ -60,7 +60,7 @@ func TestRiskIsMonotone(t *testing.T) {
 }
 
 // TestRiskSumsToItsReasons: the points of the reasons are the risk, up to 100; each group counts once;
-// no source but attestd adds more than its cap; the order of signals does not matter.
+// others than attestd add no more than their cap; the order of signals does not matter.
 func TestRiskSumsToItsReasons(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		floor := rapid.IntRange(0, 100).Draw(t, "floor")
@@ -95,10 +95,10 @@ func TestRiskSumsToItsReasons(t *testing.T) {
 			t.Fatalf("%d in another order, %d in this", other.Int(), risk.Int())
 		}
 		foreign := slices.DeleteFunc(slices.Clone(signals), func(s subject.Signal) bool {
-			return s.Source != "edr"
+			return s.Source == subject.SourceSelf
 		})
 		if alone, _ := subject.Weigh(attestd.Risk(0), foreign, start); alone.Int() > subject.SourceCap {
-			t.Fatalf("one source alone adds %d", alone.Int())
+			t.Fatalf("other sources alone add %d", alone.Int())
 		}
 	})
 }
