@@ -34,6 +34,9 @@ const (
 	AdminCertificate
 	AdminToken
 	OperatorCertificates
+	ServerAnswers
+	ConfigReadable
+	FilesPrivate
 
 	// ids is one more than the last.
 	ids
@@ -75,6 +78,8 @@ type Spec struct {
 	Effect, Fix string
 	// Why says what it is for, at more length.
 	Why string
+	// Local says that doctor looks at it where it runs; a server does not report it.
+	Local bool
 	// Blocks says that attestd is not ready unless it is well.
 	Blocks bool
 	// Alert is the least severity that somebody is called for, and After how long it has to last;
@@ -311,6 +316,27 @@ var specs = map[ID]Spec{
 		Effect: "who has no other way in cannot quarantine from then on",
 		Fix:    "attestd operator add NAME gives a new login token; then attestd login",
 		Why:    "It should be seen before the night on which it matters.",
+		Alert:  Unknown,
+	},
+	ServerAnswers: {
+		Name: "server/unreachable", Title: "the attestd that was asked does not answer", Local: true,
+		Effect: "what it would say of itself is not known",
+		Fix:    "systemctl status attestd; then name another with --server, or use --offline",
+		Why:    "Doctor asks the server for its conditions. Where nobody answers they are unknown: never ok.",
+		Alert:  Unknown,
+	},
+	ConfigReadable: {
+		Name: "config/unusable", Title: "attestd does not start with this configuration", Local: true,
+		Effect: "the next restart of attestd fails",
+		Fix:    "mend the lines that are named; docs/config.md has every key",
+		Why:    "A configuration is read as a whole or not at all, and so are the policies it names.",
+		Alert:  Unknown,
+	},
+	FilesPrivate: {
+		Name: "files/not-private", Title: "keys or tokens can be read by others than their owner", Local: true,
+		Effect: "whoever can read them can act as attestd or as an operator",
+		Fix:    "chmod 600 the files and 700 the folder; if others use the machine, replace the keys",
+		Why:    "attestd refuses to start with some of these, and does not look at the others.",
 		Alert:  Unknown,
 	},
 }

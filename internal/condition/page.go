@@ -31,6 +31,9 @@ nobody looked at, or that could not be looked at in time, is unknown: never ok.
 		if spec.Blocks {
 			out.WriteString("- readiness: `/readyz` answers 503 until it is well\n")
 		}
+		if spec.Local {
+			out.WriteString("- looked at by `attestd doctor` where it runs; not in the metrics\n")
+		}
 	}
 	return out.String()
 }

@@ -75,12 +75,15 @@ func (s *Set) Report(findings ...Finding) error {
 	return errors.Join(errs...)
 }
 
-// Snapshot returns every condition of the list, in its order.
+// Snapshot returns every condition of the list that a server reports, in its order.
 func (s *Set) Snapshot() []State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]State, 0, len(specs))
 	for _, spec := range All() {
+		if spec.Local {
+			continue
+		}
 		state, seen := s.states[spec.ID]
 		if !seen {
 			state = State{Spec: spec, Detail: "not looked at yet"}

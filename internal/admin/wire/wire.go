@@ -401,8 +401,10 @@ type AuditEntries struct {
 	Leaves  [][]byte       `json:"leaves"`
 	Records []audit.Record `json:"records"`
 	Size    int64          `json:"size"`
-	// Checkpoint is the newest signed one (a signed note, C2SP tlog-checkpoint).
+	// Checkpoint is the newest signed one (a signed note, C2SP tlog-checkpoint), and Key the public key
+	// it is signed by (C2SP signed-note): whoever asks can pin it, or compare it with what was pinned.
 	Checkpoint string `json:"checkpoint"`
+	Key        string `json:"key,omitempty"`
 }
 
 // LogLevel is GET and POST /v1/admin/log-level.
