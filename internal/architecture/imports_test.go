@@ -102,7 +102,9 @@ func TestImportsRunDownwards(t *testing.T) {
 		"measurements":          {".", "internal/yamldoc"},
 		"internal/appraisal":    {".", "internal/yamldoc", "measurements", "verifiers"},
 		"internal/judge":        {".", "internal/appraisal", "measurements", "verifiers"},
-		"internal/explain":      {".", "internal/appraisal", "internal/judge", "internal/yamldoc"},
+		"internal/explain": {
+			".", "internal/appraisal", "internal/condition", "internal/judge", "internal/yamldoc",
+		},
 		"internal/report":       {".", "internal/explain"},
 		"internal/challenge":    {".", "internal/strict"},
 		"internal/audit":        {"."},

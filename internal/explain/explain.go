@@ -1,4 +1,5 @@
-// Package explain says in words what every check, error class, group of reasons and fact means.
+// Package explain says in words what every check, error class, group of reasons, fact and condition
+// means.
 //
 // What comes in is an id as it stands in a verdict. What is true if [Lookup] finds it: the entry is
 // made from the same table that the check itself is made from, so it cannot speak of another one.
@@ -55,7 +56,8 @@ func Lookup(id string) (Entry, bool) {
 	return sortedByID()[at], true
 }
 
-// All returns every entry: checks in the order in which they run, then classes, facts and groups.
+// All returns every entry: checks in the order in which they run, then classes, facts,
+// groups and conditions.
 func All() []Entry { return slices.Clone(entries()) }
 
 // maxSuggestions bounds what Suggest returns; no id is nearly as long as longestID.
@@ -97,7 +99,8 @@ func Suggest(id string) []string {
 
 var entries = sync.OnceValue(func() []Entry {
 	made := append(checkEntries(), classEntries()...)
-	return append(append(made, factEntries()...), groupEntries()...)
+	made = append(append(made, factEntries()...), groupEntries()...)
+	return append(made, conditionEntries()...)
 })
 
 var sortedByID = sync.OnceValue(func() []Entry {
