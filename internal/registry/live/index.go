@@ -75,16 +75,20 @@ func (x *Index) Load(
 func (x *Index) Publish(subjects []subject.Subject, bars []subject.BarWrite) {
 	x.publishing.Lock()
 	defer x.publishing.Unlock()
-	for _, bar := range bars { // what bars comes first, what frees last
-		if bar.Next != nil {
+	last := map[subject.Key]int{} // several writes of one commit may change the same key
+	for i, bar := range bars {
+		last[bar.Key] = i
+	}
+	for i, bar := range bars { // what bars comes first, what frees last
+		if bar.Next != nil && last[bar.Key] == i {
 			x.bar(bar.Key, func(k *key) { k.durable = hold(bar.Next.State) })
 		}
 	}
 	for _, one := range subjects {
 		x.publish(one)
 	}
-	for _, bar := range bars {
-		if bar.Next == nil {
+	for i, bar := range bars {
+		if bar.Next == nil && last[bar.Key] == i {
 			x.bar(bar.Key, func(k *key) { k.durable = 0 })
 		}
 	}

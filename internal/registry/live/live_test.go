@@ -242,6 +242,18 @@ func TestAHoldThatIsNotDurableStaysThroughPublications(t *testing.T) {
 	granted(t, index, one.ID)
 }
 
+// TestOfOneCommitTheLastWordOnAKeyCounts: writes that share a commit may lift a bar and lay it again.
+func TestOfOneCommitTheLastWordOnAKeyCounts(t *testing.T) {
+	one := machine(1)
+	on := key(subject.BarInstance, one.Instance.Value)
+	index := loaded(t, 3)
+	index.Publish(nil, lay(on, attestd.StateQuarantined))
+	index.Publish(nil, append(lift(on), lay(on, attestd.StateRevoked)...))
+	refusedFor(t, index, one.ID, attestd.ClassRevokedSubject)
+	index.Publish(nil, append(lay(on, attestd.StateQuarantined), lift(on)...))
+	granted(t, index, one.ID)
+}
+
 func TestANameThatWasBarredBeforeItWasSeenIsRefusedAsBarred(t *testing.T) {
 	index := loaded(t, 0)
 	index.Publish(nil, lay(machine(1).ID.Key(), attestd.StateRevoked))
