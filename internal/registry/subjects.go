@@ -102,16 +102,24 @@ func scanSubject(row scanner) (subject.Subject, error) {
 		one.Instance.Kind = attestd.HandleInstance
 	}
 	one.Floor = attestd.Risk(floor)
-	if signals.Valid {
-		if err := json.Unmarshal([]byte(signals.String), &one.Signals); err != nil {
-			return subject.Subject{}, fmt.Errorf("signals of a subject: %w", err)
-		}
+	if err := readSignals(&one, signals); err != nil {
+		return subject.Subject{}, err
 	}
 	copy(one.Evidence[:], evidenceBytes)
 	copy(one.Key[:], keyBytes)
 	one.FirstSeenAt, one.EvidenceAt = moment(first), moment(at)
 	one.ChangedAt, one.DueAt = moment(changed), moment(due)
 	return one, nil
+}
+
+func readSignals(one *subject.Subject, signals sql.NullString) error {
+	if !signals.Valid {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(signals.String), &one.Signals); err != nil {
+		return fmt.Errorf("signals of a subject: %w", err)
+	}
+	return nil
 }
 
 // Subject returns the subject of that id in whatever case, and whether there is one.
