@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestd/attestd/internal/admin/client"
+	"github.com/attestd/attestd/internal/operator"
 	"github.com/attestd/attestd/internal/report"
 )
 
@@ -67,22 +68,30 @@ server's authority: to another server it is not sent. Key, certificate and addre
 	return command
 }
 
-// loginToken reads the token: never from a flag or the environment, where others could see it.
+// loginToken reads the token: never from a flag or the environment, where others could see it. A token
+// is longer than a page is wide; one that was pasted in two lines is put together again.
 func (a *app) loginToken(path string) (string, error) {
 	if path != "" {
 		data, err := a.read("token", path, maxLoginToken)
-		return strings.TrimSpace(string(data)), err
+		return strings.Join(strings.Fields(string(data)), ""), err
 	}
 	if !a.flags.quiet {
 		_ = report.Remark(a.err, report.Page{Width: a.page().Width}, "token", "paste it, then press Enter")
 	}
-	line, err := bufio.NewReader(io.LimitReader(a.in, maxLoginToken)).ReadString('\n')
-	if err != nil && err != io.EOF { //nolint:errorlint // a Reader returns it as it is
-		return "", usagef("give the token on standard input or with --token-file", "token: %w", err)
+	token := ""
+	lines := bufio.NewScanner(io.LimitReader(a.in, maxLoginToken))
+	for lines.Scan() {
+		token += strings.Join(strings.Fields(lines.Text()), "")
+		if _, err := operator.ParseLoginToken(token); err == nil || strings.TrimSpace(lines.Text()) == "" {
+			break
+		}
 	}
-	line = strings.TrimSpace(line)
-	if line == "" {
-		return "", usagef("give the token on standard input or with --token-file", "no token was given")
+	const hint = "give the token on standard input or with --token-file"
+	if err := lines.Err(); err != nil {
+		return "", usagef(hint, "token: %w", err)
 	}
-	return line, nil
+	if token == "" {
+		return "", usagef(hint, "no token was given")
+	}
+	return token, nil
 }

@@ -81,7 +81,7 @@ func addedText(added wire.OperatorAdded, now time.Time) report.Blocks {
 	return report.Blocks{
 		Lead: []string{"ADDED", one.Name, strings.Join(one.Roles, ", "), "tenants " + strings.Join(one.Tenants, ", ")},
 		Good: true,
-		// The token is one word: a terminal copies it whole only where no other text is on its lines.
+		// The token stands alone: login puts lines together that were pasted.
 		Blocks: []report.Block{{Rows: [][]string{{added.Token}}}, {Rows: [][]string{
 			{"token", "valid until " + when(added.ExpiresAt, now) + ", once; it is not shown again"},
 		}}},

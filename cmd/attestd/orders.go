@@ -174,7 +174,8 @@ func (a *app) countHost(
 	if more := len(preview.Subjects) - len(names); more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
-	hits := fmt.Sprintf("--host holds %d subjects: %s", len(preview.Subjects), strings.Join(names, ", "))
+	hits := fmt.Sprintf("--host holds %s: %s",
+		number(len(preview.Subjects), "subject", "subjects"), strings.Join(names, ", "))
 	if !yes {
 		return usagef("nothing was changed; look at all of them with --dry-run, then repeat with --yes",
 			"%s", hits)

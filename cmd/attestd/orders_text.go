@@ -54,8 +54,8 @@ func (v orderVerb) lead(receipt wire.Receipt) []string {
 		one := receipt.Subjects[0]
 		lead = append(lead, string(one.ID), one.From.String()+" -> "+one.To.String())
 	default:
-		lead = append(lead, fmt.Sprintf("%d subjects", len(receipt.Subjects)),
-			fmt.Sprintf("%d holds", len(receipt.Bars)))
+		lead = append(lead, number(len(receipt.Subjects), "subject", "subjects"),
+			number(len(receipt.Bars), "hold", "holds"))
 	}
 	for _, one := range receipt.Channels {
 		if one.State == "journaled" {
@@ -83,7 +83,8 @@ func (v orderVerb) facts(receipt wire.Receipt, now time.Time) [][]string {
 		add(word, "%s", strings.Join(receipt.Bars, ", "))
 	}
 	if receipt.Shared > 0 {
-		add("not held", "%d other subjects on the same host (--host includes them)", receipt.Shared)
+		add("not held", "%s on the same host (--host includes them)",
+			number(receipt.Shared, "other subject", "other subjects"))
 	}
 	since := ""
 	if !receipt.GrantsSince.IsZero() {
@@ -126,6 +127,13 @@ func (v orderVerb) again(order wire.Order) string {
 		words = append(words, "--direct")
 	}
 	return strings.Join(words, " ")
+}
+
+func number(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
 }
 
 // lapse shows microseconds as people read them.

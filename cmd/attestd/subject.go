@@ -12,6 +12,7 @@ import (
 	"github.com/attestd/attestd/internal/admin/client"
 	"github.com/attestd/attestd/internal/admin/wire"
 	"github.com/attestd/attestd/internal/report"
+	"github.com/attestd/attestd/internal/subject"
 )
 
 func newSubject(a *app) *cobra.Command {
@@ -201,7 +202,7 @@ func subjectText(one wire.Subject, now time.Time) report.Blocks {
 		if bar.Automatic {
 			text += ", by itself (" + string(bar.Code) + ")"
 		}
-		holds.Rows = append(holds.Rows, []string{bar.Key, bar.State.String(), text})
+		holds.Rows = append(holds.Rows, []string{shortKey(bar.Key, one.ID), bar.State.String(), text})
 	}
 	id := report.QuoteArg(string(one.ID))
 	out := report.Blocks{
@@ -214,6 +215,14 @@ func subjectText(one wire.Subject, now time.Time) report.Blocks {
 		out.Next = "attestd subject history " + id
 	}
 	return out
+}
+
+// shortKey leaves out the name that stands in the first line already.
+func shortKey(key string, id subject.ID) string {
+	if key == id.Key().String() {
+		return string(subject.BarSubject)
+	}
+	return key
 }
 
 func newSubjectHistory(a *app) *cobra.Command {
@@ -267,7 +276,7 @@ func historyText(id string, history wire.History, next string, now time.Time) re
 		})
 	}
 	out := report.Blocks{
-		Lead:   []string{"HISTORY", id, fmt.Sprintf("%d events", len(history.Events))},
+		Lead:   []string{"HISTORY", id, number(len(history.Events), "event", "events")},
 		Blocks: []report.Block{rows}, Next: next,
 	}
 	if len(history.Events) > 0 {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/attestd/attestd/internal/admin/wire"
 	"github.com/attestd/attestd/internal/report"
+	whynot "github.com/attestd/attestd/internal/why"
 )
 
 func newWhy(a *app) *cobra.Command {
@@ -71,7 +72,12 @@ func whyText(why wire.Why) report.Blocks {
 	next := "attestd subject show " + report.QuoteArg(why.Target)
 	if why.Fix != "" {
 		facts = append(facts, []string{"fix", why.Fix})
-		next = "attestd explain " + why.Code
+	}
+	switch why.Code { // where there is no subject yet, or nobody can look at it
+	case whynot.StoreDown:
+		next = "attestd doctor"
+	case whynot.NeverSeen, whynot.NotEnrolled, whynot.Denied:
+		next = "attestd enroll ls --pending"
 	}
 	return report.Blocks{
 		Lead: []string{word, why.Target, why.Code}, Good: why.Granted, Bad: !why.Granted,
