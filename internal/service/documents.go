@@ -214,6 +214,12 @@ func (s *Service) Replace(ctx context.Context, documents Documents) error {
 	}
 }
 
+// SelfTest asks the judge, by the documents in force, about evidence that must be rejected.
+func (s *Service) SelfTest(ctx context.Context) error {
+	current := s.force.load()
+	return s.selfTest(ctx, current.documents.Policy, current.documents.References)
+}
+
 // selfTest asks the judge about evidence that must be rejected.
 func (s *Service) selfTest(ctx context.Context, policy Document, references []Document) error {
 	given, err := s.judge(ctx, Job{

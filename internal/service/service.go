@@ -71,6 +71,7 @@ type Service struct {
 	config Config
 	slots  slots
 	force  force
+	turns  turns
 }
 
 // New returns a service.

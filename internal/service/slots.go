@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,5 +57,51 @@ func busy(err error) error {
 		Class: attestd.ClassRateLimited,
 		Hint:  "try again in a second",
 		Err:   fmt.Errorf("the verifier is busy: %w", err),
+	}
+}
+
+// turns lets what is about one machine happen one after the other: decisions about it that are taken
+// at a time all but one find that it changed meanwhile. It is for speed alone; what must not be missed
+// is compared in the store.
+type turns struct {
+	mu   sync.Mutex
+	held map[string]*turn
+}
+
+type turn struct {
+	free  chan struct{} // holds one value while nobody has the turn
+	users int
+}
+
+// take waits for the turn of a machine and returns a function that gives it back.
+func (t *turns) take(ctx context.Context, machine string) (release func(), err error) {
+	t.mu.Lock()
+	if t.held == nil {
+		t.held = make(map[string]*turn)
+	}
+	mine := t.held[machine]
+	if mine == nil {
+		mine = &turn{free: make(chan struct{}, 1)}
+		mine.free <- struct{}{}
+		t.held[machine] = mine
+	}
+	mine.users++
+	t.mu.Unlock()
+	leave := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if mine.users--; mine.users == 0 {
+			delete(t.held, machine)
+		}
+	}
+	select {
+	case <-mine.free:
+		return func() {
+			mine.free <- struct{}{}
+			leave()
+		}, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
 	}
 }

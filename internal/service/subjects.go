@@ -77,6 +77,13 @@ const maxRounds = 8
 func (s *Service) settle(
 	ctx context.Context, v verification, given attestd.Appraisal,
 ) (attestd.Appraisal, error) {
+	if instance := subject.Observe(given).Instance.Value; instance != "" {
+		release, err := s.turns.take(ctx, instance)
+		if err != nil {
+			return attestd.Appraisal{}, err
+		}
+		defer release()
+	}
 	var moved *subject.MovedError
 	for range maxRounds {
 		made, err := s.decide(ctx, v, given)

@@ -219,7 +219,7 @@ func TestWhatChangesBetweenDecisionAndWriteIsNotMissed(t *testing.T) {
 			w.options.desk = func(d service.Desk) service.Desk {
 				return &racing{Desk: d, do: func() { row.change(w) }}
 			}
-			w.must(w.store.Close())
+			w.close()
 			w.must(w.open())
 			given, err := w.attest("default", nil)
 			row.check(t, w, given, err)

@@ -119,14 +119,20 @@ func newWorld(t testing.TB, o worldOptions) *world {
 	w.must(err)
 	w.specs, w.local = judging.Specs(), service.NewLocal(judging)
 	w.must(w.open())
-	t.Cleanup(func() { _ = w.store.Close() })
+	t.Cleanup(w.close)
 	return w
+}
+
+func (w *world) close() {
+	if w.store != nil {
+		w.must(w.store.Close())
+		w.store = nil
+	}
 }
 
 // open opens the store and makes the service over it anew, as after a start.
 func (w *world) open() error {
-	var err error
-	w.store, err = registry.Open(context.Background(), registry.Config{
+	store, err := registry.Open(context.Background(), registry.Config{
 		Path: w.path, Clock: w.wall.clock(), Limits: registry.Limits{
 			Outstanding: 1 << 20, PerTenant: 1 << 20, PerSource: 1 << 20, Appraisals: 1 << 20,
 			KeepAppraisals: time.Hour,
@@ -135,6 +141,7 @@ func (w *world) open() error {
 	if err != nil {
 		return err
 	}
+	w.store = store
 	signer, err := challenge.NewEphemeralSigner()
 	w.must(err)
 	issuer, err := challenge.NewIssuer(challenge.Config{
