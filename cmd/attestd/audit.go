@@ -76,9 +76,9 @@ func newAuditExport(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "export DIR",
 		Short: "Write the log into a folder, as C2SP tlog-tiles",
-		Long: `Export writes every entry, the hash tree and the newest checkpoint into DIR. Where DIR has an earlier
-export, the log must begin with it: an entry that differs is named, and nothing is overwritten.
-Keep DIR away from the server: it is what a server that was broken into cannot change.`,
+		Long: `Export writes every entry, the hash tree and the newest checkpoint into DIR. Where DIR has an
+earlier export, the log must begin with it: an entry that differs is named, and nothing is
+overwritten. Keep DIR away from the server: it is what a server that was broken into cannot change.`,
 		Example: `  attestd audit export /backup/audit
   attestd audit export /backup/audit --key audit.key.pub`,
 		Args: arguments(1, 1, "one DIR"),

@@ -33,8 +33,8 @@ func newDoctor(a *app) *cobra.Command {
 names on this machine: whether attestd starts with it, whether keys are private, when certificates
 end; with --offline at that alone.
 
-Exit code 0 is well or warnings only (with --strict: 3), 3 a failure, 4 something could not be looked
-at.`,
+Exit code 0 is well or warnings only (with --strict: 3), 3 a failure, 4 something could not be
+looked at.`,
 		Example: `  attestd doctor
   attestd doctor --config /etc/attestd/attestd.yaml --offline
   attestd doctor --only store --all -o json`,
