@@ -63,13 +63,14 @@ func untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
 func (a *app) serve(ctx context.Context, settings config.Config, ready func(daemon.Bound)) error {
 	ctx, stop := untilStopped(ctx)
 	defer stop()
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(settings.LogLevel)); err != nil {
-		level = slog.LevelInfo // Run reports the key
-	}
+	level := &slog.LevelVar{} // info where the key will not do; Run reports that
+	_ = level.UnmarshalText([]byte(settings.LogLevel))
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	started := false
 	err := daemon.Run(ctx, daemon.Options{
-		Config: settings, Ready: func(bound daemon.Bound) {
+		Config: settings, Version: buildVersion(), Level: level, Reload: reload, Ready: func(bound daemon.Bound) {
 			started = true
 			ready(bound)
 		},

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/internal/service"
@@ -29,6 +31,10 @@ type Config struct {
 	Limits Limits
 	// Specs are the checks that a verdict can have: for metrics and the classes of answers.
 	Specs []attestd.CheckSpec
+	// Conditions says whether everything beside the service is fit to serve; nil where there is nothing.
+	Conditions interface{ Ready() error }
+	// Metrics is what /metrics shows: this API's own are added to it.
+	Metrics *prometheus.Registry
 }
 
 type server struct {
@@ -71,14 +77,16 @@ func routes() []route {
 // Errors: where a field is missing.
 func New(config Config) (http.Handler, error) {
 	switch {
-	case config.Service == nil, config.Logger == nil, len(config.KeySet) == 0, len(config.Specs) == 0:
+	case config.Service == nil, config.Logger == nil, len(config.KeySet) == 0, len(config.Specs) == 0,
+		config.Metrics == nil:
 		return nil, errors.New("an API needs a service, a logger, a key set and the table of checks")
 	case config.Limits.JSONBody <= 0, config.Limits.RawBody <= 0, config.Limits.AllBodies <= 0:
 		return nil, fmt.Errorf("API limits must all be above zero, got %+v", config.Limits)
 	}
 	s := &server{config: config, routes: routes(), classes: map[attestd.CheckID]attestd.Class{}}
 	s.bodies.most = config.Limits.AllBodies
-	s.metrics = newMetrics(config.Specs, func() float64 { return float64(s.bodies.held.Load()) })
+	s.metrics = newMetrics(config.Specs, func() float64 { return float64(s.bodies.held.Load()) },
+		config.Metrics)
 	for _, spec := range config.Specs {
 		s.classes[spec.ID] = spec.Class
 	}

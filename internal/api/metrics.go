@@ -27,7 +27,9 @@ type metrics struct {
 // otherLabel stands for a value that is in no closed set.
 const otherLabel = "other"
 
-func newMetrics(specs []attestd.CheckSpec, held func() float64) *metrics {
+func newMetrics(
+	specs []attestd.CheckSpec, held func() float64, registry *prometheus.Registry,
+) *metrics {
 	m := &metrics{
 		checks: make(map[attestd.CheckID]bool, len(specs)),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -53,7 +55,6 @@ func newMetrics(specs []attestd.CheckSpec, held func() float64) *metrics {
 	bodies := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "attestd_body_bytes", Help: "Bytes of request bodies held.",
 	}, held)
-	registry := prometheus.NewRegistry()
 	registry.MustRegister(m.requests, m.challenges, m.verifications, m.failed, m.seconds, bodies,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})

@@ -215,6 +215,9 @@ func (s *server) askReady(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyEvery)
 	defer cancel()
 	err := s.config.Service.Ready(limited)
+	if err == nil && s.config.Conditions != nil {
+		err = s.config.Conditions.Ready()
+	}
 	if err != nil && s.ready.err == nil {
 		s.config.Logger.ErrorContext(ctx, "not ready", "err", attestd.Excerpt(err.Error(), 1000))
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/api"
 	"github.com/attestd/attestd/internal/appraisal"

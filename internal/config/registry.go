@@ -110,11 +110,12 @@ func (c Config) checkAdmin(problem report) {
 		}
 		return
 	}
-	if _, err := netip.ParseAddrPort(c.Admin.HTTP); err != nil {
+	address, err := netip.ParseAddrPort(c.Admin.HTTP)
+	if err != nil {
 		problem("admin.http", "got %q, want an IP address and a port, as in 127.0.0.1:8422, or off",
 			attestd.Excerpt(c.Admin.HTTP, 60))
 	}
-	if c.Admin.HTTP == c.Listen.HTTP {
+	if c.Admin.HTTP == c.Listen.HTTP && address.Port() != 0 {
 		problem("admin.http", "is the address of listen.http, want one of its own")
 	}
 	for _, name := range c.Admin.Names {

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,15 +13,18 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
 	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/config"
 	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/internal/reappraisal"
 	"github.com/attestd/attestd/internal/registry"
 	"github.com/attestd/attestd/internal/service"
+	"github.com/attestd/attestd/internal/subject"
 	"github.com/attestd/attestd/internal/worker"
-	"github.com/attestd/attestd/measurements"
 )
 
 // Options says how a daemon runs. Config and Logger are required.
@@ -35,6 +37,12 @@ type Options struct {
 	WorkerCommand []string
 	// Clock is the time of the store; nil for the machine's.
 	Clock *registry.Clock
+	// Version of this build, for the status.
+	Version string
+	// Level is the log's, which operators can change for a while; nil where nobody can.
+	Level *slog.LevelVar
+	// Reload asks to read policies and reference values anew; nil for never.
+	Reload <-chan os.Signal
 }
 
 // Bound says where a daemon listens.
@@ -43,6 +51,8 @@ type Bound struct {
 	URL string
 	// Socket is the path of the unix socket; empty where it is off.
 	Socket string
+	// Admin is the URL of the operators' listener; empty where it is off.
+	Admin string
 }
 
 // Run serves until ctx ends, lets running requests finish, and returns nil.
@@ -65,6 +75,9 @@ func Run(ctx context.Context, options Options) (err error) {
 		return err
 	}
 	defer closing(&err, lock)
+	if options.Level == nil {
+		options.Level = &slog.LevelVar{} // nothing listens to it
+	}
 	parts, err := assemble(ctx, options)
 	if err != nil {
 		return err
@@ -106,7 +119,12 @@ func demandSoundClock(now time.Time) error {
 
 // parts are what a running daemon is made of.
 type parts struct {
+	kept
 	service *service.Service
+	engine  *reappraisal.Engine
+	health  *health
+	metrics *prometheus.Registry
+	admin   admin
 	keys    []byte
 	specs   []attestd.CheckSpec
 	closers []io.Closer
@@ -123,7 +141,7 @@ func (p *parts) Close() error {
 
 func assemble(ctx context.Context, options Options) (_ *parts, err error) {
 	settings := options.Config
-	p := &parts{}
+	p := &parts{metrics: prometheus.NewRegistry()}
 	defer func() {
 		if err != nil {
 			_ = p.Close()
@@ -136,30 +154,20 @@ func assemble(ctx context.Context, options Options) (_ *parts, err error) {
 	if p.keys, err = signer.KeySet(); err != nil {
 		return nil, err
 	}
-	clock := options.Clock
-	if clock == nil {
-		clock = registry.SystemClock()
-	}
-	store, err := registry.Open(ctx, registry.Config{
-		Path: filepath.Join(settings.StateDir, "attestd.db"), Clock: clock,
-		Limits: registry.Limits{
-			Outstanding: settings.Challenges.Outstanding, PerTenant: settings.Challenges.PerTenant,
-			PerSource: settings.Challenges.PerSource, Appraisals: settings.Appraisals.Most,
-			KeepAppraisals: settings.Appraisals.Keep,
-		},
-	})
-	if err != nil {
+	if p.kept, err = p.openKept(ctx, options); err != nil {
 		return nil, err
 	}
-	p.closers = append(p.closers, store)
 	issuer, err := challenge.NewIssuer(challenge.Config{
-		Store: store, Signer: signer, TrustDomain: settings.TrustDomain,
+		Store: p.store, Signer: signer, TrustDomain: settings.TrustDomain,
 		Lifetime: settings.Challenges.Lifetime, NonceBytes: settings.Challenges.NonceBytes,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return p, p.addService(ctx, options, store, issuer)
+	if err := p.addService(ctx, options, issuer); err != nil {
+		return nil, err
+	}
+	return p, p.addAdmin(ctx, options)
 }
 
 func openSigner(settings config.Config) (*challenge.Signer, error) {
@@ -169,9 +177,7 @@ func openSigner(settings config.Config) (*challenge.Signer, error) {
 	return challenge.OpenSigner(filepath.Join(settings.StateDir, "challenge.key"))
 }
 
-func (p *parts) addService(
-	ctx context.Context, options Options, store *registry.Store, issuer *challenge.Issuer,
-) error {
+func (p *parts) addService(ctx context.Context, options Options, issuer *challenge.Issuer) error {
 	settings := options.Config
 	documents, err := readDocuments(settings.Verify)
 	if err != nil {
@@ -188,14 +194,15 @@ func (p *parts) addService(
 	if err != nil {
 		return err
 	}
-	subjects, err := subjectsOf(options, store, p.specs)
-	if err != nil {
-		return err
-	}
+	grounds := p.quarantining(options.Logger)
 	p.service, err = service.New(service.Config{
-		Subjects: subjects, TenantPolicies: documents.tenants,
-		Store: store, Issuer: issuer, Judge: judging, Refuse: local,
-		Policy: documents.policy, RecordedPolicy: documents.recorded, References: documents.references,
+		Subjects: service.Subjects{
+			TrustDomain: settings.TrustDomain, Desk: p.desk, Rules: subjectRules(settings),
+			Specs: p.specs, Notes: p.keeper, Grounds: grounds,
+		},
+		Store: p.store, Issuer: issuer, Judge: judging, Refuse: local,
+		Policy: documents.policy, RecordedPolicy: documents.recorded,
+		TenantPolicies: documents.tenants, References: documents.references,
 		Formats: inProcess.Formats(), Tenants: settings.Tenants,
 		// A worker has its own, shorter time-out, which also replaces it.
 		Timeout:     settings.Verify.Timeout + time.Second,
@@ -208,7 +215,25 @@ func (p *parts) addService(
 	if err := p.service.Ready(ctx); err != nil {
 		return fmt.Errorf("self-test: %w", err)
 	}
-	return nil
+	p.engine, err = reappraisal.New(reappraisal.Config{
+		Store: p.store, Judge: judging, Desk: p.desk, Rules: subjectRules(settings),
+		InForce: p.service.InForce, Tenants: settings.Tenants, Grounds: grounds,
+		// Half the places: those who wait for a verdict come first.
+		Concurrency: max(1, workers*placesPerWorker/2), Timeout: settings.Verify.Timeout + time.Second,
+		Logger: options.Logger,
+	})
+	return err
+}
+
+// quarantining returns what is told of grounds for a quarantine. What it cannot carry out is logged:
+// the subject is suspect by then and has no grants.
+func (p *parts) quarantining(logger *slog.Logger) func(context.Context, []subject.Grounds) {
+	return func(ctx context.Context, grounds []subject.Grounds) {
+		if err := p.authority.Automatic(ctx, grounds); err != nil {
+			logger.ErrorContext(ctx, "an automatic quarantine was not laid",
+				"err", attestd.Excerpt(err.Error(), 400))
+		}
+	}
 }
 
 // placesPerWorker is how many verifications are under way for each worker. Nearly all of their time
@@ -254,86 +279,4 @@ func (p *parts) isolate(
 	}
 	p.closers = append(p.closers, pool)
 	return pool, workers, nil
-}
-
-// maxFile is the largest policy, reference or root file that is read.
-const maxFile = 8 << 20
-
-type documents struct {
-	policy, recorded service.Document
-	tenants          map[string]service.Document
-	references       []service.Document
-	roots            []*x509.Certificate
-}
-
-// readDocuments reads what the configuration names, and reports every file that will not do.
-func readDocuments(verify config.Verify) (documents, error) {
-	var read documents
-	var errs []error
-	recorded, err := appraisal.Builtin(appraisal.Recorded)
-	if err != nil {
-		return documents{}, err
-	}
-	read.recorded = service.Document{Source: appraisal.Recorded, Bytes: recorded.Document()}
-	read.policy, err = readPolicy(verify.Policy)
-	errs = append(errs, err)
-	var unread []error
-	read.tenants, unread = tenantPolicies(verify)
-	errs = append(errs, unread...)
-	for _, path := range verify.References {
-		document, err := readFile(path)
-		if err == nil {
-			_, err = measurements.Parse(path, document.Bytes)
-		}
-		errs = append(errs, err)
-		read.references = append(read.references, document)
-	}
-	for _, path := range verify.InsecureRoots {
-		roots, err := readCertificates(path)
-		errs = append(errs, err)
-		read.roots = append(read.roots, roots...)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return documents{}, unfit(err, "mend the files that the configuration names under \"verify\"")
-	}
-	return read, nil
-}
-
-func readFile(path string) (service.Document, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		return service.Document{}, err
-	}
-	defer func() { _ = file.Close() }()
-	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err != nil {
-		return service.Document{}, err
-	}
-	if len(content) == 0 || len(content) > maxFile {
-		return service.Document{}, fmt.Errorf("%s has %d bytes, want 1 to %d", path, len(content), maxFile)
-	}
-	return service.Document{Source: path, Bytes: content}, nil
-}
-
-func readCertificates(path string) ([]*x509.Certificate, error) {
-	document, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var certificates []*x509.Certificate
-	for rest := document.Bytes; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		certificates = append(certificates, certificate)
-	}
-	if len(certificates) == 0 {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", path)
-	}
-	return certificates, nil
 }

@@ -11,15 +11,18 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/api"
 	"github.com/attestd/attestd/internal/config"
+	"github.com/attestd/attestd/internal/service"
 )
 
 func (p *parts) serve(ctx context.Context, options Options) error {
 	settings := options.Config
 	handler, err := api.New(api.Config{
+		Metrics: p.metrics, Conditions: p.health.set,
 		Service: p.service, KeySet: p.keys, Logger: options.Logger, Specs: p.specs,
 		Limits: api.Limits{
 			JSONBody: settings.Limits.JSONBody, RawBody: settings.Limits.RawBody,
@@ -29,39 +32,92 @@ func (p *parts) serve(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	listeners, bound, err := listen(settings)
+	servers, bound, err := p.listen(options, watched(handler))
 	if err != nil {
 		return err
 	}
-	server := newServer(settings.Limits, watched(handler), options.Logger)
-	failed := make(chan error, len(listeners))
-	for _, listener := range listeners {
-		go func() { failed <- server.Serve(listener) }()
+	var work background
+	defer work.stop()
+	work.start(ctx, p.work(options.Logger)...)
+	p.engine.Trigger() // policies may have changed while nobody served
+	failed := make(chan error, len(servers))
+	for _, one := range servers {
+		go func() { failed <- one.http.Serve(one.listener) }()
 	}
-	options.Logger.Info("serving", "url", bound.URL, "socket", bound.Socket,
+	options.Logger.Info("serving", "url", bound.URL, "socket", bound.Socket, "admin", bound.Admin,
 		"trust_domain", settings.TrustDomain)
 	if options.Ready != nil {
 		options.Ready(bound)
 	}
-	select {
-	case err = <-failed:
-		err = fmt.Errorf("listener: %w", err)
-	case <-ctx.Done():
+	err = p.wait(ctx, failed, options)
+	return errors.Join(err, stop(ctx, servers, settings, options.Logger))
+}
+
+// work is what runs beside the requests.
+func (p *parts) work(logger *slog.Logger) []func(context.Context) {
+	return []func(context.Context){
+		p.health.run, p.health.runLog, p.keeper.Run, p.engine.Run,
+		func(ctx context.Context) { p.log.Run(ctx, checkpointEvery, p.health.sign) },
+		func(ctx context.Context) {
+			if err := p.authority.Run(ctx); err != nil {
+				logger.ErrorContext(ctx, "holds and deadlines are no longer looked after",
+					"err", attestd.Excerpt(err.Error(), 400))
+			}
+		},
 	}
-	return errors.Join(err, stop(ctx, server, settings, options.Logger))
+}
+
+// wait returns when a listener failed or ctx ended, and meanwhile reads policies anew when asked to.
+func (p *parts) wait(ctx context.Context, failed <-chan error, options Options) error {
+	for {
+		select {
+		case err := <-failed:
+			return fmt.Errorf("listener: %w", err)
+		case <-ctx.Done():
+			return nil
+		case <-options.Reload:
+			p.reload(ctx, options)
+		}
+	}
+}
+
+// reload puts the policies and reference values of the files in force, or leaves those that are. What
+// was judged by the ones before is judged again.
+func (p *parts) reload(ctx context.Context, options Options) {
+	read, err := readDocuments(options.Config.Verify)
+	if err == nil {
+		err = p.service.Replace(ctx, service.Documents{
+			Policy: read.policy, Recorded: read.recorded, Tenants: read.tenants, References: read.references,
+		})
+	}
+	p.health.reloaded(err)
+	if err != nil {
+		options.Logger.ErrorContext(ctx, "policies were not replaced; those before stay in force",
+			"err", attestd.Excerpt(err.Error(), 1000))
+		return
+	}
+	options.Logger.InfoContext(ctx, "policies were read", "policy", p.service.Policies()[0])
+	p.engine.Trigger()
 }
 
 // stop lets running requests finish within their time and cuts off the rest.
-func stop(ctx context.Context, server *http.Server, settings config.Config, logger *slog.Logger) error {
+func stop(ctx context.Context, servers []server, settings config.Config, logger *slog.Logger) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), settings.Limits.ShutdownTimeout)
 	defer cancel()
-	err := server.Shutdown(limited)
-	if errors.Is(err, context.DeadlineExceeded) {
-		logger.Warn("requests were cut off", "after", settings.Limits.ShutdownTimeout)
-		err = server.Close()
+	errs := make([]error, len(servers))
+	var stopping sync.WaitGroup
+	for i, one := range servers {
+		stopping.Go(func() {
+			errs[i] = one.http.Shutdown(limited)
+			if errors.Is(errs[i], context.DeadlineExceeded) {
+				logger.Warn("requests were cut off", "after", settings.Limits.ShutdownTimeout)
+				errs[i] = one.http.Close()
+			}
+		})
 	}
+	stopping.Wait()
 	logger.Info("stopped")
-	return err
+	return errors.Join(errs...)
 }
 
 func newServer(limits config.Limits, handler http.Handler, logger *slog.Logger) *http.Server {
@@ -87,40 +143,63 @@ func (l lineLogger) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-func listen(settings config.Config) (listeners []net.Listener, bound Bound, err error) {
+// server is one listener with what answers there.
+type server struct {
+	listener net.Listener
+	http     *http.Server
+}
+
+// listen opens every listener. The unix socket answers everybody and, those who have the token, as
+// operators; the public address nobody as an operator; the operators' address nobody else.
+func (p *parts) listen(options Options, public http.Handler) (servers []server, bound Bound, err error) {
+	settings := options.Config
 	defer func() {
 		if err != nil {
-			for _, listener := range listeners {
-				_ = listener.Close()
+			for _, one := range servers {
+				_ = one.listener.Close()
 			}
 		}
 	}()
+	operators := watched(p.admin.handler)
+	add := func(listener net.Listener, secure *tls.Config, handler http.Handler) {
+		var limited net.Listener = limitConnections(listener, settings.Limits.Connections)
+		if secure != nil {
+			limited = tls.NewListener(limited, secure)
+		}
+		servers = append(servers, server{limited, newServer(settings.Limits, handler, options.Logger)})
+	}
 	if path := settings.SocketPath(); path != config.Off {
 		listener, err := listenUnix(path)
 		if err != nil {
-			return listeners, Bound{}, fmt.Errorf("listen.unix: %w", err)
+			return servers, Bound{}, fmt.Errorf("listen.unix: %w", err)
 		}
-		listeners = append(listeners, limitConnections(listener, settings.Limits.Connections))
 		bound.Socket = path
+		add(listener, nil, either(operators, public))
 	}
-	if settings.Listen.HTTP == config.Off {
-		return listeners, bound, nil
+	if settings.Listen.HTTP != config.Off {
+		secure, err := newTLS(settings.Listen.TLS)
+		if err != nil {
+			return servers, Bound{}, unfit(fmt.Errorf("listen.tls: %w", err), "look at the files of listen.tls")
+		}
+		listener, err := net.Listen("tcp", settings.Listen.HTTP)
+		if err != nil {
+			return servers, Bound{}, fmt.Errorf("listen.http: %w", err)
+		}
+		bound.URL = "http://" + listener.Addr().String()
+		if secure != nil {
+			bound.URL = "https://" + listener.Addr().String()
+		}
+		add(listener, secure, public)
 	}
-	secure, err := newTLS(settings.Listen.TLS)
-	if err != nil {
-		return listeners, Bound{}, unfit(fmt.Errorf("listen.tls: %w", err), "look at the files of listen.tls")
+	if p.admin.tls != nil {
+		listener, err := net.Listen("tcp", settings.Admin.HTTP)
+		if err != nil {
+			return servers, Bound{}, fmt.Errorf("admin.http: %w", err)
+		}
+		bound.Admin = "https://" + listener.Addr().String()
+		add(listener, p.admin.tls, operators)
 	}
-	listener, err := net.Listen("tcp", settings.Listen.HTTP)
-	if err != nil {
-		return listeners, Bound{}, fmt.Errorf("listen.http: %w", err)
-	}
-	bound.URL = "http://" + listener.Addr().String()
-	var limited net.Listener = limitConnections(listener, settings.Limits.Connections)
-	if secure != nil {
-		bound.URL = "https://" + listener.Addr().String()
-		limited = tls.NewListener(limited, secure)
-	}
-	return append(listeners, limited), bound, nil
+	return servers, bound, nil
 }
 
 // newTLS returns the TLS configuration of the HTTP listener; nil where there is none.

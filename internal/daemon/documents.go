@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/attestd/attestd/internal/appraisal"
+	"github.com/attestd/attestd/internal/config"
+	"github.com/attestd/attestd/internal/service"
+	"github.com/attestd/attestd/measurements"
+)
+
+// maxFile is the largest policy, reference or root file that is read.
+const maxFile = 8 << 20
+
+type documents struct {
+	policy, recorded service.Document
+	tenants          map[string]service.Document
+	references       []service.Document
+	roots            []*x509.Certificate
+}
+
+// readDocuments reads what the configuration names, and reports every file that will not do.
+func readDocuments(verify config.Verify) (documents, error) {
+	var read documents
+	var errs []error
+	recorded, err := appraisal.Builtin(appraisal.Recorded)
+	if err != nil {
+		return documents{}, err
+	}
+	read.recorded = service.Document{Source: appraisal.Recorded, Bytes: recorded.Document()}
+	read.policy, err = readPolicy(verify.Policy)
+	errs = append(errs, err)
+	var unread []error
+	read.tenants, unread = tenantPolicies(verify)
+	errs = append(errs, unread...)
+	for _, path := range verify.References {
+		document, err := readFile(path)
+		if err == nil {
+			_, err = measurements.Parse(path, document.Bytes)
+		}
+		errs = append(errs, err)
+		read.references = append(read.references, document)
+	}
+	for _, path := range verify.InsecureRoots {
+		roots, err := readCertificates(path)
+		errs = append(errs, err)
+		read.roots = append(read.roots, roots...)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return documents{}, unfit(err, "mend the files that the configuration names under \"verify\"")
+	}
+	return read, nil
+}
+
+func readFile(path string) (service.Document, error) {
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return service.Document{}, err
+	}
+	defer func() { _ = file.Close() }()
+	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return service.Document{}, err
+	}
+	if len(content) == 0 || len(content) > maxFile {
+		return service.Document{}, fmt.Errorf("%s has %d bytes, want 1 to %d", path, len(content), maxFile)
+	}
+	return service.Document{Source: path, Bytes: content}, nil
+}
+
+func readCertificates(path string) ([]*x509.Certificate, error) {
+	document, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var certificates []*x509.Certificate
+	for rest := document.Bytes; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		certificates = append(certificates, certificate)
+	}
+	if len(certificates) == 0 {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", path)
+	}
+	return certificates, nil
+}
+
+// tenantPolicies reads the policies of tenants: "TENANT=NAME or path".
+func tenantPolicies(verify config.Verify) (map[string]service.Document, []error) {
+	read := make(map[string]service.Document, len(verify.TenantPolicies))
+	var errs []error
+	for _, entry := range verify.TenantPolicies {
+		tenant, path, _ := strings.Cut(entry, "=")
+		document, err := readPolicy(path)
+		errs = append(errs, err)
+		read[tenant] = document
+	}
+	return read, errs
+}
+
+// readPolicy returns the policy that is built in under a name, or that a file holds.
+func readPolicy(name string) (service.Document, error) {
+	for _, known := range appraisal.BuiltinNames() {
+		if known == name {
+			builtin, err := appraisal.Builtin(name)
+			if err != nil {
+				return service.Document{}, err
+			}
+			return service.Document{Source: name, Bytes: builtin.Document()}, nil
+		}
+	}
+	document, err := readFile(name)
+	if err == nil {
+		_, err = appraisal.ParsePolicy(name, document.Bytes)
+	}
+	return document, err
+}
