@@ -165,10 +165,15 @@ func TestLeavesAreOfOneForm(t *testing.T) {
 // carried out.
 func TestLongTextsAreCutNotRefused(t *testing.T) {
 	long := record(1)
-	long.Reason, long.Actor = strings.Repeat("\u00e4", 1<<20), strings.Repeat("x", 1<<20)
+	long.Reason, long.Actor = strings.Repeat("<&\u00e4", 1<<20), strings.Repeat("<", 1<<20)
 	long.Detail = map[string]string{}
 	for number := range 1000 {
-		long.Detail[fmt.Sprintf("%04d%s", number, strings.Repeat("k", 1000))] = strings.Repeat("\x01", 1000)
+		long.Detail[fmt.Sprintf("%04d%s", number, strings.Repeat("<", 1000))] = strings.Repeat("\x01", 1000)
+	}
+	for _, text := range []*string{
+		&long.Via, &long.Tenant, &long.Action, &long.Target, &long.Outcome, &long.Class, &long.Ticket,
+	} {
+		*text = strings.Repeat("<", 1<<20)
 	}
 	leaf, err := audit.Encode(long)
 	if err != nil {

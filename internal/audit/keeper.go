@@ -53,6 +53,9 @@ func NewKeeper(config KeeperConfig) (*Keeper, error) {
 
 // Record stores one record before it returns. What it is about must not be answered where it fails.
 func (k *Keeper) Record(ctx context.Context, record Record) error {
+	if _, err := Encode(record); err != nil {
+		return err // it says nothing about the store
+	}
 	err := k.write(ctx, []Record{record})
 	// Whoever asked and went away says nothing about the store.
 	if err == nil || ctx.Err() == nil {
@@ -61,8 +64,17 @@ func (k *Keeper) Record(ctx context.Context, record Record) error {
 	return err
 }
 
-// Note takes up a record that can be one of many. It never waits.
+// Note takes up a record that can be one of many. It never waits. What the record lacks is filled in: one
+// that cannot be written would keep back all that are written with it.
 func (k *Keeper) Note(record Record) {
+	if record.At.IsZero() {
+		record.At = k.now()
+	}
+	for _, text := range []*string{&record.Actor, &record.Action, &record.Outcome} {
+		if *text == "" {
+			*text = "?"
+		}
+	}
 	due := k.flood.Note(record)
 	if len(due) == 0 {
 		return

@@ -30,6 +30,11 @@ func (d *disk) write(ctx context.Context, records []audit.Record) error {
 	if down != nil {
 		return down
 	}
+	for _, one := range records {
+		if _, err := audit.Encode(one); err != nil {
+			return err // as a store does, for the whole transaction
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.written = append(d.written, records...)
@@ -156,4 +161,25 @@ func TestWhatIsNotedIsWrittenSoonAndAtTheEnd(t *testing.T) {
 	if _, err := audit.NewKeeper(audit.KeeperConfig{}); err == nil {
 		t.Error("a keeper without a store was made")
 	}
+}
+
+// TestRecordThatIsNoneHoldsNobodyUp: a bug in one caller is no reason to refuse all others. neg: 187
+func TestRecordThatIsNoneHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var on disk
+		keeper, stop := keeping(t, &on)
+		if err := keeper.Record(t.Context(), audit.Record{Action: "quarantine"}); err == nil {
+			t.Error("a record without an actor was stored")
+		}
+		keeper.Note(audit.Record{Action: "verify"})
+		keeper.Note(refused(1, "STALE", time.Now()))
+		time.Sleep(5 * time.Second)
+		if err := keeper.Ready(); err != nil {
+			t.Errorf("the store is well and ready says %v", err)
+		}
+		stop()
+		if got := on.counted("verify"); got != 2 {
+			t.Errorf("%d were written, want both", got)
+		}
+	})
 }

@@ -21,9 +21,11 @@ const (
 	maxTarget  = 2048 + 64 // the longest SPIFFE ID, with a word before it
 	maxReason  = 1024
 	maxWord    = 256
+	maxName    = 64
 	maxDetails = 16
 
-	// maxLeaf is what the entry bundles of C2SP tlog-tiles can hold of one leaf.
+	// maxLeaf is what the entry bundles of C2SP tlog-tiles can hold of one leaf. JSON can make six bytes
+	// of one; all of the above together stay below it even then.
 	maxLeaf = 1<<16 - 1
 )
 
@@ -87,7 +89,7 @@ func cut(record Record) Record {
 		if len(detail) == maxDetails {
 			break
 		}
-		detail[clip(name, maxWord)] = clip(record.Detail[name], maxWord)
+		detail[clip(name, maxName)] = clip(record.Detail[name], maxWord)
 	}
 	record.Detail = detail
 	return record
