@@ -35,6 +35,9 @@ type guard struct {
 	known, kept mark
 	slot        int64
 	err         error
+	// open says that the database was found to be the newest. Before that nothing is written: a start
+	// that is refused must not make the next one pass.
+	open bool
 }
 
 // mark is a point in the life of a database.
@@ -134,7 +137,11 @@ func (g *guard) demandNewest(ctx context.Context, database *sql.DB, accept bool)
 			return err
 		}
 	}
-	return g.write()
+	if err := g.write(); err != nil {
+		return err
+	}
+	g.open = true
+	return nil
 }
 
 func (g *guard) accept(
@@ -172,7 +179,7 @@ func (g *guard) saw(commits uint64, audit int64) {
 func (g *guard) keep() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.known != g.kept || g.err != nil {
+	if g.open && (g.known != g.kept || g.err != nil) {
 		g.err = g.write()
 	}
 }

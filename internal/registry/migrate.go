@@ -17,6 +17,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+const hintRestore = "restore the database from the copy before its last update"
+
 // migrate applies the embedded migrations. A database of a newer version is refused: its rows may
 // mean something that this version would not honour.
 func migrate(ctx context.Context, database *sql.DB) error {
@@ -42,7 +44,9 @@ func migrate(ctx context.Context, database *sql.DB) error {
 		}
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("store migrations: %w", err)
+		return &attestd.CallerError{
+			Class: attestd.ClassConfig, Hint: hintRestore, Err: fmt.Errorf("store migrations: %w", err),
+		}
 	}
 	return nil
 }
@@ -70,7 +74,7 @@ func demandSchema(ctx context.Context, database *sql.DB) (err error) {
 	if !maps.Equal(got, want) {
 		return &attestd.CallerError{
 			Class: attestd.ClassConfig,
-			Hint:  "restore the database from the copy before its last update",
+			Hint:  hintRestore,
 			Err:   errors.New("the tables of the store are not those of its schema version"),
 		}
 	}
