@@ -70,6 +70,13 @@ func accepted() attestd.Appraisal {
 	return a
 }
 
+func standing(of attestd.Standing) attestd.Appraisal {
+	a := accepted()
+	a.Handles = []attestd.Handle{{Kind: attestd.HandleInstance, Value: "ek:9c41a2b7"}}
+	a.Standing = &of
+	return a
+}
+
 func undecided() attestd.Appraisal {
 	a := rejected()
 	a.Verdict, a.Tier = attestd.VerdictUndecided, attestd.TierUnknown
@@ -85,6 +92,7 @@ func hostile() attestd.Appraisal {
 	a := rejected()
 	a.Summary = nasty
 	a.Policy.ID, a.Policy.Digest = nasty, nasty
+	a.Standing = &attestd.Standing{Subject: nasty, Tenant: nasty, Ownership: nasty, Enrolment: nasty}
 	for i := range a.Checks {
 		a.Checks[i].Got, a.Checks[i].Want, a.Checks[i].Spec, a.Checks[i].Hint = nasty, nasty, nasty, nasty
 	}
@@ -120,6 +128,14 @@ func TestTextIsTheGoldenText(t *testing.T) {
 		{"rejected in colour", rejected(), report.Page{Color: true}, about()},
 		{"rejected quietly", rejected(), report.Page{Quiet: true}, about()},
 		{"accepted with a bound key", accepted(), report.Page{}, fresh},
+		{"accepted and a subject", standing(attestd.Standing{
+			Subject: "spiffe://example.org/spire/agent/attestd/tpm/ek:" + strings.Repeat("9c41a2b7", 8),
+			Tenant:  "default", Ownership: "inventory", State: attestd.StateTrusted, Epoch: 3,
+			Risk: attestd.Risk(30), DueAt: time.Date(2025, 6, 1, 1, 0, 0, 0, time.UTC),
+		}), report.Page{}, fresh},
+		{"accepted and waiting", standing(attestd.Standing{
+			Ownership: "none", Enrolment: "pending",
+		}), report.Page{}, fresh},
 		{"undecided from standard input", undecided(), report.Page{}, stdin},
 		{"zero appraisal", attestd.Appraisal{}, report.Page{}, report.Verdict{}},
 	} {
@@ -222,6 +238,11 @@ func TestEveryReasonIsToldAndMissingResultsAreFailures(t *testing.T) {
 func TestVerdictJSONObeysItsSchema(t *testing.T) {
 	for name, a := range map[string]attestd.Appraisal{
 		"rejected": rejected(), "accepted": accepted(), "undecided": undecided(),
+		"nobody's": standing(attestd.Standing{Ownership: "none", Enrolment: "expired"}),
+		"a subject": standing(attestd.Standing{
+			Subject: "spiffe://example.org/a", Tenant: "default", Ownership: "enrolment",
+			State: attestd.StateSuspect, Epoch: 1, DueAt: time.Unix(0, 0).UTC(),
+		}),
 	} {
 		var out bytes.Buffer
 		if err := report.JSON(&out, a); err != nil {

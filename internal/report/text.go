@@ -157,6 +157,38 @@ func (s *sheet) summary(a attestd.Appraisal, findings []finding, about Verdict) 
 	policy := "policy   " + Clean(a.Policy.ID, 40) + "  " + shortDigest(a.Policy.Digest)
 	s.segments("", 9, policy, "evidence  "+shortDigest("sha256:"+a.EvidenceSHA256),
 		"as of  "+a.At.UTC().Format(time.RFC3339))
+	if a.Standing != nil {
+		s.standing(*a.Standing)
+	}
+}
+
+// standing says who it is, whose it is and in which state, as the registry had it.
+func (s *sheet) standing(of attestd.Standing) {
+	if of.Subject == "" {
+		whose := "nobody: the machine is not enrolled"
+		switch of.Enrolment {
+		case "pending":
+			whose = "nobody yet: the machine waits for an operator's approval"
+		case "denied":
+			whose = "nobody: an operator denied the machine"
+		case "expired":
+			whose = "nobody any more: the machine's enrolment is over"
+		}
+		if of.Tenant != "" {
+			whose = "none: the evidence names no instance   tenant " + Clean(of.Tenant, 64)
+		}
+		s.row(0, 9, "subject", whose)
+		return
+	}
+	s.row(0, 9, "subject", Clean(of.Subject, 2048))
+	parts := []string{
+		"state    " + of.State.String(), "risk " + of.Risk.String(),
+		"tenant " + Clean(of.Tenant, 64) + " (" + Clean(of.Ownership, 40) + ")",
+	}
+	if !of.DueAt.IsZero() {
+		parts = append(parts, "due  "+of.DueAt.UTC().Format(time.RFC3339))
+	}
+	s.segments("", 9, parts...)
 }
 
 // shortDigest keeps the name of the hash and eight digits: enough to compare by eye, and the JSON
