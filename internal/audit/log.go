@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -43,8 +45,8 @@ type Log struct {
 
 // Open returns the log in a store, after the newest checkpoint that was signed of it.
 //
-// Errors: a [*attestd.CallerError] of class CONFIG where the store is not what that checkpoint says: a
-// signer that goes on nevertheless has two histories under its name.
+// Errors: a [*attestd.CallerError] of class CONFIG that is [ErrOtherHistory] where the store is not what
+// that checkpoint says: a signer that goes on nevertheless has two histories under its name.
 func Open(ctx context.Context, config Config) (*Log, error) {
 	if config.Store == nil || config.Signer == nil || config.Path == "" {
 		return nil, errors.New("an audit log needs a store, a signer and a path")
@@ -83,13 +85,33 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	return log, nil
 }
 
+// ErrOtherHistory says that a store does not go on from the newest checkpoint.
+var ErrOtherHistory = errors.New("the audit log in the database is not the one that was signed")
+
 func otherLog(err error) error {
 	return &attestd.CallerError{
 		Class: attestd.ClassConfig,
 		Hint: "put the database back that belongs to audit.checkpoint; after a restore on purpose, move " +
 			"that file and audit.key away together: a new log begins",
-		Err: fmt.Errorf("audit log: %w", err),
+		Err: fmt.Errorf("%w: %w", ErrOtherHistory, err),
 	}
+}
+
+// SetAside renames the key, its public half and the newest checkpoint, so that a new log begins under a
+// new key. It is for after an operator confirmed that the database was put back: the old key never signs
+// a second history, and what it signed is still there to be compared with.
+func SetAside(keyPath, checkpointPath string, at time.Time) error {
+	suffix := ".until-" + at.UTC().Format("20060102T150405Z")
+	// The key goes first: a checkpoint that is gone while its key is there would be signed anew.
+	for _, path := range []string{keyPath, keyPath + ".pub", checkpointPath} {
+		if _, err := os.Lstat(path + suffix); err == nil {
+			return fmt.Errorf("set audit log aside: %s is there already", path+suffix)
+		}
+		if err := os.Rename(path, path+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set audit log aside: %w", err)
+		}
+	}
+	return syncFolder(filepath.Dir(keyPath))
 }
 
 // Leaves that are read at a time.
@@ -203,7 +225,7 @@ func (l *Log) Verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return Verify(ctx, stored{l.store}, checkpoint)
+	return Verify(ctx, StoredSource(l.store), checkpoint)
 }
 
 // stored is a store as a source.

@@ -74,7 +74,7 @@ func TestNoCheckpointIsSignedOverAnotherHistory(t *testing.T) {
 			row.change(kept)
 			_, err := audit.Open(t.Context(), audit.Config{Store: kept, Signer: key, Path: path})
 			var refused *attestd.CallerError
-			if !errors.As(err, &refused) || refused.Class != attestd.ClassConfig || refused.Hint == "" {
+			if !errors.As(err, &refused) || !errors.Is(err, audit.ErrOtherHistory) || refused.Class != attestd.ClassConfig || refused.Hint == "" {
 				t.Errorf("got %v, want a refusal to start", err)
 			}
 		})
@@ -96,6 +96,43 @@ func TestNoCheckpointIsSignedOverAnotherHistory(t *testing.T) {
 			t.Error("a log went on under another key")
 		}
 	})
+}
+
+// TestRestoredLogBeginsUnderANewKey: what was signed before stays as it was. neg: 185
+func TestRestoredLogBeginsUnderANewKey(t *testing.T) {
+	folder := t.TempDir()
+	keyPath, path := filepath.Join(folder, "audit.key"), filepath.Join(folder, "audit.checkpoint")
+	before, err := audit.OpenKey(keyPath, origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, kept := written(t, 300)
+	signed, err := opened(t, kept, before, path).Checkpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.leaves = kept.leaves[:260]
+	if _, err := audit.Open(t.Context(), audit.Config{Store: kept, Signer: before, Path: path}); err == nil {
+		t.Fatal("an older store was signed under the same key")
+	}
+	if err := audit.SetAside(keyPath, path, morning); err != nil {
+		t.Fatal(err)
+	}
+	after, err := audit.OpenKey(keyPath, origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Public() == before.Public() {
+		t.Error("the key signs two histories")
+	}
+	opened(t, kept, after, path)
+	old, err := os.ReadFile(path + ".until-20260301T080000Z")
+	if err != nil || string(old) != signed {
+		t.Errorf("the checkpoint of before is %q, %v", old, err)
+	}
+	if err := audit.SetAside(keyPath, path, morning); err == nil {
+		t.Error("what was set aside was overwritten")
+	}
 }
 
 func TestEntriesAreWhatWasRecorded(t *testing.T) {
