@@ -42,7 +42,9 @@ func (s *server) supportBundle(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []file{{"README.txt", []byte(bundleReadme)}, {"metrics.txt", metrics}, {"goroutines.txt", goroutines.Bytes()}}
+	files := []file{
+		{"README.txt", []byte(bundleReadme)}, {"metrics.txt", metrics}, {"goroutines.txt", goroutines.Bytes()},
+	}
 	for name, document := range map[string]any{
 		"version.json": map[string]string{"version": s.config.Version, "store": s.config.Store},
 		"config.json":  redacted(s.config.Settings), "status.json": status,

@@ -52,16 +52,16 @@ func TestTheSupportBundleHasNoSecrets(t *testing.T) {
 	w := newWorld(t)
 	runner, guard := w.named("olga", "*", operator.Operator), w.named("sina", "*", operator.Security)
 	// Everything that could leave a trace in memory or metrics has been through here.
-	w.ask(runner, http.MethodPost, "/v1/admin/enrolments/tokens", `{"tenant":"blue","formats":["tpm"],"seconds":60}`)
-	w.ask(guard, http.MethodPost, "/v1/admin/quarantine", `{"target":"aaaaaa11","reason":"reason-canary","ticket":"ticket-canary"}`)
-	w.ask(guard, http.MethodGet, "/v1/admin/subject?id=aaaaaa11", nil)
-	added := w.ask(w.root(), http.MethodPost, "/v1/admin/operators", `{"name":"zoe","roles":["viewer"],"tenants":["blue"]}`)
+	w.post(runner, "enrolments/tokens", `{"tenant":"blue","formats":["tpm"],"seconds":60}`)
+	w.post(guard, "quarantine", `{"target":"aaaaaa11","reason":"reason-canary","ticket":"ticket-canary"}`)
+	w.get(guard, "subject?id=aaaaaa11")
+	added := w.post(w.root(), "operators", `{"name":"zoe","roles":["viewer"],"tenants":["blue"]}`)
 	_, rest, _ := strings.Cut(string(added.body), `"token":"`)
 	login, _, _ := strings.Cut(rest, `"`)
 	if !strings.HasPrefix(login, "attestd-login~zoe~") {
 		t.Fatalf("got %s", added.body)
 	}
-	files := w.unpack(w.ask(runner, http.MethodGet, "/v1/admin/support-bundle", nil))
+	files := w.unpack(w.get(runner, "support-bundle"))
 	names := []string{"README.txt", "conditions.json", "config.json", "goroutines.txt", "log-level.json", "metrics.txt",
 		"status.json", "version.json"}
 	for _, name := range names {
@@ -95,7 +95,7 @@ func TestABundleIsGivenWhileTheStoreIsDown(t *testing.T) {
 	w := newWorld(t)
 	runner := w.named("olga", "*", operator.Operator)
 	w.parts.broken = &attestd.UndecidedError{Class: attestd.ClassStoreUnavailable}
-	files := w.unpack(w.ask(runner, http.MethodGet, "/v1/admin/support-bundle", nil))
+	files := w.unpack(w.get(runner, "support-bundle"))
 	if !strings.Contains(files["status.json"], "failure") || files["goroutines.txt"] == "" {
 		t.Errorf("the bundle has %v", files)
 	}
@@ -126,11 +126,13 @@ func TestSettingsAreShownByWhatIsKnownToBeHarmless(t *testing.T) {
 	settings := outer{
 		Word: "production", Path: "/etc/x", Address: "10.0.0.1:80", Long: strings.Repeat("a", 32), Secret: "word",
 		Group: inner{Password: "p", Plain: "word"}, Other: &inner{Password: "p", Plain: "word"}, Raw: []byte("canary"),
-		Map: map[string]string{"canary": "canary"}, List: []string{"default", "/x"}, Number: 3, Switch: true, hidden: "canary",
+		Map: map[string]string{"canary": "canary"}, List: []string{"default", "/x"}, Number: 3, Switch: true,
+		hidden: "canary",
 	}
 	document, err := json.Marshal(admin.Redacted(settings))
 	must(t, err)
-	want := `{"address":"(set)","credentials":{"password":"(set)","plain":"(set)"},"func":"(left out)","list":["default","(set)"],` +
+	want := `{"address":"(set)","credentials":{"password":"(set)","plain":"(set)"},"func":"(left out)",` +
+		`"list":["default","(set)"],` +
 		`"long":"(set)","map":"(1 entries)","number":3,"other":{"password":"(set)","plain":"word"},"path":"(set)",` +
 		`"raw":"(6 bytes)","secret_word":"(set)","switch":true,"word":"production"}`
 	if string(document) != want || settings.hidden == "" {
@@ -152,14 +154,14 @@ func TestTheLogLevelFallsBack(t *testing.T) {
 	w := newWorld(t)
 	runner := w.named("olga", "*", operator.Operator)
 	var level wire.LogLevel
-	w.read(w.ask(runner, http.MethodPost, "/v1/admin/log-level", `{"level":"error"}`), &level)
+	w.read(w.post(runner, "log-level", `{"level":"error"}`), &level)
 	if w.config.Level.Level() != slog.LevelError || level.Level != "error" || !level.Until.IsZero() {
 		t.Fatalf("the level is %s, told as %+v", w.config.Level.Level(), level)
 	}
 	// The time until then is counted by the process; what it is called by, by the store.
 	until := w.clock().Add(time.Second)
 	body := fmt.Sprintf(`{"schema":"attestd.log-level.v1","level":"warn","until":%q}`, until.Format(time.RFC3339))
-	w.read(w.ask(runner, http.MethodPost, "/v1/admin/log-level", body), &level)
+	w.read(w.post(runner, "log-level", body), &level)
 	if level.Level != "warn" || !level.Until.Equal(until) {
 		t.Fatalf("told as %+v", level)
 	}
@@ -171,7 +173,7 @@ func TestTheLogLevelFallsBack(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	level = wire.LogLevel{}
-	w.read(w.ask(runner, http.MethodGet, "/v1/admin/log-level", nil), &level)
+	w.read(w.get(runner, "log-level"), &level)
 	if level.Level != "debug" || !level.Until.IsZero() {
 		t.Errorf("told as %+v", level)
 	}

@@ -34,7 +34,7 @@ func TestTroubleShowsNothingSecret(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w.parts.broken = broken
 			defer func() { w.parts.broken = nil }()
-			got := w.ask(guard, http.MethodPost, "/v1/admin/quarantine", order)
+			got := w.post(guard, "quarantine", order)
 			if got.status < 500 || bytes.Contains(got.body, []byte("canary")) || bytes.Contains(got.body, []byte("/var/lib")) {
 				t.Errorf("answered %d %s", got.status, got.body)
 			}
@@ -48,7 +48,7 @@ func TestTroubleShowsNothingSecret(t *testing.T) {
 	t.Run("a panic ends the request and nothing else", func(t *testing.T) {
 		w.TB = t
 		w.parts.panics = true
-		got := w.ask(guard, http.MethodPost, "/v1/admin/quarantine", order)
+		got := w.post(guard, "quarantine", order)
 		w.parts.panics = false
 		w.refused(got, http.StatusInternalServerError, attestd.ClassInternal)
 		var problem struct {
@@ -61,7 +61,7 @@ func TestTroubleShowsNothingSecret(t *testing.T) {
 		if written := w.parts.entries(); len(written) != 1 || written[0].Outcome != "failed" {
 			t.Errorf("written down as %+v", written)
 		}
-		if again := w.ask(guard, http.MethodPost, "/v1/admin/quarantine", order); again.status != http.StatusOK {
+		if again := w.post(guard, "quarantine", order); again.status != http.StatusOK {
 			t.Errorf("afterwards: %d", again.status)
 		}
 	})
@@ -77,9 +77,12 @@ func TestErrorsOfThePartsBecomeAnswers(t *testing.T) {
 		class  attestd.Class
 	}{
 		{"moved", &subject.MovedError{What: "x"}, http.StatusConflict, attestd.ClassConflict},
-		{"barred", &subject.BarredError{Bar: subject.Bar{State: attestd.StateQuarantined}}, http.StatusForbidden, attestd.ClassQuarantined},
-		{"revoked", &subject.BarredError{Bar: subject.Bar{State: attestd.StateRevoked}}, http.StatusForbidden, attestd.ClassRevokedSubject},
-		{"not granted", &live.Refused{Kind: attestd.ClassPolicyDeny, Hint: "x"}, http.StatusForbidden, attestd.ClassPolicyDeny},
+		{"barred", &subject.BarredError{Bar: subject.Bar{State: attestd.StateQuarantined}}, http.StatusForbidden,
+			attestd.ClassQuarantined},
+		{"revoked", &subject.BarredError{Bar: subject.Bar{State: attestd.StateRevoked}}, http.StatusForbidden,
+			attestd.ClassRevokedSubject},
+		{"not granted", &live.Refused{Kind: attestd.ClassPolicyDeny, Hint: "x"}, http.StatusForbidden,
+			attestd.ClassPolicyDeny},
 		{"the caller's to mend", &attestd.CallerError{Class: attestd.ClassConflict, Hint: "h", Err: errors.New("e")},
 			http.StatusConflict, attestd.ClassConflict},
 		{"not configured", &attestd.CallerError{Class: attestd.ClassConfig, Hint: "h", Err: errors.New("e")},
@@ -91,7 +94,7 @@ func TestErrorsOfThePartsBecomeAnswers(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w.TB = t
 			w.parts.broken = row.err
-			w.refused(w.ask(guard, http.MethodPost, "/v1/admin/quarantine", `{"target":"aaaaaa11","reason":"r"}`), row.status, row.class)
+			w.refused(w.post(guard, "quarantine", `{"target":"aaaaaa11","reason":"r"}`), row.status, row.class)
 			w.parts.broken = nil
 		})
 	}
@@ -103,15 +106,17 @@ func TestWhatIsSentCannotForgeTheLog(t *testing.T) {
 	guard := w.named("sina", "*", operator.Security)
 	w.parts.entries()
 	for _, bad := range []string{
-		"a\nERROR forged", "\x1b[31mred", "a\rb", "a\x00b", "bidi\u202e", "zero\u200bwidth", "\ufeffbom", strings.Repeat("x", 2<<10),
+		"a\nERROR forged", "\x1b[31mred", "a\rb", "a\x00b", "bidi\u202e", "zero\u200bwidth", "\ufeffbom",
+		strings.Repeat("x", 2<<10),
 	} {
 		for _, field := range []string{"target", "reason", "ticket", "tenant", "reimaged"} {
 			order := map[string]any{"target": "aaaaaa11", "reason": "r"}
 			order[field] = bad
-			w.refused(w.ask(guard, http.MethodPost, "/v1/admin/quarantine", order), http.StatusBadRequest, attestd.ClassMalformed)
+			w.refused(w.post(guard, "quarantine", order), http.StatusBadRequest, attestd.ClassMalformed)
 		}
 	}
-	got := w.raw("GET /v1/admin/status HTTP/1.1\r\nHost: localhost\r\nUser-Agent: \xff\u202eforged\r\nAuthorization: Bearer " +
+	got := w.raw("GET /v1/admin/status HTTP/1.1\r\nHost: localhost\r\n" +
+		"User-Agent: \xff\u202eforged\r\nAuthorization: Bearer " +
 		w.token() + "\r\nConnection: close\r\n\r\n")
 	if !strings.HasPrefix(got, "HTTP/1.1 200") {
 		t.Errorf("got %.200s", got)
@@ -139,32 +144,37 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 	guard := w.named("sina", "*", operator.Security)
 	const path, whole = "/v1/admin/quarantine", `{"target":"aaaaaa11","reason":"r"}`
 	for _, body := range []string{
-		"", "{}", "null", "[]", whole + whole, whole + "x", `{"target":"a","target":"b","reason":"r"}`, `{"Target":"a","reason":"r"}`,
+		"", "{}", "null", "[]", whole + whole, whole + "x", `{"target":"a","target":"b","reason":"r"}`,
+		`{"Target":"a","reason":"r"}`,
 		`{"target":"a","reason":"r","force":true}`, `{"target":"a","reason":null}`, `{"target":"\ud800","reason":"r"}`,
 		`{"target":"a","reason":"r","host":"yes"}`, `{"target":"a"}`, `{"reason":"r"}`,
 		`{"target":"a","reason":` + strings.Repeat("[", 50) + strings.Repeat("]", 50) + `}`, "\ufeff" + whole, "\xff",
 	} {
 		w.refused(w.ask(guard, http.MethodPost, path, body), http.StatusBadRequest, attestd.ClassMalformed)
 	}
-	w.refused(w.ask(guard, http.MethodPost, path, strings.Repeat(" ", 16<<10)+whole), http.StatusRequestEntityTooLarge, attestd.ClassTooLarge)
-	w.refused(w.ask(guard, http.MethodPost, path, strings.Repeat(" ", 16<<10)+whole, func(r *http.Request) { r.ContentLength = -1 }),
-		http.StatusRequestEntityTooLarge, attestd.ClassTooLarge)
+	long, unsaid := strings.Repeat(" ", 16<<10)+whole, func(r *http.Request) { r.ContentLength = -1 }
+	w.refused(w.ask(guard, http.MethodPost, path, long), http.StatusRequestEntityTooLarge, attestd.ClassTooLarge)
+	w.refused(w.ask(guard, http.MethodPost, path, long, unsaid), http.StatusRequestEntityTooLarge,
+		attestd.ClassTooLarge)
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, value) }
 	}
 	for _, change := range []func(*http.Request){
-		header("Content-Type", "text/plain"), header("Content-Encoding", "gzip"), header("Content-Type", "application/json; charset=latin1"),
+		header("Content-Type", "text/plain"), header("Content-Encoding", "gzip"),
+		header("Content-Type", "application/json; charset=latin1"),
 		func(r *http.Request) { r.Header.Del("Content-Type") },
 		func(r *http.Request) { r.Header["Content-Type"] = []string{"application/json", "text/plain"} },
 	} {
-		w.refused(w.ask(guard, http.MethodPost, path, whole, change), http.StatusUnsupportedMediaType, attestd.ClassUnsupported)
+		w.refused(w.ask(guard, http.MethodPost, path, whole, change), http.StatusUnsupportedMediaType,
+			attestd.ClassUnsupported)
 	}
 	w.refused(w.ask(guard, http.MethodPost, path+"?dry_run=true", whole), http.StatusBadRequest, attestd.ClassMalformed)
 	w.refused(w.ask(guard, http.MethodGet, "/v1/admin/status", "{}"), http.StatusBadRequest, attestd.ClassMalformed)
 	if asked := w.parts.since(); len(asked) != 0 {
 		t.Errorf("a part was asked: %q", asked)
 	}
-	if got := w.ask(guard, http.MethodPost, path, whole, header("Content-Type", "application/json; charset=UTF-8")); got.status != http.StatusOK {
+	got := w.ask(guard, http.MethodPost, path, whole, header("Content-Type", "application/json; charset=UTF-8"))
+	if got.status != http.StatusOK {
 		t.Errorf("the rows above would be refused in any case: %s", got.body)
 	}
 }
@@ -173,7 +183,7 @@ func TestALongListIsReadWholeAndOneAtATime(t *testing.T) {
 	w := newWorld(t)
 	runner := w.named("olga", "*", operator.Operator)
 	list := wire.Import{Kind: "csv", Tenant: "blue", Document: bytes.Repeat([]byte("a"), 10<<20), Source: "a.csv"}
-	w.read(w.ask(runner, http.MethodPost, "/v1/admin/enrolments/import", list), new(wire.Imported))
+	w.read(w.post(runner, "enrolments/import", list), new(wire.Imported))
 	want := fmt.Sprintf("import blue %d by olga", 10<<20)
 	if asked := w.parts.since(); len(asked) != 1 || asked[0] != want {
 		t.Errorf("asked %q", asked)
@@ -181,19 +191,19 @@ func TestALongListIsReadWholeAndOneAtATime(t *testing.T) {
 	stuck := make(chan struct{})
 	done := make(chan said)
 	go func() {
-		done <- w.ask(runner, http.MethodPost, "/v1/admin/enrolments/import", list, func(r *http.Request) {
+		done <- w.post(runner, "enrolments/import", list, func(r *http.Request) {
 			r.Body = slow{r.Body, stuck}
 		})
 	}()
 	deadline := time.Now().Add(5 * time.Second)
 	for got := http.StatusOK; got != http.StatusTooManyRequests; {
-		got = w.ask(runner, http.MethodPost, "/v1/admin/enrolments/import", wire.Import{Kind: "csv", Tenant: "blue", Source: "b"}).status
+		got = w.post(runner, "enrolments/import", wire.Import{Kind: "csv", Tenant: "blue", Source: "b"}).status
 		if time.Now().After(deadline) {
 			t.Fatal("a second list was always read beside one that is stuck")
 		}
 	}
 	guard := w.named("sina", "*", operator.Security)
-	if got := w.ask(guard, http.MethodPost, "/v1/admin/quarantine", `{"target":"aaaaaa11","reason":"r"}`); got.status != http.StatusOK {
+	if got := w.post(guard, "quarantine", `{"target":"aaaaaa11","reason":"r"}`); got.status != http.StatusOK {
 		t.Errorf("a quarantine waits for somebody's list: %d %s", got.status, got.body)
 	}
 	close(stuck)
@@ -232,14 +242,14 @@ func TestOrdersAndGrantsOutOfBounds(t *testing.T) {
 		{guard, "operators", `{"name":"mel","roles":["viewer"],"tenants":["*"],"by":"root"}`, attestd.ClassMalformed, 400},
 		{guard, "operators", `{"name":"mel","roles":[],"tenants":["*"]}`, attestd.ClassMalformed, 400},
 		{guard, "operators/revoke", `{"name":"nobody"}`, attestd.ClassForbidden, 404},
-		{issuer, "grants", `{"id":"spiffe://example.org/agent/b1","seconds":0,"for":"x509-svid"}`, attestd.ClassMalformed, 400},
-		{issuer, "grants", `{"id":"spiffe://example.org/agent/b1","seconds":86401,"for":"x509-svid"}`, attestd.ClassMalformed, 400},
+		{issuer, "grants", `{"id":"spiffe://example.org/b1","seconds":0,"for":"x509-svid"}`, attestd.ClassMalformed, 400},
+		{issuer, "grants", `{"id":"spiffe://example.org/b1","seconds":86401,"for":"x509-svid"}`, attestd.ClassMalformed, 400},
 		{issuer, "grants", `{"id":"spiffe://example.org/agent/b1","seconds":60,"for":""}`, attestd.ClassMalformed, 400},
 		{issuer, "grants", `{"id":"spiffe://example.org/agent/b1","seconds":1e400,"for":"x"}`, attestd.ClassMalformed, 400},
 		{root, "reappraisals", `{"dry_run":false,"policy":"YQ=="}`, attestd.ClassMalformed, 400},
 		{root, "reappraisals", `{"dry_run":true,"at":"2999-01-01T00:00:00Z"}`, attestd.ClassMalformed, 400},
-		{root, "enrolments/import", `{"kind":"csv","tenant":"*","document":"YQ==","source":"a"}`, attestd.ClassForbidden, 404},
-		{root, "enrolments/import", `{"kind":"csv","tenant":"","document":"YQ==","source":"a"}`, attestd.ClassForbidden, 404},
+		{root, "enrolments/import", `{"kind":"csv","tenant":"*","source":"a"}`, attestd.ClassForbidden, 404},
+		{root, "enrolments/import", `{"kind":"csv","tenant":"","source":"a"}`, attestd.ClassForbidden, 404},
 		{root, "enrolments/tokens", `{"tenant":"blue","formats":["sgx"],"seconds":60}`, attestd.ClassMalformed, 400},
 		{root, "log-level", `{"level":"trace"}`, attestd.ClassMalformed, 400},
 		{root, "log-level", `{"level":"info","until":"2001-01-01T00:00:00Z"}`, attestd.ClassMalformed, 400},
@@ -253,7 +263,7 @@ func TestOrdersAndGrantsOutOfBounds(t *testing.T) {
 		t.Errorf("a part was asked: %q", asked)
 	}
 	var grant wire.Grant
-	w.read(w.ask(issuer, http.MethodPost, "/v1/admin/grants", `{"id":"spiffe://example.org/agent/b1","seconds":60,"for":"x509-svid"}`), &grant)
+	w.read(w.post(issuer, "grants", `{"id":"spiffe://example.org/agent/b1","seconds":60,"for":"x509-svid"}`), &grant)
 	if grant.Tenant != "blue" || !grant.Until.Equal(w.clock().Add(time.Minute)) {
 		t.Errorf("granted %+v", grant)
 	}
@@ -264,8 +274,9 @@ func TestNewDemandsItsParts(t *testing.T) {
 	for name, spoil := range map[string]func(*admin.Config){
 		"book": func(c *admin.Config) { c.Book = nil }, "orders": func(c *admin.Config) { c.Orders = nil },
 		"enrolments": func(c *admin.Config) { c.Enrolments = nil }, "audit": func(c *admin.Config) { c.Audit = nil },
-		"reappraisals": func(c *admin.Config) { c.Reappraisals = nil }, "subjects": func(c *admin.Config) { c.Subjects = nil },
-		"index": func(c *admin.Config) { c.Index = nil }, "explainer": func(c *admin.Config) { c.Explainer = nil },
+		"reappraisals": func(c *admin.Config) { c.Reappraisals = nil },
+		"subjects":     func(c *admin.Config) { c.Subjects = nil },
+		"index":        func(c *admin.Config) { c.Index = nil }, "explainer": func(c *admin.Config) { c.Explainer = nil },
 		"conditions": func(c *admin.Config) { c.Conditions = nil }, "clock": func(c *admin.Config) { c.Now = nil },
 		"logger": func(c *admin.Config) { c.Logger = nil }, "level": func(c *admin.Config) { c.Level = nil },
 		"metrics a second time": func(*admin.Config) {},

@@ -19,13 +19,22 @@ import (
 
 const status = "/v1/admin/status"
 
+// guessed has the form of a login token.
+var guessed = "attestd-login~alice~" + strings.Repeat("A", 43) + "~" + strings.Repeat("A", 43)
+
+// clear asks the public port.
+func (w *world) clear(bearer string) asker {
+	transport := &http.Transport{DisableKeepAlives: true}
+	return asker{client: &http.Client{Transport: transport}, base: "http://" + w.inClear, bearer: bearer}
+}
+
 // neg: 164
 func TestWaysInThatAreNone(t *testing.T) {
 	w := newWorld(t)
 	token, root := w.token(), w.root()
 	alice := w.named("alice", "*", operator.Viewer)
 	for _, as := range []asker{root, alice} {
-		if got := w.ask(as, http.MethodGet, status, nil); got.status != http.StatusOK {
+		if got := w.get(as, "status"); got.status != http.StatusOK {
 			t.Fatalf("the rows below would be refused in any case: %d %s", got.status, got.body)
 		}
 	}
@@ -33,9 +42,7 @@ func TestWaysInThatAreNone(t *testing.T) {
 		return func(r *http.Request) { r.Header[http.CanonicalHeaderKey(name)] = values }
 	}
 	host := func(name string) func(*http.Request) { return func(r *http.Request) { r.Host = name } }
-	clear := asker{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, base: "http://" + w.inClear}
-	inClear := clear
-	inClear.bearer = token
+	clear, inClear := w.clear(""), w.clear(token)
 	withToken := alice
 	withToken.bearer = token
 	tokenOverTLS := w.remote()
@@ -48,11 +55,13 @@ func TestWaysInThatAreNone(t *testing.T) {
 	}{
 		{name: "the socket without a token", as: w.local("")},
 		{name: "the socket with another token", as: w.local(strings.Repeat("A", 43))},
-		{name: "the socket with a login token", as: w.local("attestd-login~alice~" + strings.Repeat("A", 43) + "~" + strings.Repeat("A", 43))},
+		{name: "the socket with a login token", as: w.local(guessed)},
 		{name: "two tokens", as: w.local(""), change: header("Authorization", "Bearer "+token, "Bearer "+token)},
 		{name: "a token of another scheme", as: w.local(""), change: header("Authorization", "Basic "+token)},
 		{name: "a token without a scheme", as: w.local(""), change: header("Authorization", token)},
-		{name: "a token in the query", as: w.local(""), change: func(r *http.Request) { r.URL.RawQuery = "token=" + token }},
+		{name: "a token in the query", as: w.local(""), change: func(r *http.Request) {
+			r.URL.RawQuery = "token=" + token
+		}},
 		{name: "the token in the clear", as: inClear},
 		{name: "nothing in the clear", as: clear},
 		{name: "the token over TLS", as: tokenOverTLS},
@@ -63,8 +72,10 @@ func TestWaysInThatAreNone(t *testing.T) {
 		{name: "another path in a header", as: root, change: header("X-Original-URL", "/v1/admin/quarantine")},
 		{name: "a host with a dot at its end", as: alice, change: host("attestd.")},
 		{name: "a host with a dot and a port, over the socket", as: root, change: host("localhost.:8422")},
-		{name: "a request of a web page", as: root, change: header("Origin", "https://evil.example"), class: attestd.ClassForbidden},
-		{name: "a request that a browser marks", as: root, change: header("Sec-Fetch-Site", "same-origin"), class: attestd.ClassForbidden},
+		{name: "a request of a web page", as: root, change: header("Origin", "https://evil.example"),
+			class: attestd.ClassForbidden},
+		{name: "a request that a browser marks", as: root, change: header("Sec-Fetch-Site", "same-origin"),
+			class: attestd.ClassForbidden},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -97,15 +108,17 @@ func TestWaysInThatAreNone(t *testing.T) {
 // neg: 164
 func TestPathsOfStrangersTellNothing(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/v1/admin/status", "/v1/admin/nothing", "/v1/admin//status", "/v1/admin/audit/entries"} {
+	for _, path := range []string{status, "/v1/admin/nothing", "/v1/admin//status", "/v1/admin/audit/entries"} {
 		w.refused(w.ask(w.remote(), http.MethodGet, path, nil), http.StatusUnauthorized, attestd.ClassUnauthenticated)
 		w.refused(w.ask(w.remote(), http.MethodDelete, path, nil), http.StatusUnauthorized, attestd.ClassUnauthenticated)
 	}
-	got := w.raw("GET //admin HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + w.token() + "\r\nConnection: close\r\n\r\n")
+	got := w.raw("GET //admin HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + w.token() +
+		"\r\nConnection: close\r\n\r\n")
 	if !strings.HasPrefix(got, "HTTP/1.1 400") || strings.Contains(got, "Location") {
 		t.Errorf("//admin was answered with %.200s", got)
 	}
-	got = w.raw("GET http://localhost/v1/admin/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + w.token() +
+	got = w.raw("GET http://localhost/v1/admin/status HTTP/1.1\r\nHost: localhost\r\n" +
+		"Authorization: Bearer " + w.token() +
 		"\r\nConnection: close\r\n\r\n")
 	if !strings.HasPrefix(got, "HTTP/1.1 400") {
 		t.Errorf("a whole URL for a path was answered with %.200s", got)
@@ -154,12 +167,12 @@ func TestLogin(t *testing.T) {
 	key, csr := w.csr()
 	body := map[string]any{"csr": base64.StdEncoding.EncodeToString(csr)}
 	as := w.remote()
-	inClear := asker{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, base: "http://" + w.inClear, bearer: token}
-	w.refused(w.ask(inClear, http.MethodPost, "/v1/admin/login", body), http.StatusUnauthorized, attestd.ClassUnauthenticated)
-	w.refused(w.ask(as, http.MethodPost, "/v1/admin/login", body), http.StatusUnauthorized, attestd.ClassUnauthenticated)
+	inClear := w.clear(token)
+	w.refused(w.post(inClear, "login", body), http.StatusUnauthorized, attestd.ClassUnauthenticated)
+	w.refused(w.post(as, "login", body), http.StatusUnauthorized, attestd.ClassUnauthenticated)
 	as.bearer = token
-	w.refused(w.ask(as, http.MethodPost, "/v1/admin/login", map[string]any{"csr": "AAAA"}), http.StatusBadRequest, attestd.ClassMalformed)
-	given := w.ask(as, http.MethodPost, "/v1/admin/login", body)
+	w.refused(w.post(as, "login", map[string]any{"csr": "AAAA"}), http.StatusBadRequest, attestd.ClassMalformed)
+	given := w.post(as, "login", body)
 	var document struct {
 		Certificates [][]byte `json:"certificates"`
 		CA           []byte   `json:"ca"`
@@ -170,15 +183,15 @@ func TestLogin(t *testing.T) {
 		t.Fatalf("logged in as %q", document.Name)
 	}
 	alice := w.remote(tls.Certificate{Certificate: document.Certificates, PrivateKey: key})
-	if got := w.ask(alice, http.MethodGet, status, nil); got.status != http.StatusOK {
+	if got := w.get(alice, "status"); got.status != http.StatusOK {
 		t.Fatal(string(got.body))
 	}
-	w.refused(w.ask(as, http.MethodPost, "/v1/admin/login", body), http.StatusUnauthorized, attestd.ClassUnauthenticated)
+	w.refused(w.post(as, "login", body), http.StatusUnauthorized, attestd.ClassUnauthenticated)
 	if strings.Contains(w.logged.text(), token) {
 		t.Error("the log has the login token")
 	}
-	w.ask(w.root(), http.MethodPost, "/v1/admin/operators/revoke", map[string]any{"name": "alice"})
-	w.refused(w.ask(alice, http.MethodGet, status, nil), http.StatusUnauthorized, attestd.ClassUnauthenticated)
+	w.post(w.root(), "operators/revoke", map[string]any{"name": "alice"})
+	w.refused(w.get(alice, "status"), http.StatusUnauthorized, attestd.ClassUnauthenticated)
 }
 
 // neg: 182
@@ -206,7 +219,7 @@ func TestABytewiseReplayOfARequestDoesNothing(t *testing.T) {
 		back.Wait()
 	})
 	alice.base = "https://" + tap.Addr().String()
-	got := w.ask(alice, http.MethodPost, "/v1/admin/release", `{"target":"aaaaaa11","reason":"false alarm"}`)
+	got := w.post(alice, "release", `{"target":"aaaaaa11","reason":"false alarm"}`)
 	if got.status != http.StatusOK {
 		t.Fatal(string(got.body))
 	}
@@ -231,18 +244,18 @@ func TestWhoFailsTooOftenIsAnsweredLess(t *testing.T) {
 	w := newWorld(t)
 	alice := w.named("alice", "*", operator.Viewer)
 	guess := w.remote()
-	guess.bearer = "attestd-login~alice~" + strings.Repeat("A", 43) + "~" + strings.Repeat("A", 43)
+	guess.bearer = guessed
 	counts := map[int]int{}
 	for range 30 {
-		counts[w.ask(guess, http.MethodPost, "/v1/admin/login", `{"csr":"AAAA"}`).status]++
+		counts[w.post(guess, "login", `{"csr":"AAAA"}`).status]++
 	}
 	if counts[http.StatusUnauthorized] != 20 || counts[http.StatusTooManyRequests] != 10 {
 		t.Errorf("30 guesses were answered with %v", counts)
 	}
 	w.refused(w.ask(w.remote(), http.MethodGet, status, nil), http.StatusTooManyRequests, attestd.ClassRateLimited)
-	if got := w.ask(alice, http.MethodGet, status, nil); got.status != http.StatusOK {
+	if got := w.get(alice, "status"); got.status != http.StatusOK {
 		t.Errorf("guesses from the same address keep an operator out: %d", got.status)
 	}
 	w.advance(time.Minute)
-	w.refused(w.ask(guess, http.MethodPost, "/v1/admin/login", `{"csr":"AAAA"}`), http.StatusUnauthorized, attestd.ClassUnauthenticated)
+	w.refused(w.post(guess, "login", `{"csr":"AAAA"}`), http.StatusUnauthorized, attestd.ClassUnauthenticated)
 }

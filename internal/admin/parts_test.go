@@ -138,7 +138,8 @@ func (p *parts) Revoke(_ context.Context, who operator.Principal, o wire.Order) 
 }
 
 func (p *parts) Import(_ context.Context, who operator.Principal, ask wire.Import) (wire.Imported, error) {
-	return wire.Imported{Schema: "attestd.imported.v1"}, p.note("import %s %d by %s", ask.Tenant, len(ask.Document), who.Name)
+	return wire.Imported{Schema: "attestd.imported.v1"},
+		p.note("import %s %d by %s", ask.Tenant, len(ask.Document), who.Name)
 }
 
 func (p *parts) Approve(_ context.Context, who operator.Principal, ask wire.Decide) (wire.Decided, error) {
@@ -163,7 +164,8 @@ func (p *parts) List(_ context.Context, _ operator.Principal, f subject.Filter) 
 }
 
 func (p *parts) NewToken(_ context.Context, who operator.Principal, ask wire.TokenRequest) (wire.Token, error) {
-	return wire.Token{Schema: "attestd.enrolment-token.v1", Token: canaryToken}, p.note("token %s by %s", ask.Tenant, who.Name)
+	return wire.Token{Schema: "attestd.enrolment-token.v1", Token: canaryToken},
+		p.note("token %s by %s", ask.Tenant, who.Name)
 }
 
 type reappraisals struct{ *parts }
@@ -172,7 +174,9 @@ func (p reappraisals) Find(_ context.Context, who operator.Principal, id string)
 	return wire.Reappraisal{Schema: "attestd.reappraisal.v1", ID: id}, id == "r1", p.note("reappraisal %v", who.Tenants)
 }
 
-func (p *parts) Start(_ context.Context, who operator.Principal, ask wire.ReappraisalRequest) (wire.Reappraisal, error) {
+func (p *parts) Start(
+	_ context.Context, who operator.Principal, ask wire.ReappraisalRequest,
+) (wire.Reappraisal, error) {
 	return wire.Reappraisal{Schema: "attestd.reappraisal.v1", ID: "r1", State: "running"},
 		p.note("reappraise %q by %s", ask.Tenant, who.Name)
 }

@@ -75,7 +75,9 @@ func redactStruct(value reflect.Value, secret bool) any {
 
 // secretName reports whether a name is one of things that are secret, or of whom.
 func secretName(name string) bool {
-	for _, part := range []string{"secret", "password", "passphrase", "credential", "dsn", "private", "tenant", "rules"} {
+	for _, part := range []string{
+		"secret", "password", "passphrase", "credential", "dsn", "private", "tenant", "rules",
+	} {
 		if strings.Contains(name, part) {
 			return true
 		}

@@ -198,7 +198,8 @@ func TestNoPathIsServedButThoseOfTheTable(t *testing.T) {
 	root := w.root()
 	for _, path := range []string{
 		"/v1/admin", "/v1/admin/", "/v1/admin/status/", "/v1/admin//status", "/v1/admin/./status", "/v1/admin/STATUS",
-		"/v1/admin/x/../status", "/v1/admin/%73tatus", "/v1/admin/subject%2Fhistory", "/v1/admin/status;x=1", "/v1/admin/nothing",
+		"/v1/admin/x/../status", "/v1/admin/%73tatus", "/v1/admin/subject%2Fhistory",
+		"/v1/admin/status;x=1", "/v1/admin/nothing",
 	} {
 		got := w.ask(root, http.MethodGet, path, nil)
 		if got.status != http.StatusNotFound && got.status != http.StatusBadRequest {

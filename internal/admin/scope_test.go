@@ -16,7 +16,10 @@ import (
 	"github.com/attestd/attestd/internal/operator"
 )
 
-const greenID = "spiffe://example.org/agent/g1"
+const (
+	greenID = "spiffe://example.org/agent/g1"
+	noID    = "spiffe://example.org/agent/zz"
+)
 
 // neg: 188
 func TestAnotherTenantsThingsAreNotThere(t *testing.T) {
@@ -37,21 +40,27 @@ func TestAnotherTenantsThingsAreNotThere(t *testing.T) {
 		theirs, none string
 		body         bool
 	}{
-		{name: "a subject by its id", as: viewer, path: "subject?id=%s", theirs: greenID, none: "spiffe://example.org/agent/zz"},
+		{name: "a subject by its id", as: viewer, path: "subject?id=%s", theirs: greenID, none: noID},
 		{name: "a subject by its instance", as: viewer, path: "subject?id=%s", theirs: "cccccc", none: "dddddd"},
 		{name: "its history", as: viewer, path: "subject/history?id=%s", theirs: "cccccc11", none: "dddddd11"},
 		{name: "subjects of a tenant", as: viewer, path: "subjects?tenant=%s", theirs: "green", none: "violet"},
 		{name: "enrolments of a tenant", as: viewer, path: "enrolments?tenant=%s", theirs: "green", none: "violet"},
-		{name: "a grant", as: issuer, path: "grants", theirs: greenID, none: "spiffe://example.org/agent/zz", body: true},
-		{name: "an import for a tenant", as: runner, path: "enrolments/import", theirs: "green", none: "violet", body: true},
-		{name: "a token for a tenant", as: runner, path: "enrolments/tokens", theirs: "green", none: "violet", body: true},
-		{name: "an approval for a tenant", as: runner, path: "enrolments/approve", theirs: "green", none: "violet", body: true},
-		{name: "a re-appraisal of a tenant", as: runner, path: "reappraisals", theirs: "green", none: "violet", body: true},
-		{name: "a quarantine of a tenant's name", as: guard, path: "quarantine", theirs: "green", none: "violet", body: true},
+		{name: "a grant", as: issuer, path: "grants", theirs: greenID, none: noID, body: true},
+		{name: "an import for a tenant", as: runner, path: "enrolments/import", theirs: "green", none: "violet",
+			body: true},
+		{name: "a token for a tenant", as: runner, path: "enrolments/tokens", theirs: "green", none: "violet",
+			body: true},
+		{name: "an approval for a tenant", as: runner, path: "enrolments/approve", theirs: "green", none: "violet",
+			body: true},
+		{name: "a re-appraisal of a tenant", as: runner, path: "reappraisals", theirs: "green", none: "violet",
+			body: true},
+		{name: "a quarantine of a tenant's name", as: guard, path: "quarantine", theirs: "green", none: "violet",
+			body: true},
 		{name: "an operator's end", as: guard, path: "operators/revoke", theirs: "vall", none: "nobody", body: true},
 	}
 	bodies := map[string]string{
-		"grants": `{"id":%q,"seconds":60,"for":"x509-svid"}`, "enrolments/import": `{"kind":"csv","tenant":%q,"document":"YQ==","source":"a"}`,
+		"grants":             `{"id":%q,"seconds":60,"for":"x509-svid"}`,
+		"enrolments/import":  `{"kind":"csv","tenant":%q,"document":"YQ==","source":"a"}`,
 		"enrolments/tokens":  `{"tenant":%q,"formats":["tpm"],"seconds":60}`,
 		"enrolments/approve": `{"key":"instance:cccccc11","tenant":%q}`, "reappraisals": `{"dry_run":true,"tenant":%q}`,
 		"quarantine": `{"target":"spiffe://example.org/x","reason":"r","tenant":%q}`, "operators/revoke": `{"name":%q}`,
@@ -62,9 +71,9 @@ func TestAnotherTenantsThingsAreNotThere(t *testing.T) {
 			ask := func(what string) (said, []string) {
 				w.parts.since()
 				if row.body {
-					return w.ask(row.as, http.MethodPost, admin.Prefix+row.path, fmt.Sprintf(bodies[row.path], what)), w.parts.since()
+					return w.post(row.as, row.path, fmt.Sprintf(bodies[row.path], what)), w.parts.since()
 				}
-				return w.ask(row.as, http.MethodGet, admin.Prefix+fmt.Sprintf(row.path, url.QueryEscape(what)), nil), w.parts.since()
+				return w.get(row.as, fmt.Sprintf(row.path, url.QueryEscape(what))), w.parts.since()
 			}
 			theirs, askedTheirs := ask(row.theirs)
 			none, askedNone := ask(row.none)
@@ -116,13 +125,13 @@ func TestListsHaveTheAskersTenantsAlone(t *testing.T) {
 		}
 	}
 	var shown wire.Subject
-	w.read(w.ask(blue, http.MethodGet, "/v1/admin/subject?id=aaaaaa11", nil), &shown)
+	w.read(w.get(blue, "subject?id=aaaaaa11"), &shown)
 	if len(shown.Bars) != 2 || shown.Bars[0].By != "" || shown.Bars[0].Reason != "" || shown.Bars[1].By != "bertha" ||
 		shown.Bars[0].State != attestd.StateQuarantined {
 		t.Errorf("bars are shown as %+v", shown.Bars)
 	}
 	var events wire.History
-	w.read(w.ask(blue, http.MethodGet, "/v1/admin/subject/history?id=aaaaaa11&limit=2", nil), &events)
+	w.read(w.get(blue, "subject/history?id=aaaaaa11&limit=2"), &events)
 	if len(events.Events) != 1 || events.Next != "1" {
 		t.Errorf("history is %+v", events)
 	}
@@ -132,7 +141,7 @@ func TestListsHaveTheAskersTenantsAlone(t *testing.T) {
 func TestMetricsNameNobody(t *testing.T) {
 	w := newWorld(t)
 	blue := w.named("vera", "blue", operator.Viewer)
-	w.ask(blue, http.MethodGet, "/v1/admin/subjects?tenant=violet", nil)
+	w.get(blue, "subjects?tenant=violet")
 	for i := range 50 {
 		w.ask(blue, http.MethodGet, fmt.Sprintf("/v1/admin/made-up-%d", i), nil)
 		w.ask(w.local("x"), fmt.Sprintf("M%d", i), "/v1/admin/status", nil)
@@ -158,7 +167,7 @@ func TestFiltersAreRead(t *testing.T) {
 	w := newWorld(t)
 	all := w.named("vera", "*", operator.Viewer)
 	w.parts.since()
-	w.read(w.ask(all, http.MethodGet, "/v1/admin/subjects?tenant=blue&state=trusted,suspect&tier=low&format=tpm&limit=7&overdue=true", nil),
+	w.read(w.get(all, "subjects?tenant=blue&state=trusted,suspect&tier=low&format=tpm&limit=7&overdue=true"),
 		new(wire.Subjects))
 	want := "subjects [blue] state [trusted suspect] tier [low] format tpm limit 7 overdue true"
 	if asked := w.parts.since(); len(asked) != 1 || asked[0] != want {
@@ -169,16 +178,18 @@ func TestFiltersAreRead(t *testing.T) {
 		"tenant=", "tenant=blue&tenant=blue", "colour=red", "host=%00", "text=%1b%5b31m", "text=%ff", "text=%e2%80%ae",
 		"text=" + strings.Repeat("a", 4<<10), "state=" + strings.Repeat("trusted,", 16) + "trusted", "a;b", "%zz",
 	} {
-		w.refused(w.ask(all, http.MethodGet, "/v1/admin/subjects?"+query, nil), http.StatusBadRequest, attestd.ClassMalformed)
+		w.refused(w.get(all, "subjects?"+query), http.StatusBadRequest, attestd.ClassMalformed)
 	}
 	w.refused(w.ask(all, http.MethodGet, "/v1/admin/subjects?text="+strings.Repeat("a", 9<<10), nil),
 		http.StatusRequestEntityTooLarge, attestd.ClassTooLarge)
-	w.refused(w.ask(all, http.MethodGet, "/v1/admin/enrolments?status=lost", nil), http.StatusBadRequest, attestd.ClassMalformed)
-	w.refused(w.ask(all, http.MethodGet, "/v1/admin/subject?id=aaaaaa", nil), http.StatusConflict, attestd.ClassConflict)
-	for _, path := range []string{"subject", "subject/history", "why", "reappraisals", "subject/history?id=aaaaaa11&after=-1"} {
-		w.refused(w.ask(all, http.MethodGet, admin.Prefix+path, nil), http.StatusBadRequest, attestd.ClassMalformed)
+	w.refused(w.get(all, "enrolments?status=lost"), http.StatusBadRequest, attestd.ClassMalformed)
+	w.refused(w.get(all, "subject?id=aaaaaa"), http.StatusConflict, attestd.ClassConflict)
+	for _, path := range []string{
+		"subject", "subject/history", "why", "reappraisals", "subject/history?id=aaaaaa11&after=-1",
+	} {
+		w.refused(w.get(all, path), http.StatusBadRequest, attestd.ClassMalformed)
 	}
-	w.refused(w.ask(all, http.MethodGet, "/v1/admin/reappraisals?id=r2", nil), http.StatusNotFound, attestd.ClassForbidden)
+	w.refused(w.get(all, "reappraisals?id=r2"), http.StatusNotFound, attestd.ClassForbidden)
 	if asked := strings.Join(w.parts.since(), " "); strings.Contains(asked, "subjects") {
 		t.Errorf("a refused filter reached the store: %s", asked)
 	}
@@ -188,20 +199,21 @@ func TestStatus(t *testing.T) {
 	w := newWorld(t)
 	guard := w.named("sina", "*", operator.Security)
 	var before, after wire.Status
-	w.read(w.ask(guard, http.MethodGet, "/v1/admin/status", nil), &before)
-	w.ask(guard, http.MethodPost, "/v1/admin/quarantine", `{"target":"aaaaaa11","reason":"r","dry_run":true}`)
-	w.read(w.ask(guard, http.MethodGet, "/v1/admin/status", nil), &after)
+	w.read(w.get(guard, "status"), &before)
+	w.post(guard, "quarantine", `{"target":"aaaaaa11","reason":"r","dry_run":true}`)
+	w.read(w.get(guard, "status"), &after)
 	if len(after.Channels) != 0 {
 		t.Errorf("a dry run counts as an effect: %+v", after.Channels)
 	}
-	w.ask(guard, http.MethodPost, "/v1/admin/quarantine", `{"target":"aaaaaa11","reason":"r"}`)
-	w.read(w.ask(guard, http.MethodGet, "/v1/admin/status", nil), &after)
+	w.post(guard, "quarantine", `{"target":"aaaaaa11","reason":"r"}`)
+	w.read(w.get(guard, "status"), &after)
 	if len(after.Channels) != 1 || after.Channels[0].After != 800 || after.Channels[0].Detail != "" {
 		t.Errorf("channels are %+v", after.Channels)
 	}
 	if !before.Ready || before.Version != "0.0.1" || before.Pending != 2 || before.States["trusted"] != 1 ||
 		len(before.Conditions) != 1 || before.Conditions[0].Detail != "3 of tenant green" ||
-		before.Conditions[0].Severity != "failure" || before.Conditions[0].Fix == "" || before.Now.Sub(w.clock()).Abs() > time.Hour {
+		before.Conditions[0].Severity != "failure" || before.Conditions[0].Fix == "" ||
+		before.Now.Sub(w.clock()).Abs() > time.Hour {
 		t.Errorf("the status is %+v", before)
 	}
 }

@@ -171,7 +171,8 @@ func (w *world) local(bearer string) asker {
 			return new(net.Dialer).DialContext(ctx, "unix", w.socket)
 		},
 	}
-	return asker{client: &http.Client{Transport: transport, CheckRedirect: noRedirect}, base: "http://localhost", bearer: bearer}
+	client := &http.Client{Transport: transport, CheckRedirect: noRedirect}
+	return asker{client: client, base: "http://localhost", bearer: bearer}
 }
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -273,6 +274,16 @@ func (w *world) ask(as asker, method, path string, body any, change ...func(*htt
 	answer, err := io.ReadAll(response.Body)
 	must(w, err)
 	return said{response.StatusCode, response.Header, answer}
+}
+
+func (w *world) get(as asker, path string) said {
+	w.Helper()
+	return w.ask(as, http.MethodGet, admin.Prefix+path, nil)
+}
+
+func (w *world) post(as asker, path string, body any, change ...func(*http.Request)) said {
+	w.Helper()
+	return w.ask(as, http.MethodPost, admin.Prefix+path, body, change...)
 }
 
 // refused demands a problem of the status and class.

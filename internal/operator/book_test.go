@@ -217,7 +217,8 @@ func TestAStoreThatIsDownRecognizesNobody(t *testing.T) {
 	if who, err := w.book.ByCertificate(t.Context(), shows(leaf)); !errors.Is(err, w.store.down) || who.Name != "" {
 		t.Errorf("got %+v, %v", who, err)
 	}
-	if given, err := w.book.Login(t.Context(), token, w.csr(w.key())); !errors.Is(err, w.store.down) || given.DER != nil {
+	given, err := w.book.Login(t.Context(), token, w.csr(w.key()))
+	if !errors.Is(err, w.store.down) || given.DER != nil {
 		t.Errorf("got %+v, %v", given, err)
 	}
 }

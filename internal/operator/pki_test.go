@@ -76,7 +76,8 @@ func TestTheOperatorsListener(t *testing.T) {
 	alice := w.login(w.add("alice", viewer, "blue"))
 	address := w.listen()
 	cache := tls.NewLRUClientSessionCache(8)
-	good := &tls.Config{ServerName: operator.ServerName, Certificates: []tls.Certificate{alice}, ClientSessionCache: cache}
+	own := []tls.Certificate{alice}
+	good := &tls.Config{ServerName: operator.ServerName, Certificates: own, ClientSessionCache: cache}
 	for range 2 {
 		said, state, err := w.dial(address, good)
 		if err != nil || said != "200 alice" {
@@ -86,19 +87,21 @@ func TestTheOperatorsListener(t *testing.T) {
 			t.Fatalf("resumed %t, version %x", state.DidResume, state.Version)
 		}
 	}
-	served := tls.Certificate{Certificate: [][]byte{w.otherCA(parse(t, alice.Certificate[0])).Raw}, PrivateKey: alice.PrivateKey}
+	copied := w.otherCA(parse(t, alice.Certificate[0]))
+	served := tls.Certificate{Certificate: [][]byte{copied.Raw}, PrivateKey: alice.PrivateKey}
 	stolen := tls.Certificate{Certificate: alice.Certificate, PrivateKey: w.key()}
 	rows := []struct {
 		name     string
 		settings *tls.Config
 		want     string // empty where the handshake fails
 	}{
-		{"a name of the configuration", &tls.Config{ServerName: "ops.example.org", Certificates: []tls.Certificate{alice}}, "200 alice"},
+		{"a name of the configuration", &tls.Config{ServerName: "ops.example.org", Certificates: own}, "200 alice"},
 		{"the address itself, which TLS does not name", &tls.Config{ServerName: "127.0.0.1",
 			Certificates: []tls.Certificate{alice}}, "200 alice"},
 		{"no certificate", &tls.Config{ServerName: operator.ServerName}, "401 "},
 		{"TLS 1.2", &tls.Config{ServerName: operator.ServerName, MaxVersion: tls.VersionTLS12}, ""},
-		{"TLS 1.1", &tls.Config{ServerName: operator.ServerName, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, ""},
+		{"TLS 1.1", &tls.Config{ServerName: operator.ServerName, MinVersion: tls.VersionTLS10,
+			MaxVersion: tls.VersionTLS11}, ""},
 		{"RSA key exchange", &tls.Config{ServerName: operator.ServerName, MaxVersion: tls.VersionTLS12,
 			CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}, ""},
 		{"another server's name", &tls.Config{ServerName: "other.example.org", InsecureSkipVerify: true}, ""},
@@ -167,7 +170,9 @@ func TestTheServersCertificateRenewsItself(t *testing.T) {
 	address := w.listen()
 	ask := func() *x509.Certificate {
 		t.Helper()
-		_, state, err := w.dial(address, &tls.Config{ServerName: operator.ServerName, Certificates: []tls.Certificate{alice}})
+		_, state, err := w.dial(address, &tls.Config{
+			ServerName: operator.ServerName, Certificates: []tls.Certificate{alice},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
