@@ -67,6 +67,9 @@ type Authority struct {
 	draining sync.Mutex
 }
 
+// given is the hint for what a configuration lacks.
+const given = "every field of the configuration is required"
+
 // New opens the journal and lays the holds in it again: they are effective before New returns, so
 // nothing may be granted before that.
 //
@@ -75,17 +78,17 @@ type Authority struct {
 func New(config Config) (*Authority, error) {
 	switch {
 	case config.Store == nil, config.Index == nil, config.Now == nil, config.Logger == nil:
-		return nil, wrong("", "an authority needs a store, an index, a clock and a logger")
+		return nil, wrong(given, "an authority needs a store, an index, a clock and a logger")
 	case config.TrustDomain == "" || config.JournalPath == "":
-		return nil, wrong("", "an authority needs a trust domain and a journal")
+		return nil, wrong(given, "an authority needs a trust domain and a journal")
 	case config.Rules.Reattest <= 0 || config.Rules.Grace <= 0 || config.Rules.PerHour <= 0 ||
 		config.Rules.Bad <= 0 || config.Rules.Good <= 0:
-		return nil, wrong("", "deadlines, caps and counts must be above zero, got %+v", config.Rules)
+		return nil, wrong(given, "deadlines, caps and counts must be above zero, got %+v", config.Rules)
 	}
 	switch config.Rules.Mode {
 	case subject.ModeOff, subject.ModeDryRun, subject.ModeOn:
 	default:
-		return nil, wrong("", "automation is off, dry-run or on, got %q", config.Rules.Mode)
+		return nil, wrong(given, "automation is off, dry-run or on, got %q", config.Rules.Mode)
 	}
 	opened, err := openJournal(config.JournalPath)
 	if err != nil {
@@ -108,12 +111,24 @@ func (a *Authority) Journaled() int { return len(a.journal.waiting()) }
 // last one was; a zero time for none.
 func (a *Authority) Capped() (n int, last time.Time) { return a.caps.refused() }
 
-// attempts bounds how often an order is decided again because what it was decided upon changed.
-const attempts = 16
+// attempts bounds how often an order is decided again because what it was decided upon changed. An
+// order that holds is reduced to its bars after the first few.
+const (
+	attempts = 16
+	patience = 3
+)
+
+// errStarved says that the subject changed at every attempt.
+var errStarved = &attestd.UndecidedError{
+	Class: attestd.ClassStoreUnavailable, Got: "the subject changed at every attempt",
+	Want: "a moment between two changes", Hint: "order it again, or with --direct",
+}
 
 // again decides and writes until nothing changed in between.
-func (a *Authority) again(ctx context.Context, once func() (subject.Write, error)) (subject.Write, error) {
-	for range attempts {
+func (a *Authority) again(
+	ctx context.Context, most int, once func() (subject.Write, error),
+) (subject.Write, error) {
+	for range most {
 		write, err := once()
 		if err != nil || len(write.Audit) == 0 {
 			return write, err
@@ -124,10 +139,29 @@ func (a *Authority) again(ctx context.Context, once func() (subject.Write, error
 			return write, barredError(err)
 		}
 	}
-	return subject.Write{}, &attestd.UndecidedError{
-		Class: attestd.ClassStoreUnavailable, Got: "the subject changed at every attempt",
-		Want: "a moment between two changes", Hint: "order it again, or with --direct",
+	return subject.Write{}, errStarved
+}
+
+// impose is again for what holds: a machine that gives evidence without end cannot put it off. Where
+// the subject changes each time the bars are laid without its row, and evidence cannot change that row
+// from then on; then the row follows.
+func (a *Authority) impose(ctx context.Context, once func() (subject.Write, error)) (subject.Write, error) {
+	write, err := a.again(ctx, patience, once)
+	if !errors.Is(err, errStarved) {
+		return write, err
 	}
+	bars := func() (subject.Write, error) {
+		write, err := once()
+		return subject.Write{Bars: write.Bars, Audit: write.Audit}, err
+	}
+	if write, err = a.again(ctx, attempts, bars); err != nil {
+		return write, err
+	}
+	whole, err := a.again(ctx, attempts, once)
+	if errors.Is(err, errStarved) {
+		return write, nil // the bars hold; the row follows with its next evidence
+	}
+	return whole, err
 }
 
 // barredError turns a hold that landed meanwhile into an answer.

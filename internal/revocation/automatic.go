@@ -33,6 +33,9 @@ func (a *Authority) Automatic(ctx context.Context, grounds []subject.Grounds) er
 
 func (a *Authority) onGrounds(ctx context.Context, one subject.Grounds) error {
 	now := a.Now()
+	if s, found, err := a.Store.Subject(ctx, one.ID); err == nil && found && subject.Barred(s.State) {
+		return nil
+	}
 	if a.Rules.Mode == subject.ModeDryRun {
 		if !a.caps.take(capKey{one.Code, string(one.ID), one.Tenant}, 1, now) {
 			return nil // said within this hour
@@ -51,7 +54,7 @@ func (a *Authority) onGrounds(ctx context.Context, one subject.Grounds) error {
 		}})
 	}
 	var write subject.Write
-	_, err := a.again(ctx, func() (subject.Write, error) {
+	_, err := a.impose(ctx, func() (subject.Write, error) {
 		s, found, err := a.Store.Subject(ctx, one.ID)
 		if err != nil || !found || subject.Barred(s.State) {
 			return subject.Write{}, err

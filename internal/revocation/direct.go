@@ -146,7 +146,7 @@ func (a *Authority) drain(ctx context.Context) error {
 
 // takeOver writes an entry to the store as the order would have.
 func (a *Authority) takeOver(ctx context.Context, one entry) error {
-	_, err := a.again(ctx, func() (subject.Write, error) {
+	_, err := a.impose(ctx, func() (subject.Write, error) {
 		found, err := a.reload(ctx, one)
 		if err != nil {
 			return subject.Write{}, err

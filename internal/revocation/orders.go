@@ -57,7 +57,7 @@ func (a *Authority) lay(
 	}
 	var found target
 	var planned subject.Write
-	write, err := a.again(ctx, func() (subject.Write, error) {
+	write, err := a.impose(ctx, func() (subject.Write, error) {
 		var err error
 		if found, err = a.find(ctx, who, order); err != nil {
 			return subject.Write{}, err
@@ -104,7 +104,7 @@ func (a *Authority) Release(
 	}}
 	var found target
 	var planned subject.Write
-	write, err := a.again(ctx, func() (subject.Write, error) {
+	write, err := a.again(ctx, attempts, func() (subject.Write, error) {
 		var err error
 		if found, err = a.find(ctx, who, order); err != nil {
 			return subject.Write{}, err
@@ -199,11 +199,10 @@ func (a *Authority) receipt(
 			}
 		}
 		out.Subjects = append(out.Subjects, changed)
-		n, until := a.Index.Outstanding(one.Next.ID, now)
-		out.Grants += n
-		if until.After(out.GrantsUntil) {
-			out.GrantsUntil = until
-		}
+		a.outstanding(&out, one.Next.ID, now)
+	}
+	if len(write.Subjects) == 0 && found.named != nil {
+		a.outstanding(&out, found.named.ID, now)
 	}
 	a.count(&out, found)
 	if !order.DryRun {
@@ -218,6 +217,15 @@ func (a *Authority) receipt(
 			"  (needs a rebirth and another operator)"
 	}
 	return out
+}
+
+// outstanding adds the grants of a subject that are in force.
+func (a *Authority) outstanding(out *wire.Receipt, id subject.ID, now time.Time) {
+	n, until := a.Index.Outstanding(id, now)
+	out.Grants += n
+	if until.After(out.GrantsUntil) {
+		out.GrantsUntil = until
+	}
 }
 
 // count adds what a host bar holds beyond the rows that were rewritten, or else how many subjects on
@@ -246,11 +254,7 @@ func (a *Authority) count(out *wire.Receipt, found target) {
 		if listed {
 			continue
 		}
-		n, until := a.Index.Outstanding(id, now)
-		out.Grants += n
-		if until.After(out.GrantsUntil) {
-			out.GrantsUntil = until
-		}
+		a.outstanding(out, id, now)
 	}
 	if len(all) > len(found.subjects) {
 		out.Channels = append(out.Channels, wire.Channel{

@@ -51,11 +51,11 @@ func check(order wire.Order, who operator.Principal) error {
 	case strings.TrimSpace(order.Reason) == "":
 		return malformed("say why, as in --reason \"exfil alert 4471\"", "an order needs a reason")
 	case len(order.Reason) > maxReason, len(order.Ticket) > maxReason, len(order.Reimaged) > maxReason:
-		return malformed("", "reason and tickets have at most %d bytes", maxReason)
+		return malformed("keep the rest in the ticket's system", "reason and tickets have at most %d bytes", maxReason)
 	case order.Scope != "" && order.Scope != ScopeSubject && order.Scope != ScopeInstance:
 		return malformed("want subject or instance", "scope %q", attestd.Excerpt(order.Scope, 40))
 	case order.Target == "" || len(order.Target) > 4096:
-		return malformed("", "an order needs a target")
+		return malformed("give a SPIFFE ID, instance:VALUE or host:VALUE", "an order needs a target")
 	case (order.Host || strings.HasPrefix(order.Target, "host:")) && !who.Sees(operator.AllTenants):
 		return refuse(attestd.ClassForbidden, "ask an operator of all tenants",
 			"a host is shared between tenants")
