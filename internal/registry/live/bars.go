@@ -45,6 +45,7 @@ func (k *key) held() attestd.State { return attestd.State(max(k.durable, k.direc
 type keys struct {
 	salt   [32]byte
 	mu     sync.RWMutex
+	barred int // keys with a bar
 	shards [shards]struct {
 		table
 		arena[key]

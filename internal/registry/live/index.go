@@ -57,13 +57,13 @@ func (x *Index) Load(
 		}
 		x.Publish(nil, []subject.BarWrite{{Key: one.Key, Next: &one}})
 	}
-	one := make([]subject.Subject, 1)
-	var err error
-	for one[0], err = range subjects {
+	x.publishing.Lock()
+	defer x.publishing.Unlock()
+	for one, err := range subjects {
 		if err != nil {
 			return err
 		}
-		x.Publish(one, nil)
+		x.publish(one)
 	}
 	x.since.Store(at.UnixNano())
 	return nil

@@ -105,3 +105,22 @@ func checks(t *testing.T, index *live.Index, ids []subject.ID) time.Duration {
 	}
 	return total / time.Duration(asked)
 }
+
+func BenchmarkPublish(b *testing.B) {
+	rows := make([]subject.Subject, b.N)
+	for i := range rows {
+		rows[i] = machine(i)
+	}
+	b.ResetTimer()
+	index := live.New()
+	err := index.Load(start, func(yield func(subject.Subject, error) bool) {
+		for _, one := range rows {
+			if !yield(one, nil) {
+				return
+			}
+		}
+	}, bars(subject.Bar{Key: key(subject.BarHost, "h"), State: 3}))
+	if err != nil {
+		b.Fatal(err)
+	}
+}

@@ -51,11 +51,11 @@ func cut(id string) (prefix, last string) {
 }
 
 // setName stores the id in the entry, or says that the shard must keep it whole.
-func (x *Index) setName(e *entry, id subject.ID) {
+func (x *Index) setName(e *entry, id subject.ID, folded string) {
 	e.form = formWhole
 	prefix, last := cut(string(id))
 	_, there := x.prefixes.number[prefix]
-	if id.Fold() != string(id) || !there && len(x.prefixes.number) >= maxPrefixes {
+	if folded != string(id) || !there && len(x.prefixes.number) >= maxPrefixes {
 		return
 	}
 	switch {

@@ -17,47 +17,72 @@ const maxAgents = 64
 func (x *Index) publish(one subject.Subject) {
 	folded := one.ID.Fold()
 	s, place, hash := x.locate(folded)
-	of := keysOf(one)
 	x.keys.mu.Lock()
 	defer x.keys.mu.Unlock()
-	s.mu.Lock()
-	number, e := x.seek(s, hash, folded)
-	if e == nil {
-		if s.len >= maxRecords {
-			s.mu.Unlock()
-			return
-		}
-		number, e = s.add()
-		e.hash = hash
-		if x.setName(e, one.ID); e.form == formWhole {
-			if s.texts == nil {
-				s.texts = map[uint32]string{}
-			}
-			s.texts[number] = strings.Clone(string(one.ID))
-		}
-		s.grow(s.hashOf)
-		s.put(hash, number)
-	} else if one.Generation < e.generation {
-		s.mu.Unlock()
+	number, e := x.row(s, hash, folded, one.ID)
+	if e == nil || one.Generation < e.generation {
 		return
 	}
-	// Its bars are there before its state is: what was unknown is not granted anything in between.
-	for kind, of := range of {
+	named := x.naming(one, folded)
+	var has [kinds]has
+	for kind, key := range keysOf(one, folded) {
+		if key.Value == "" {
+			continue
+		}
+		linked := kind != bySubject && (kind != byInstance || named == namedOtherwise)
+		if linked || x.keys.barred != 0 {
+			has[kind].print = x.keys.print(key)
+			has[kind].key = x.keys.find(has[kind].print)
+			has[kind].linked = linked
+		}
+	}
+	s.mu.Lock()
+	for kind, one := range has {
 		held := attestd.StateUnknown
-		if of.Value != "" {
-			held = x.keys.held(of)
+		if one.key != 0 {
+			held = x.keys.at(one.key).held()
 		}
 		e.setHeld(kind, held)
 	}
-	e.named = x.naming(one)
+	e.named = named
 	x.fill(s, e, one)
 	s.mu.Unlock()
-	x.link(place, number, e, of)
+	x.link(place, number, e, has)
 }
 
-func keysOf(one subject.Subject) [kinds]subject.Key {
+// row returns the subject's entry and makes it where there is none: unknown, which grants nothing. It
+// returns nil where the shard is full.
+func (x *Index) row(s *shard, hash uint32, folded string, id subject.ID) (uint32, *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	number, e := x.seek(s, hash, folded)
+	if e != nil || s.len >= maxRecords {
+		return number, e
+	}
+	number, e = s.add()
+	e.hash = hash
+	if x.setName(e, id, folded); e.form == formWhole {
+		if s.texts == nil {
+			s.texts = map[uint32]string{}
+		}
+		s.texts[number] = strings.Clone(string(id))
+	}
+	s.grow(s.hashOf)
+	s.put(hash, number)
+	return number, e
+}
+
+// has is a key that a subject has: its fingerprint, where it is if it is in use, and whether the
+// subject is to be found by it.
+type has struct {
+	print  fingerprint
+	key    ref
+	linked bool
+}
+
+func keysOf(one subject.Subject, folded string) [kinds]subject.Key {
 	return [kinds]subject.Key{
-		bySubject:  one.ID.Key(),
+		bySubject:  {Kind: string(subject.BarSubject), Value: folded},
 		byInstance: {Kind: string(subject.BarInstance), Value: one.Instance.Value},
 		byBoot:     {Kind: string(subject.BarBoot), Value: one.Boot},
 		byHost:     {Kind: string(subject.BarHost), Value: one.Host},
@@ -70,8 +95,8 @@ func digestOf(value string) string {
 }
 
 // naming says how the id names the instance, as [subject.AgentID] makes ids.
-func (x *Index) naming(one subject.Subject) uint8 {
-	prefix, last := cut(one.ID.Fold())
+func (x *Index) naming(one subject.Subject, folded string) uint8 {
+	prefix, last := cut(folded)
 	named := uint8(namedOtherwise)
 	switch one.Instance.Value {
 	case "":
@@ -96,30 +121,26 @@ func (x *Index) naming(one subject.Subject) uint8 {
 // link makes the entry findable by the keys that the subject has now, and no longer by those that it
 // had. Only holders of the publishing lock and the keys' lock come here, and readers of these fields
 // hold the keys' lock: the shard's is not needed.
-func (x *Index) link(place uint8, number uint32, e *entry, of [kinds]subject.Key) {
+func (x *Index) link(place uint8, number uint32, e *entry, all [kinds]has) {
 	self := refOf(place, number)
 	for kind := byInstance; kind < kinds; kind++ {
-		var want ref
-		var print fingerprint
-		if of[kind].Value != "" && (kind != byInstance || e.named == namedOtherwise) {
-			print = x.keys.print(of[kind])
-			want = x.keys.find(print)
-			if want != 0 && want == e.keys[kind-1] {
-				continue
-			}
-		}
-		if old := e.keys[kind-1]; old != 0 {
-			x.unlink(kind, old, self, e)
-		}
-		if print == (fingerprint{}) {
+		old, want := e.keys[kind-1], all[kind]
+		if old != 0 && want.linked && old == want.key {
 			continue
 		}
-		if want = x.keys.take(print); want == 0 {
+		if old != 0 {
+			x.unlink(kind, old, self, e)
+		}
+		if !want.linked {
+			continue
+		}
+		now := x.keys.take(want.print)
+		if now == 0 {
 			x.full.Store(true)
 			continue
 		}
-		k := x.keys.at(want)
-		e.keys[kind-1], e.next[kind-1] = want, k.first
+		k := x.keys.at(now)
+		e.keys[kind-1], e.next[kind-1] = now, k.first
 		k.first = self
 	}
 }
@@ -154,8 +175,14 @@ func (x *Index) bar(on subject.Key, change func(*key)) {
 		return
 	}
 	k := x.keys.at(r)
+	was := k.held()
 	change(k)
 	held, first := k.held(), k.first
+	if was == attestd.StateUnknown && held != attestd.StateUnknown {
+		x.keys.barred++
+	} else if was != attestd.StateUnknown && held == attestd.StateUnknown {
+		x.keys.barred--
+	}
 	x.keys.drop(r)
 	x.keys.mu.Unlock()
 
