@@ -69,7 +69,7 @@ func TestWhyNamesTheFirstThingThatIsMissing(t *testing.T) {
 		{"somebody denied the machine", func(f *why.Facts) {
 			f.Known.Subject, f.Standing = nil, live.Standing{}
 			f.Known.Owners[0].Status, f.Known.Owners[0].By = subject.StatusDenied, "bob"
-		}, why.Denied, "refused it (rack 4)", "attestd enroll remove instance:9c41f3aa", "ownership"},
+		}, why.Denied, "refused it (rack 4)", "attestd enroll rm instance:9c41f3aa", "ownership"},
 		{"its enrolment has expired", func(f *why.Facts) {
 			f.Known.Owners[0].ExpiresAt = noon.Add(-time.Second)
 			f.Standing = live.Standing{}

@@ -68,7 +68,7 @@ func ownershipStep(f Facts) finding {
 		return finding{
 			code: Denied, detail: "denied " + ago(denied.DecidedAt, f.Now) + by(denied.By),
 			cause: "somebody looked at this machine and refused it" + label(denied),
-			fix:   "if that was wrong: attestd enroll remove " + denied.Key.String() + ", then let it attest again",
+			fix:   "if that was wrong: attestd enroll rm " + denied.Key.String() + " --reason ..., then let it attest again",
 		}
 	}
 	if tenants := tenantsOf(owners, one, f.Now); len(tenants) > 1 {
