@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -210,23 +211,35 @@ func TestTenantsAreKeptApart(t *testing.T) {
 // TestOrdersThatAreRefused names each reason.
 func TestOrdersThatAreRefused(t *testing.T) {
 	w := newWorld(t, nil).fleet()
+	alpha := string(idOf("alpha1"))
+	saying := func(change func(*wire.Order)) wire.Order {
+		one := order("ek:alpha1")
+		change(&one)
+		return one
+	}
 	rows := map[string]struct {
 		who   operator.Principal
 		order wire.Order
 		want  attestd.Class
 	}{
-		"without the role security":         {viewer, order(string(idOf("alpha1"))), attestd.ClassForbidden},
-		"by nobody":                         {operator.Principal{}, order(string(idOf("alpha1"))), attestd.ClassForbidden},
-		"without a reason":                  {anna, wire.Order{Target: string(idOf("alpha1")), Reason: " "}, attestd.ClassMalformed},
-		"without a target":                  {anna, wire.Order{Reason: "r"}, attestd.ClassMalformed},
-		"of a scope nobody knows":           {anna, wire.Order{Target: "ek:alpha1", Reason: "r", Scope: "all"}, attestd.ClassMalformed},
-		"with a ticket of a re-image":       {anna, wire.Order{Target: "ek:alpha1", Reason: "r", Reimaged: "x"}, attestd.ClassMalformed},
-		"on too short a beginning":          {anna, order("ek:al"), attestd.ClassMalformed},
-		"on the beginning of two":           {anna, order("ek:alpha"), attestd.ClassConflict},
-		"on what is there in no case":       {anna, order("ek:omega1"), attestd.ClassForbidden},
-		"on an id that is none":             {anna, order("spiffe://example.org/a//b"), attestd.ClassMalformed},
-		"on a stranger of no tenant":        {anna, order(string(idOf("omega"))), attestd.ClassMalformed},
-		"with a reason of a megabyte":       {anna, wire.Order{Target: "ek:alpha1", Reason: string(make([]byte, 1<<20))}, attestd.ClassMalformed},
+		"without the role security": {viewer, order(alpha), attestd.ClassForbidden},
+		"by nobody":                 {operator.Principal{}, order(alpha), attestd.ClassForbidden},
+		"without a reason":          {anna, wire.Order{Target: alpha, Reason: " "}, attestd.ClassMalformed},
+		"without a target":          {anna, wire.Order{Reason: "r"}, attestd.ClassMalformed},
+		"of a scope nobody knows": {
+			anna, saying(func(o *wire.Order) { o.Scope = "all" }), attestd.ClassMalformed,
+		},
+		"with a ticket of a re-image": {
+			anna, saying(func(o *wire.Order) { o.Reimaged = "x" }), attestd.ClassMalformed,
+		},
+		"on too short a beginning":    {anna, order("ek:al"), attestd.ClassMalformed},
+		"on the beginning of two":     {anna, order("ek:alpha"), attestd.ClassConflict},
+		"on what is there in no case": {anna, order("ek:omega1"), attestd.ClassForbidden},
+		"on an id that is none":       {anna, order("spiffe://example.org/a//b"), attestd.ClassMalformed},
+		"on a stranger of no tenant":  {anna, order(string(idOf("omega"))), attestd.ClassMalformed},
+		"with a reason of a megabyte": {
+			anna, saying(func(o *wire.Order) { o.Reason = strings.Repeat("a", 1<<20) }), attestd.ClassMalformed,
+		},
 		"on a wildcard of the store's":      {anna, order("ek:%%%%%%"), attestd.ClassForbidden},
 		"on an instance without characters": {anna, order("instance:"), attestd.ClassForbidden},
 	}

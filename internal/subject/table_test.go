@@ -11,35 +11,64 @@ import (
 // TestDrawings draws how subjects go from state to state. neg: 182
 func TestDrawings(t *testing.T) {
 	rows := map[string]string{
-		"a life": "unknown -accepted-> trusted -overdue-> suspect -accepted-> trusted -quarantine-> " +
+		"a life": "" +
+			"unknown -accepted-> trusted -overdue-> suspect -accepted-> trusted -quarantine-> " +
 			"quarantined -accepted-> quarantined -reborn-> quarantined -release-> suspect -accepted-> trusted",
-		"what is not proven moves nobody":           "unknown -accepted-> trusted -unproven-> trusted",
-		"what could not be decided moves nobody":    "unknown -undecided-> unknown -accepted-> trusted -undecided-> trusted",
-		"another tenant's policy moves nobody here": "unknown -elsewhere-> unknown -accepted-> trusted -elsewhere-> trusted",
-		"a rejection takes trust away at once":      "unknown -accepted-> trusted -rejected-> suspect -accepted-> trusted",
-		"what was never accepted stays unknown":     "unknown -rejected-> unknown -rejected-> unknown -accepted-> trusted",
-		"nobody's machine is not trusted":           "unknown -disowned-> unknown -accepted-> trusted -disowned-> suspect -accepted-> trusted",
-		"being late is not yet being suspect":       "unknown -accepted-> trusted -late-> trusted -accepted-> trusted",
-		"a late one with a risk already is":         "unknown -risky-> trusted -late-> suspect",
-		"judging again takes trust away":            "unknown -accepted-> trusted -reappraised-> suspect -accepted-> trusted",
-		"judging again never gives it":              "unknown -accepted-> trusted -reappraised-> suspect -forgiven-> suspect -accepted-> trusted",
-		"fresh evidence releases nobody":            "unknown -accepted-> trusted -quarantine-> quarantined -accepted-> quarantined -release!-> quarantined",
-		"a reboot that nobody saw is no rebirth":    "unknown -accepted-> trusted -quarantine-> quarantined -reboot-> quarantined -release!-> quarantined",
-		"rejected evidence shows no rebirth": "unknown -accepted-> trusted -quarantine-> quarantined -reboot-> quarantined " +
+		"what is not proven moves nobody": "unknown -accepted-> trusted -unproven-> trusted",
+		"what could not be decided moves nobody": "" +
+			"unknown -undecided-> unknown -accepted-> trusted -undecided-> trusted",
+		"another tenant's policy moves nobody here": "" +
+			"unknown -elsewhere-> unknown -accepted-> trusted -elsewhere-> trusted",
+		"a rejection takes trust away at once": "" +
+			"unknown -accepted-> trusted -rejected-> suspect -accepted-> trusted",
+		"what was never accepted stays unknown": "" +
+			"unknown -rejected-> unknown -rejected-> unknown -accepted-> trusted",
+		"nobody's machine is not trusted": "" +
+			"unknown -disowned-> unknown -accepted-> trusted -disowned-> suspect " +
+			"-accepted-> trusted",
+		"being late is not yet being suspect": "" +
+			"unknown -accepted-> trusted -late-> trusted -accepted-> trusted",
+		"a late one with a risk already is": "unknown -risky-> trusted -late-> suspect",
+		"judging again takes trust away": "" +
+			"unknown -accepted-> trusted -reappraised-> suspect -accepted-> trusted",
+		"judging again never gives it": "" +
+			"unknown -accepted-> trusted -reappraised-> suspect -forgiven-> suspect " +
+			"-accepted-> trusted",
+		"fresh evidence releases nobody": "" +
+			"unknown -accepted-> trusted -quarantine-> quarantined -accepted-> quarantined " +
+			"-release!-> quarantined",
+		"a reboot that nobody saw is no rebirth": "" +
+			"unknown -accepted-> trusted -quarantine-> quarantined -reboot-> quarantined " +
+			"-release!-> quarantined",
+		"rejected evidence shows no rebirth": "" +
+			"unknown -accepted-> trusted -quarantine-> quarantined -reboot-> quarantined " +
 			"-rejected-> quarantined -release!-> quarantined",
-		"who quarantined does not release": "unknown -accepted-> trusted -quarantine-> quarantined -reborn-> quarantined -self-release!-> quarantined",
-		"a ticket of a re-image stands for a rebirth, once": "unknown -accepted-> trusted -quarantine-> quarantined -re-image-> suspect " +
+		"who quarantined does not release": "" +
+			"unknown -accepted-> trusted -quarantine-> quarantined -reborn-> quarantined " +
+			"-self-release!-> quarantined",
+		"a ticket of a re-image stands for a rebirth, once": "" +
+			"unknown -accepted-> trusted -quarantine-> quarantined -re-image-> suspect " +
 			"-accepted-> trusted -quarantine-> quarantined -re-image!-> quarantined",
-		"a release that is played again needs a rebirth again": "unknown -accepted-> trusted -quarantine-> quarantined -reborn-> quarantined " +
+		"a release that is played again needs a rebirth again": "" +
+			"unknown -accepted-> trusted -quarantine-> quarantined -reborn-> quarantined " +
 			"-release-> suspect -accepted-> trusted -quarantine-> quarantined -release!-> quarantined",
-		"a second quarantine counts from its own time": "unknown -accepted-> trusted -quarantine-> quarantined -reborn-> quarantined " +
+		"a second quarantine counts from its own time": "" +
+			"unknown -accepted-> trusted -quarantine-> quarantined -reborn-> quarantined " +
 			"-quarantine-> quarantined -release!-> quarantined -reborn-> quarantined -release-> suspect",
-		"a name can be held before it is seen": "unknown -quarantine-> quarantined -accepted-> quarantined -release!-> quarantined -re-image-> suspect -accepted-> trusted",
-		"revoked is for ever": "unknown -accepted-> trusted -revoke-> revoked -accepted-> revoked -reborn-> revoked " +
+		"a name can be held before it is seen": "" +
+			"unknown -quarantine-> quarantined -accepted-> quarantined -release!-> " +
+			"quarantined -re-image-> suspect -accepted-> trusted",
+		"revoked is for ever": "" +
+			"unknown -accepted-> trusted -revoke-> revoked -accepted-> revoked -reborn-> revoked " +
 			"-release!-> revoked -re-image!-> revoked -quarantine-> revoked -rejected-> revoked",
-		"revoking makes a quarantine final": "unknown -accepted-> trusted -quarantine-> quarantined -revoke-> revoked -re-image!-> revoked",
-		"what is not held is not released":  "unknown -accepted-> trusted -release!-> trusted -re-image!-> trusted",
-		"a copy is suspect at once":         "unknown -accepted-> trusted -reborn-> trusted -copy-> suspect -accepted-> suspect",
+		"revoking makes a quarantine final": "" +
+			"unknown -accepted-> trusted -quarantine-> quarantined -revoke-> revoked " +
+			"-re-image!-> revoked",
+		"what is not held is not released": "" +
+			"unknown -accepted-> trusted -release!-> trusted -re-image!-> trusted",
+		"a copy is suspect at once": "" +
+			"unknown -accepted-> trusted -reborn-> trusted -copy-> suspect -accepted-> " +
+			"suspect",
 	}
 	for name, drawing := range rows {
 		t.Run(name, func(t *testing.T) { newMachine(t).draw(drawing) })
