@@ -243,7 +243,7 @@ func TestOrdersAndGrantsOutOfBounds(t *testing.T) {
 		{guard, "operators", `{"name":"mel","roles":[],"tenants":["*"]}`, attestd.ClassMalformed, 400},
 		{guard, "operators/revoke", `{"name":"nobody"}`, attestd.ClassForbidden, 404},
 		{issuer, "grants", `{"id":"spiffe://example.org/b1","seconds":0,"for":"x509-svid"}`, attestd.ClassMalformed, 400},
-		{issuer, "grants", `{"id":"spiffe://example.org/b1","seconds":86401,"for":"x509-svid"}`, attestd.ClassMalformed, 400},
+		{issuer, "grants", `{"id":"spiffe://x/b1","seconds":86401,"for":"x509-svid"}`, attestd.ClassMalformed, 400},
 		{issuer, "grants", `{"id":"spiffe://example.org/agent/b1","seconds":60,"for":""}`, attestd.ClassMalformed, 400},
 		{issuer, "grants", `{"id":"spiffe://example.org/agent/b1","seconds":1e400,"for":"x"}`, attestd.ClassMalformed, 400},
 		{root, "reappraisals", `{"dry_run":false,"policy":"YQ=="}`, attestd.ClassMalformed, 400},

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -48,6 +49,7 @@ type world struct {
 	address  string
 	inClear  string
 	logged   *lockedBuffer
+	stop     []func() error
 	registry *prometheus.Registry
 
 	mu  sync.Mutex
@@ -147,7 +149,27 @@ func (w *world) serve(handler http.Handler) {
 	for _, listener := range []net.Listener{unix, tls.NewListener(secure, w.pki.ServerTLS()), clear} {
 		running.Go(func() { _ = server.Serve(listener) })
 	}
-	w.Cleanup(func() { _ = server.Close(); running.Wait() })
+	stopped := sync.OnceValue(func() error { err := server.Close(); running.Wait(); return err })
+	w.stop = append(w.stop, stopped)
+	w.Cleanup(func() { _ = stopped() })
+}
+
+// close ends what serves.
+func (w *world) close() error {
+	var errs []error
+	for _, one := range w.stop {
+		errs = append(errs, one())
+	}
+	w.stop = nil
+	return errors.Join(errs...)
+}
+
+// background runs beside the test until it ends.
+func (w *world) background(run func(context.Context)) {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); run(ctx) }()
+	w.Cleanup(func() { stop(); <-done })
 }
 
 func (w *world) token() string {
