@@ -2,19 +2,21 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/admin/client"
+	"github.com/attestd/attestd/internal/report"
 )
 
 // adminCommands are those that ask a running attestd.
 func adminCommands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newStatus(a), newWhy(a), newQuarantine(a), newRelease(a), newRevoke(a), newSubject(a),
-		newReappraise(a), newOperator(a), newLogin(a), newLogLevel(a), newSupport(a),
+		newEnroll(a), newReappraise(a), newOperator(a), newLogin(a), newLogLevel(a), newSupport(a),
 	}
 }
 
@@ -106,4 +108,29 @@ func (a *app) completeIDs(
 		}
 		return ids, directive
 	}
+}
+
+// longSegment is the length from which on the last part of an id is hardware's name, which nobody reads
+// to its end; brief is how much of it tells machines apart.
+const (
+	longSegment = 32
+	brief       = 12
+)
+
+// shortID is an id as a page shows it: the hardware's name cut. JSON has all of it.
+func shortID(id string) string {
+	at := strings.LastIndexByte(id, '/') + 1
+	if len(id)-at < longSegment {
+		return id
+	}
+	return id[:at+brief] + ".."
+}
+
+// typable is an id as the next command has it: what every command takes in its place, and fits a line.
+func typable(id string) string {
+	at := strings.LastIndexByte(id, '/') + 1
+	if len(id)-at < longSegment {
+		return report.QuoteArg(id)
+	}
+	return report.QuoteArg(id[at : at+brief])
 }

@@ -139,14 +139,20 @@ func (d *Desk) decide(
 	return done, nil
 }
 
-// List returns a page of what the operator may see. Filter.Tenants is not looked at: who asks decides.
+// List returns a page of what the operator may see. Filter.Tenants narrows that down and never widens
+// it; empty, or of every tenant, it is all that the operator may see.
 func (d *Desk) List(
 	ctx context.Context, who operator.Principal, filter subject.Filter,
 ) (wire.Enrolments, error) {
 	if !reads(who) {
 		return wire.Enrolments{}, errUnknown()
 	}
-	filter.Tenants = slices.Clone(who.Tenants)
+	filter.Tenants = slices.DeleteFunc(slices.Clone(filter.Tenants), func(tenant string) bool {
+		return !who.Sees(tenant)
+	})
+	if len(filter.Tenants) == 0 {
+		filter.Tenants = slices.Clone(who.Tenants)
+	}
 	if filter.Limit == 0 {
 		filter.Limit = 100
 	}
@@ -186,18 +192,22 @@ func (d *Desk) find(
 		row, _ := rowOf(known.Owners, key)
 		return key, row, nil
 	}
-	_, value, whole := strings.Cut(text, ":")
-	if _, known := forms[strings.SplitN(text, ":", 2)[0]]; whole && known {
-		_, err := ParseKey(text)
-		return subject.Key{}, subject.Ownership{}, err
+	kind, value := "", strings.TrimSuffix(text, "..") // as lists show what is longer
+	if named, rest, _ := strings.Cut(value, ":"); forms[named] != nil {
+		kind, value = named, rest
 	}
-	if value = strings.TrimPrefix(text, "ek:"); len(value) < leastPrefix {
+	value = strings.TrimPrefix(value, "ek:")
+	if len(value) < leastPrefix || len(value) > maxLabel || checkLabel(value) != nil {
 		return subject.Key{}, subject.Ownership{}, malformed("give kind:value as attestd enroll ls shows it",
-			"the beginning of a value: got %d characters, want at least %d", len(value), leastPrefix)
+			"the beginning of a value: got %d characters, want %d to %d of printable text", len(value),
+			leastPrefix, maxLabel)
 	}
-	rows, err := d.beginning(ctx, who, value)
+	rows, err := d.beginning(ctx, who, kind, value)
 	switch {
 	case err != nil:
+		return subject.Key{}, subject.Ownership{}, err
+	case len(rows) == 0 && kind != "":
+		_, err := ParseKey(text) // says which form it wants; the row may be there or not
 		return subject.Key{}, subject.Ownership{}, err
 	case len(rows) == 0:
 		return subject.Key{}, subject.Ownership{}, errUnknown()
@@ -208,9 +218,10 @@ func (d *Desk) find(
 	return rows[0].Key, rows[0], nil
 }
 
-// beginning returns the rows whose value begins so, at most two.
+// beginning returns the rows of a kind, or of any, whose value begins so: enough to tell one from
+// several.
 func (d *Desk) beginning(
-	ctx context.Context, who operator.Principal, value string,
+	ctx context.Context, who operator.Principal, kind, value string,
 ) (found []subject.Ownership, err error) {
 	filter := subject.Filter{Tenants: slices.Clone(who.Tenants), Text: value, Limit: pageSize}
 	for {
@@ -219,7 +230,8 @@ func (d *Desk) beginning(
 			return nil, err
 		}
 		for _, row := range rows {
-			if strings.HasPrefix(row.Key.Value, value) || strings.HasPrefix(row.Key.Value, "ek:"+value) {
+			of := kind == "" || kind == row.Key.Kind
+			if of && strings.HasPrefix(strings.TrimPrefix(row.Key.Value, "ek:"), value) {
 				found = append(found, row)
 			}
 		}

@@ -55,6 +55,11 @@ func TestDecisions(t *testing.T) {
 		{name: "approving by the beginning of the value", do: approve, who: blue,
 			ask:    wire.Decide{Key: ek(2).Value},
 			status: subject.StatusApproved, method: subject.MethodEnrolment, tenant: "blue"},
+		{name: "approving by the beginning of a key, as lists show it", do: approve, who: root,
+			ask: wire.Decide{Key: "host:9c9c9c9c9c.."}, status: subject.StatusApproved, tenant: "blue",
+			method: subject.MethodInventory},
+		{name: "approving a key in capitals, which is none", do: approve, who: root,
+			ask: wire.Decide{Key: "host:" + strings.Repeat("9C", 64)}, class: attestd.ClassMalformed},
 		{name: "approving what nobody has seen", do: approve, who: blue, ask: wire.Decide{Key: ek(9).String()},
 			status: subject.StatusApproved, method: subject.MethodEnrolment, tenant: "blue"},
 		{name: "approving lifts a denial", do: approve, who: blue, ask: wire.Decide{Key: ek(4).String()},
@@ -126,7 +131,7 @@ func TestDecisions(t *testing.T) {
 			}
 			key, parsed := enrol.ParseKey(row.ask.Key)
 			if parsed != nil {
-				key = done.Enrolment.Key
+				key = done.Enrolment.Key // found by its beginning
 			}
 			got := b.store.row(key)
 			if got.Status != row.status || got.Method != row.method && row.method != "" || got.Tenant != row.tenant {
