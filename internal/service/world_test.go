@@ -232,12 +232,18 @@ func (w *world) enclave(issued attestd.Challenge) []byte {
 	w.Helper()
 	digest, err := issued.Binding(nil).Digest()
 	w.must(err)
+	return w.document(digest)
+}
+
+// document is evidence of the authority's enclave with that nonce.
+func (w *world) document(nonce []byte) []byte {
+	w.Helper()
 	now := uint64(w.store.Now().UnixMilli()) //nolint:gosec // after 1970
 	// PCR4 of an enclave is its parent instance's.
 	parent, _, _ := strings.Cut(w.instance().Value, "-enc")
 	pcr4 := sha512.Sum384(append(make([]byte, 48), parent...))
 	document, err := w.aws.Document(forge.Document{
-		Nonce: digest, Milliseconds: &now, PCRs: map[uint64][]byte{4: pcr4[:]},
+		Nonce: nonce, Milliseconds: &now, PCRs: map[uint64][]byte{4: pcr4[:]},
 	})
 	w.must(err)
 	return document
