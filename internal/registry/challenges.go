@@ -239,13 +239,15 @@ func (w *writer) recount(ctx context.Context) error {
 
 // keepExpired is how long the row of an expired challenge stays, to tell "used" and "expired" from
 // "unknown". purgeRows is the most rows that one step of a purge removes of each table, so that no caller
-// waits long behind it.
+// waits long behind it. keepTokens is how long an enrolment token can be looked at after its end.
 const (
 	keepExpired = time.Minute
+	keepTokens  = 30 * 24 * time.Hour
 	purgeRows   = 5000
 )
 
-// Purge removes challenges that are long expired and appraisals that are over the limits, in steps,
+// Purge removes challenges and enrolment tokens that are long expired and appraisals that are over the
+// limits, in steps,
 // until none is left: rows that come faster than one step removes them would fill the disk.
 func (s *Store) Purge(ctx context.Context) error {
 	for {
@@ -273,6 +275,9 @@ func (s *Store) purgeStep(ctx context.Context) (more bool, err error) {
 				(SELECT number FROM appraisals ORDER BY number LIMIT ?)
 				AND (created_at < ? OR number <= (SELECT max(number) FROM appraisals) - ?)`,
 				[]any{purgeRows, now.Add(-w.limits.KeepAppraisals).UnixNano(), w.limits.Appraisals}},
+			{`DELETE FROM enrolment_tokens WHERE id IN
+				(SELECT id FROM enrolment_tokens WHERE expires_at < ? ORDER BY expires_at LIMIT ?)`,
+				[]any{now.Add(-keepTokens).UnixNano(), purgeRows}},
 		} {
 			result, err := w.conn.ExecContext(ctx, step.query, step.arguments...)
 			if err != nil {

@@ -135,6 +135,7 @@ func TestAFullDiskRefusesAndMends(t *testing.T) {
 
 // neg: 179
 func TestALockedDatabaseRefusesAndMends(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "attestd.db")
 	store, index := withIndex(t, path)
 	if err := store.Keep(t.Context(), accepted(1, 1, 0, store.Now())); err != nil {
@@ -203,6 +204,28 @@ func TestACorruptPageRefuses(t *testing.T) {
 	_, err = store.Known(t.Context(), subject.Ask{ID: agentOf(77)})
 	undecided(t, "what is known", err)
 	undecided(t, "verdict", store.Keep(t.Context(), accepted(1000, 77, 1, store.Now())))
+}
+
+// neg: 179
+func TestEvidenceThatTheDiskChangedIsNotJudged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "attestd.db")
+	store, _ := withIndex(t, path)
+	if err := store.Keep(t.Context(), accepted(1, 1, 0, store.Now())); err != nil {
+		t.Fatal(err)
+	}
+	if list, _, err := store.Stored(t.Context(), []string{"default"}, "", 10); err != nil || len(list) != 1 {
+		t.Fatal(len(list), err)
+	}
+	beside, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = beside.Close() }()
+	if _, err := beside.ExecContext(t.Context(), "UPDATE blobs SET data = zeroblob(length(data))"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = store.Stored(t.Context(), []string{"default"}, "", 10)
+	undecided(t, "stored evidence", err)
 }
 
 // neg: 179
@@ -326,6 +349,7 @@ func copyStore(t *testing.T, path string) string {
 
 // neg: 189
 func TestWhatIsKnownIsOfOneMoment(t *testing.T) {
+	t.Parallel()
 	store, _ := withIndex(t, filepath.Join(t.TempDir(), "attestd.db"))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()

@@ -110,7 +110,8 @@ func (g *guard) read() (store [16]byte, newest mark, found bool, err error) {
 // the older copy takes for unused.
 func (g *guard) demandNewest(ctx context.Context, database *sql.DB, accept bool) error {
 	var id []byte
-	if err := database.QueryRowContext(ctx, "SELECT store_id, commits FROM meta").Scan(&id, &g.known.commits); err != nil {
+	row := database.QueryRowContext(ctx, "SELECT store_id, commits FROM meta")
+	if err := row.Scan(&id, &g.known.commits); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
 	copy(g.store[:], id)

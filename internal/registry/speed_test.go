@@ -123,7 +123,8 @@ func TestAStoreOpensFastWithManySubjects(t *testing.T) {
 		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
 		SELECT 'spiffe://example.org/spire/agent/attestd/tpm/' || lower(hex(zeroblob(24))) || printf('%016x', i),
 		'default', 'tpm', lower(hex(zeroblob(24))) || printf('%016x', i), printf('%032x', i), '', 'inventory',
-		1, 1, 1, 10, 10, 'a' || i, zeroblob(32), zeroblob(32), ?1, ?1, ?1, ?1 + 3600000000000, 0, 0 FROM n`, now, count); err != nil {
+		1, 1, 1, 10, 10, 'a' || i, zeroblob(32), zeroblob(32), ?1, ?1, ?1, ?1 + 3600000000000, 0, 0 FROM n`,
+		now, count); err != nil {
 		t.Fatal(err)
 	}
 	_ = database.Close()

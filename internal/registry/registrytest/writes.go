@@ -110,11 +110,13 @@ func leavesNothing(t *testing.T, w *world) {
 	size, err := w.AuditSize(t.Context())
 	w.must(err)
 	for name, spoil := range map[string]func(*subject.Write){
-		"a held key":             func(one *subject.Write) { one.Unbarred = []subject.Key{held.Key} },
-		"a subject that moved":   func(one *subject.Write) { one.Subjects[0].Expect = 3 },
-		"a hold that moved":      func(one *subject.Write) { one.Bars[0].Expect = 3 },
-		"an owner that moved":    func(one *subject.Write) { one.Owners[0].Expect = 3 },
-		"an owner relied on":     func(one *subject.Write) { one.Owned = []subject.OwnershipExpect{{Key: held.Key, Expect: 1}} },
+		"a held key":           func(one *subject.Write) { one.Unbarred = []subject.Key{held.Key} },
+		"a subject that moved": func(one *subject.Write) { one.Subjects[0].Expect = 3 },
+		"a hold that moved":    func(one *subject.Write) { one.Bars[0].Expect = 3 },
+		"an owner that moved":  func(one *subject.Write) { one.Owners[0].Expect = 3 },
+		"an owner relied on": func(one *subject.Write) {
+			one.Owned = []subject.OwnershipExpect{{Key: held.Key, Expect: 1}}
+		},
 		"an unknown token":       func(one *subject.Write) { one.Token = &subject.TokenUse{ID: "none", By: held.Key} },
 		"no record":              func(one *subject.Write) { one.Audit = nil },
 		"a record without actor": func(one *subject.Write) { one.Audit[0].Actor = "" },
@@ -135,7 +137,9 @@ func leavesNothing(t *testing.T, w *world) {
 		_, there, err := w.Subject(t.Context(), agent("n"))
 		_, tokenThere, tokenErr := w.Token(t.Context(), "t")
 		events, eventErr := w.History(t.Context(), agent("n"), 0, 10)
-		known, knownErr := w.Known(t.Context(), subject.Ask{Bars: []subject.Key{bar.Key}, Owners: []subject.Key{owned("m", "a").Key}})
+		known, knownErr := w.Known(t.Context(), subject.Ask{
+			Bars: []subject.Key{bar.Key}, Owners: []subject.Key{owned("m", "a").Key},
+		})
 		after, sizeErr := w.AuditSize(t.Context())
 		for _, err := range []error{err, tokenErr, eventErr, knownErr, sizeErr} {
 			w.must(err)
