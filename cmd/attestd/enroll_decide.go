@@ -30,9 +30,9 @@ func newEnrollApprove(a *app) *cobra.Command {
 	command := a.decides(made, &cobra.Command{
 		Use:   "approve KEY",
 		Short: "Enrol one machine",
-		Long: `Approve enrols one machine: one that waits, one that was denied, or by its whole key one that nobody
-has seen yet. KEY is kind:value as attestd enroll ls shows it, or the unique beginning of a value
-of at least 6 characters. It takes effect with the machine's next evidence.`,
+		Long: `Approve enrols one machine: one that waits, one that was denied, or by its whole key one that
+nobody has seen yet. KEY is kind:value as attestd enroll ls shows it, or the unique beginning of a
+value of at least 6 characters. It takes effect with the machine's next evidence.`,
 		Example: `  attestd enroll approve 9c41f3aa --label rack-3-host-7
   attestd enroll approve gce-project:acme-prod --tenant blue --expires 2027-01-31T00:00:00Z`,
 	})
@@ -48,9 +48,9 @@ func newEnrollDeny(a *app) *cobra.Command {
 	command := a.decides(made, &cobra.Command{
 		Use:   "deny KEY",
 		Short: "Refuse one machine until it is approved or removed",
-		Long: `Deny refuses one machine: a denial of any of its keys wins over every ownership, and it is not queued
-again. What many machines share (host, gce-project, aws-role), and what nobody has seen, only who may
-act for every tenant can deny.
+		Long: `Deny refuses one machine: a denial of any of its keys wins over every ownership, and it is not
+queued again. What many machines share (host, gce-project, aws-role), and what nobody has seen,
+only those who may act for every tenant can deny.
 
 A denial counts with the machine's next evidence. To stop a machine now, quarantine it.`,
 		Example: `  attestd enroll deny 9c41f3aa --reason "not on any rack list"`,
@@ -64,8 +64,8 @@ func newEnrollRemove(a *app) *cobra.Command {
 	return a.decides(made, &cobra.Command{
 		Use:   "rm KEY",
 		Short: "Forget whose a machine is",
-		Long: `Rm forgets an enrolment, a denial, or a machine that waits. The machine is nobody's then: with its next
-evidence it loses its tenant, and asks again.
+		Long: `Rm forgets an enrolment, a denial, or a machine that waits. The machine is nobody's then: with its
+next evidence it loses its tenant, and asks again.
 
 To stop a machine now, quarantine it.`,
 		Example: `  attestd enroll rm instance:i-0123456789abcdef0-enc0123 --reason "sold"`,
