@@ -171,6 +171,9 @@ func TestRecordThatIsNoneHoldsNobodyUp(t *testing.T) {
 		if err := keeper.Record(t.Context(), audit.Record{Action: "quarantine"}); err == nil {
 			t.Error("a record without an actor was stored")
 		}
+		if err := keeper.Ready(); err != nil {
+			t.Errorf("somebody's bug, and ready says %v", err)
+		}
 		keeper.Note(audit.Record{Action: "verify"})
 		keeper.Note(refused(1, "STALE", time.Now()))
 		time.Sleep(5 * time.Second)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/audit"
 )
@@ -175,7 +177,26 @@ func TestCheckpointsOfOthersAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// By the right key, but not what a checkpoint of this log says.
+	odd := func(text string) string {
+		t.Helper()
+		signed, err := note.Sign(&note.Note{Text: text}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(signed)
+	}
+	text, _, _ := strings.Cut(good, "\n\n")
+	text += "\n"
+	if _, err := audit.OpenCheckpoint(odd(text), key.Public()); err != nil {
+		t.Fatal(err)
+	}
 	for _, row := range []struct{ name, signed, public string }{
+		{"another log's origin", odd(strings.Replace(text, origin, "example.com/log", 1)), key.Public()},
+		{"a size in another form", odd(strings.Replace(text, "\n5\n", "\n+5\n", 1)), key.Public()},
+		{"a negative size", odd(strings.Replace(text, "\n5\n", "\n-5\n", 1)), key.Public()},
+		{"a line more", odd(text + "more\n"), key.Public()},
+		{"a line less", odd(origin + "\n5\n"), key.Public()},
 		{"another key of the same name", signedBy(t, ephemeral(t), tree), key.Public()},
 		{"a log of another name", foreign, key.Public()},
 		{"another size under the same signature", strings.Replace(good, "\n5\n", "\n4\n", 1), key.Public()},

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -276,6 +277,11 @@ func TestExportGrowsAndNeverGoesBack(t *testing.T) {
 	if found := tampered(t, put(written(t, 650))); found.First != 650 {
 		t.Errorf("a log that lost its tail: %v", found)
 	}
+	older, _ := written(t, 650)
+	_, longer := written(t, 700)
+	if found := tampered(t, put(older, longer)); found.First != 650 {
+		t.Errorf("an older checkpoint over a newer one: %v", found)
+	}
 	var tree audit.Tree
 	var forged memory
 	for number := range 800 {
@@ -301,5 +307,47 @@ func TestExportGrowsAndNeverGoesBack(t *testing.T) {
 	if _, err := audit.Export(t.Context(), audit.StoredSource(kept), signedBy(t, stranger, more),
 		stranger.Public(), folder); err == nil {
 		t.Error("an export was written over another log's")
+	}
+}
+
+// fickle is a source that answers otherwise the second time.
+type fickle struct {
+	audit.Source
+	leaf []byte
+	read map[int64]bool
+}
+
+func (f fickle) Leaves(ctx context.Context, start int64, limit int) ([][]byte, error) {
+	leaves, err := f.Source.Leaves(ctx, start, limit)
+	if err == nil && f.read[start] {
+		leaves = slices.Clone(leaves)
+		leaves[0] = f.leaf
+	}
+	f.read[start] = true
+	return leaves, err
+}
+
+// TestExportOfWhatIsNotSignedLeavesNothing: neither what was changed before nor what changes meanwhile
+// gets a checkpoint. neg: 186
+func TestExportOfWhatIsNotSignedLeavesNothing(t *testing.T) {
+	key := ephemeral(t)
+	tree, kept := written(t, 300)
+	folder := filepath.Join(t.TempDir(), "log")
+	changing := fickle{audit.StoredSource(kept), other(t, 0), map[int64]bool{}}
+	_, err := audit.Export(t.Context(), changing, signedBy(t, key, tree), key.Public(), folder)
+	if err == nil {
+		t.Error("what was exported is not what was verified")
+	}
+	if _, _, err := audit.ReadFolder(folder); err == nil {
+		t.Error("an export that failed has a checkpoint")
+	}
+	folder = filepath.Join(t.TempDir(), "log")
+	kept.leaves[299] = other(t, 299)
+	_, err = audit.Export(t.Context(), audit.StoredSource(kept), signedBy(t, key, tree), key.Public(), folder)
+	if err == nil {
+		t.Error("a changed log was exported")
+	}
+	if _, err := os.Stat(folder); err == nil {
+		t.Error("a changed log was written before it was verified")
 	}
 }

@@ -60,9 +60,6 @@ func (s *Set) Report(findings ...Finding) error {
 			errs = append(errs, fmt.Errorf("there is no condition %d", uint8(found.ID)))
 			continue
 		}
-		if found.Severity > Failure {
-			found.Severity = Unknown
-		}
 		before, seen := s.states[found.ID]
 		since := before.Since
 		if !seen || before.Severity != found.Severity {
