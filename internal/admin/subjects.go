@@ -60,11 +60,12 @@ func (s *server) subject(c *call) (any, error) {
 }
 
 // shown returns the subject as it stands now: a bar on its hardware and a deadline that has passed are
-// in state and risk, whether or not its row says so yet.
+// in its state, whether or not its row says so yet. The reasons are those that the risk is the sum of.
 func (s *server) shown(one subject.Subject, now time.Time) wire.Subject {
 	standing := s.config.Index.Check(one.ID, now)
+	risk, reasons := one.RiskAt(now)
 	document := wire.Subject{
-		ID: one.ID, Tenant: one.Tenant, State: standing.State, Tier: standing.Tier, Risk: standing.Risk,
+		ID: one.ID, Tenant: one.Tenant, State: standing.State, Tier: one.TierAt(now), Risk: risk, Risks: reasons,
 		Epoch: one.Epoch, Generation: one.Generation, Format: one.Format, Instance: one.Instance.Value,
 		Boot: one.Boot, Host: one.Host, Ownership: one.Ownership, Signals: one.Signals,
 		Appraisal: one.AppraisalID, FirstSeen: one.FirstSeenAt, EvidenceAt: one.EvidenceAt,
