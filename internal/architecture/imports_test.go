@@ -105,13 +105,16 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/explain": {
 			".", "internal/appraisal", "internal/condition", "internal/judge", "internal/yamldoc",
 		},
-		"internal/report":     {".", "internal/explain"},
-		"internal/challenge":  {".", "internal/strict"},
-		"internal/audit":      {"."},
-		"internal/operator":   {"."},
-		"internal/subject":    {".", "internal/audit"},
-		"internal/registry":   {".", "internal/audit", "internal/challenge", "internal/operator", "internal/subject"},
-		"internal/enrol":      {".", "internal/admin/wire", "internal/audit", "internal/operator", "internal/subject"},
+		"internal/report":    {".", "internal/explain"},
+		"internal/challenge": {".", "internal/strict"},
+		"internal/audit":     {"."},
+		"internal/operator":  {"."},
+		"internal/subject":   {".", "internal/audit"},
+		"internal/registry":  {".", "internal/audit", "internal/challenge", "internal/operator", "internal/subject"},
+		"internal/enrol": {
+			".", "internal/admin/wire", "internal/audit", "internal/operator", "internal/strict",
+			"internal/subject",
+		},
 		"internal/condition":  {"."},
 		"internal/admin/wire": {".", "internal/audit", "internal/subject"},
 		"internal/why": {
