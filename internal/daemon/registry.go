@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -50,7 +51,7 @@ func (p *parts) openKept(ctx context.Context, options Options) (kept, error) {
 		return kept{}, err
 	}
 	p.closers = append(p.closers, k.store)
-	if err := k.openAudit(ctx, settings); err != nil {
+	if err := k.openAudit(ctx, options); err != nil {
 		return kept{}, err
 	}
 	k.authority, err = revocation.New(revocation.Config{
@@ -95,19 +96,45 @@ type auditStore struct{ *registry.Store }
 func (s auditStore) AuditSize(context.Context) (int64, error) { return s.AuditTree().Size(), nil }
 
 // openAudit opens the log that lies in the store. Its key and its newest checkpoint lie beside the
-// database: whoever puts back an old copy of the database does not put back those.
-func (k *kept) openAudit(ctx context.Context, settings config.Config) error {
-	key, err := audit.OpenKey(filepath.Join(settings.StateDir, "audit.key"), audit.Origin(settings.TrustDomain))
-	if err != nil {
-		return err
+// database: whoever puts back an old copy of the database does not put back those. Where an operator
+// confirmed that the database was put back, the old key is set aside and a new log begins.
+func (k *kept) openAudit(ctx context.Context, options Options) error {
+	err := k.openLog(ctx, options.Config)
+	if errors.Is(err, audit.ErrOtherHistory) && k.store.Health().RolledBack {
+		options.Logger.WarnContext(ctx, "the audit log begins anew: the database was put back",
+			"key", "store.accept_rollback")
+		paths := auditPaths(options.Config)
+		if err := audit.SetAside(paths.key, paths.checkpoint, k.store.Now()); err != nil {
+			return err
+		}
+		err = k.openLog(ctx, options.Config)
 	}
-	k.log, err = audit.Open(ctx, audit.Config{
-		Store: auditStore{k.store}, Signer: key, Path: filepath.Join(settings.StateDir, "audit.checkpoint"),
-	})
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	k.keeper, err = audit.NewKeeper(audit.KeeperConfig{Write: k.store.Audit, Now: k.store.Now})
+	return err
+}
+
+// auditFiles are the two files of the log that lie beside the database.
+type auditFiles struct{ key, checkpoint string }
+
+func auditPaths(settings config.Config) auditFiles {
+	return auditFiles{
+		key:        filepath.Join(settings.StateDir, "audit.key"),
+		checkpoint: filepath.Join(settings.StateDir, "audit.checkpoint"),
+	}
+}
+
+func (k *kept) openLog(ctx context.Context, settings config.Config) error {
+	paths := auditPaths(settings)
+	key, err := audit.OpenKey(paths.key, audit.Origin(settings.TrustDomain))
+	if err != nil {
+		return err
+	}
+	k.log, err = audit.Open(ctx, audit.Config{
+		Store: auditStore{k.store}, Signer: key, Path: paths.checkpoint,
+	})
 	return err
 }
 
