@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"database/sql"
 	"path/filepath"
 	"testing"
 	"time"
@@ -62,6 +63,52 @@ func TestTokensAreForgottenAMonthAfterTheirEnd(t *testing.T) {
 		}
 		if _, found, err := store.Token(t.Context(), "t"); err != nil || found != row.found {
 			t.Errorf("found %t, %v; want %t", found, err, row.found)
+		}
+	}
+}
+
+// TestNoBlobIsLeftBehind: what nothing refers to any more is gone, what something does is there.
+func TestNoBlobIsLeftBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "attestd.db")
+	store, _ := withIndex(t, path)
+	beside, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = beside.Close() }()
+	own := []byte("own")
+	for step, row := range []struct {
+		fold  int
+		blobs [][]byte
+		want  int
+	}{
+		{1, [][]byte{own, sharedCollateral}, 2},
+		{1, [][]byte{own, sharedCollateral, sharedCollateral}, 2},
+		{2, [][]byte{sharedCollateral}, 2},
+		{1, [][]byte{own}, 2},
+		{2, [][]byte{own}, 1},
+		{1, nil, 1},
+		{2, nil, 0},
+	} {
+		known, err := store.Known(t.Context(), subject.Ask{ID: agentOf(row.fold)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		generation := uint64(0)
+		if known.Subject != nil {
+			generation = known.Subject.Generation
+		}
+		verdict := accepted(step, row.fold, generation, store.Now())
+		verdict.Evidence.Blobs = row.blobs
+		if err := store.Keep(t.Context(), verdict); err != nil {
+			t.Fatal(err)
+		}
+		var left int
+		if err := beside.QueryRowContext(t.Context(), "SELECT count(*) FROM blobs").Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		if left != row.want {
+			t.Errorf("step %d: %d blobs, want %d", step, left, row.want)
 		}
 	}
 }
