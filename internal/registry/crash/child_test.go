@@ -18,7 +18,7 @@ import (
 )
 
 // perRound is how many subjects a child has to quarantine.
-const perRound = 400
+const perRound = 200
 
 // victim is a process that is killed. It says what it does on stdout, a line in one write.
 type victim struct {

@@ -79,7 +79,7 @@ type view struct {
 
 // explains reports whether an answer agrees with the view. While a publication is carried out, a bar
 // may be seen before the row that came with it, or after it: never less than the bar, and no grant.
-func (v view) explains(s seen, before view) bool {
+func (v *view) explains(s seen, before *view) bool {
 	grants := v.state == attestd.StateTrusted && !v.barred
 	if s.standing.Generation == v.row.Generation && s.standing.State == v.state &&
 		(s.standing.Barred != "") == v.barred && s.granted == (grants && s.asked) {
@@ -93,7 +93,7 @@ func (v view) explains(s seen, before view) bool {
 type model struct {
 	rows  map[subject.ID]subject.Subject
 	bars  map[subject.Key]subject.Bar
-	views map[subject.ID][]view
+	views map[subject.ID][]*view
 	acks  map[string]int64
 }
 
@@ -101,7 +101,7 @@ type model struct {
 func (h history) violations() []string {
 	m := model{
 		rows: map[subject.ID]subject.Subject{}, bars: map[subject.Key]subject.Bar{},
-		views: map[subject.ID][]view{}, acks: map[string]int64{},
+		views: map[subject.ID][]*view{}, acks: map[string]int64{},
 	}
 	for _, one := range h.acknowledged {
 		m.acks[one.mark] = one.at
@@ -118,8 +118,14 @@ func (h history) violations() []string {
 	}
 	before := map[subject.ID]map[int]int{} // grants of a subject by the last view that explains them
 	found = append(found, m.judge(h.seen, before)...)
+	grants := map[subject.ID][]seen{}
+	for _, one := range h.seen {
+		if one.granted {
+			grants[one.id] = append(grants[one.id], one)
+		}
+	}
 	for _, one := range h.receipts {
-		found = append(found, m.count(one, h.seen, before)...)
+		found = append(found, m.count(one, grants[one.id], before[one.id])...)
 	}
 	return found
 }
@@ -164,7 +170,7 @@ func (m *model) apply(p publication, marks map[string]bool) (found []string) {
 	}
 	for id, its := range touched {
 		row := m.rows[id]
-		one := view{began: p.began, marks: its, row: row, state: row.State}
+		one := &view{began: p.began, marks: its, row: row, state: row.State}
 		for _, mark := range its {
 			if at := m.acks[mark]; at != 0 && (one.acknowledged == 0 || at < one.acknowledged) {
 				one.acknowledged = at
@@ -239,16 +245,16 @@ func (m *model) judge(all []seen, before map[subject.ID]map[int]int) (found []st
 
 // count demands that a receipt has every grant that can only have been given before the hold, and none
 // that was never given.
-func (m *model) count(one receipt, all []seen, before map[subject.ID]map[int]int) (found []string) {
-	hold := slices.IndexFunc(m.views[one.id], func(v view) bool { return slices.Contains(v.marks, one.mark) })
+func (m *model) count(one receipt, grants []seen, before map[int]int) (found []string) {
+	hold := slices.IndexFunc(m.views[one.id], func(v *view) bool { return slices.Contains(v.marks, one.mark) })
 	least, most := 0, 0
-	for last, n := range before[one.id] {
+	for last, n := range before {
 		if last < hold {
 			least += n
 		}
 	}
-	for _, grant := range all {
-		if grant.id == one.id && grant.granted && grant.began < one.end {
+	for _, grant := range grants {
+		if grant.began < one.end {
 			most++
 		}
 	}

@@ -57,3 +57,16 @@ func TestTenGrantsInARowAreCountedExactly(t *testing.T) {
 		t.Errorf("got %d until %v, want 10 for a minute", n, until)
 	}
 }
+
+func TestGrantsThatEndedAreNotCountedWithLaterOnes(t *testing.T) {
+	index := loaded(t, 1)
+	for turn := range 20 {
+		now := start.Add(time.Duration(turn) * time.Minute)
+		if _, err := index.Grant(machine(0).ID, 59, "x509-svid", now); err != nil {
+			t.Fatal(err)
+		}
+		if n, _ := index.Outstanding(machine(0).ID, now); n != 1 {
+			t.Fatalf("%d grants are counted where all but one have ended", n)
+		}
+	}
+}

@@ -326,6 +326,19 @@ func TestOverdueSubjectsAreListedOnceTheyAre(t *testing.T) {
 	if len(seen) != 45 {
 		t.Errorf("a hundred small sweeps saw %d, want each of the 45 in its turn", len(seen))
 	}
+	many := loaded(t, 2000)
+	seen = map[subject.ID]bool{}
+	for range 667 {
+		for _, id := range many.Overdue(start.Add(time.Hour), 3) {
+			if seen[id] && len(seen) < 2000 {
+				t.Fatalf("%s came again before %d others", id, 2000-len(seen))
+			}
+			seen[id] = true
+		}
+	}
+	if len(seen) != 2000 {
+		t.Errorf("667 sweeps of 3 saw %d of 2000", len(seen))
+	}
 	fresh := machine(33)
 	fresh.Generation, fresh.DueAt = 2, start.Add(time.Hour)
 	index.Publish([]subject.Subject{fresh}, nil)
@@ -374,6 +387,26 @@ func TestAGrantOfABrokenRequestIsTheCallersFault(t *testing.T) {
 		_, err := index.Grant(machine(0).ID, row.seconds, row.what, start)
 		if !errors.As(err, &caller) || caller.Class != attestd.ClassMalformed {
 			t.Errorf("%+v: got %v, want MALFORMED", row, err)
+		}
+	}
+}
+
+// TestAStandingGrantsOnlyWhereEverythingSaysSo: each thing refuses alone, whatever the others say.
+func TestAStandingGrantsOnlyWhereEverythingSaysSo(t *testing.T) {
+	good := granted(t, loaded(t, 1), machine(0).ID)
+	for name, change := range map[string]func(*live.Standing){
+		"not known": func(s *live.Standing) { s.Known = false },
+		"barred":    func(s *live.Standing) { s.Barred = subject.BarHost },
+		"overdue":   func(s *live.Standing) { s.Overdue = true },
+		"suspect":   func(s *live.Standing) { s.State = attestd.StateSuspect },
+		"no tier":   func(s *live.Standing) { s.Tier = attestd.TierUnknown },
+		"no tenant": func(s *live.Standing) { s.Tenant = "" },
+		"no owner":  func(s *live.Standing) { s.Ownership = "" },
+		"zero":      func(s *live.Standing) { *s = live.Standing{} },
+	} {
+		one := good
+		if change(&one); one.Grants() || !good.Grants() {
+			t.Errorf("%s: %+v grants something", name, one)
 		}
 	}
 }
