@@ -126,11 +126,20 @@ func shortID(id string) string {
 	return id[:at+brief] + ".."
 }
 
-// typable is an id as the next command has it: what every command takes in its place, and fits a line.
-func typable(id string) string {
-	at := strings.LastIndexByte(id, '/') + 1
-	if len(id)-at < longSegment {
+// typable is a subject as the next command has it: by its id, or where that is too long for a line by
+// the beginning of its instance's value, which every command takes in its place.
+func typable(id, instance string) string {
+	if len(shortID(id)) == len(id) || len(instance) < brief {
 		return report.QuoteArg(id)
 	}
-	return report.QuoteArg(id[at : at+brief])
+	return report.QuoteArg(instance[:min(len(instance), 16)])
+}
+
+// look is the command that shows a subject of which the id alone is known.
+func look(verb, id string) string {
+	at := strings.LastIndexByte(id, '/') + 1
+	if len(shortID(id)) == len(id) {
+		return verb + " " + report.QuoteArg(id)
+	}
+	return "attestd subject ls --text " + report.QuoteArg(id[at:at+brief])
 }

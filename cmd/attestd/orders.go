@@ -169,7 +169,7 @@ func (a *app) countHost(
 	}
 	var names []string
 	for _, one := range preview.Subjects[:min(len(preview.Subjects), 3)] {
-		names = append(names, string(one.ID))
+		names = append(names, shortID(string(one.ID)))
 	}
 	if more := len(preview.Subjects) - len(names); more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))

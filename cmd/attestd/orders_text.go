@@ -19,7 +19,7 @@ func (v orderVerb) receipt(receipt wire.Receipt, order wire.Order, now time.Time
 	subjects := report.Block{Heads: []string{"subject", "tenant", "state", "risk epoch"}}
 	for _, one := range receipt.Subjects[:min(len(receipt.Subjects), shownSubjects)] {
 		subjects.Rows = append(subjects.Rows, []string{
-			string(one.ID), one.Tenant, one.From.String() + " -> " + one.To.String(),
+			shortID(string(one.ID)), one.Tenant, one.From.String() + " -> " + one.To.String(),
 			strconv.FormatUint(one.Epoch, 10),
 		})
 	}
@@ -36,9 +36,9 @@ func (v orderVerb) receipt(receipt wire.Receipt, order wire.Order, now time.Time
 		out.Next = v.again(order)
 		return out
 	}
-	out.Next = "attestd why " + report.QuoteArg(order.Target)
+	out.Next = look("attestd why", order.Target)
 	if len(receipt.Subjects) == 1 {
-		out.Next = "attestd subject show " + report.QuoteArg(string(receipt.Subjects[0].ID))
+		out.Next = "attestd subject show " + typable(string(receipt.Subjects[0].ID), instanceOf(receipt.Bars))
 	}
 	return out
 }
@@ -52,7 +52,7 @@ func (v orderVerb) lead(receipt wire.Receipt) []string {
 	switch len(receipt.Subjects) {
 	case 1:
 		one := receipt.Subjects[0]
-		lead = append(lead, string(one.ID), one.From.String()+" -> "+one.To.String())
+		lead = append(lead, shortID(string(one.ID)), one.From.String()+" -> "+one.To.String())
 	default:
 		lead = append(lead, number(len(receipt.Subjects), "subject", "subjects"),
 			number(len(receipt.Bars), "hold", "holds"))
@@ -127,6 +127,16 @@ func (v orderVerb) again(order wire.Order) string {
 		words = append(words, "--direct")
 	}
 	return strings.Join(words, " ")
+}
+
+// instanceOf returns the hardware among the keys of a receipt, empty for none.
+func instanceOf(keys []string) string {
+	for _, key := range keys {
+		if value, is := strings.CutPrefix(key, "instance:"); is {
+			return value
+		}
+	}
+	return ""
 }
 
 func number(n int, one, many string) string {

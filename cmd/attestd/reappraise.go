@@ -140,14 +140,14 @@ func reappraisedText(done wire.Reappraisal) report.Blocks {
 	}
 	for _, one := range done.Changes[:min(len(done.Changes), 50)] {
 		rows.Rows = append(rows.Rows, []string{
-			string(one.ID), one.Tenant, side(one.From) + " -> " + side(one.To), strings.Join(one.Why, ", "),
+			shortID(string(one.ID)), one.Tenant, side(one.From) + " -> " + side(one.To), strings.Join(one.Why, ", "),
 		})
 	}
 	if more := done.Changed - len(rows.Rows); more > 0 {
 		out.Notes = append(out.Notes, fmt.Sprintf("%d more change; -o json lists up to 1,000.", more))
 	}
 	if len(done.Changes) > 0 {
-		out.Next = "attestd why " + report.QuoteArg(string(done.Changes[0].ID))
+		out.Next = look("attestd why", string(done.Changes[0].ID))
 	}
 	out.Blocks = []report.Block{rows}
 	return out

@@ -118,6 +118,9 @@ func serving(word string, bound daemon.Bound) []string {
 	if bound.Socket != "" {
 		lead = append(lead, "unix:"+bound.Socket)
 	}
+	if bound.Admin != "" {
+		lead = append(lead, "operators "+bound.Admin)
+	}
 	return lead
 }
 

@@ -110,7 +110,7 @@ func subjectTable(page wire.Subjects, next string, now time.Time) report.Blocks 
 			seen = age(now.Sub(one.EvidenceAt).Round(time.Second)) + " ago"
 		}
 		rows.Rows = append(rows.Rows, []string{
-			string(one.ID), one.Tenant, one.State.String(), one.Risk.String() + " " + one.Tier.String(),
+			shortID(string(one.ID)), one.Tenant, one.State.String(), one.Risk.String() + " " + one.Tier.String(),
 			string(one.Format), seen,
 		})
 	}
@@ -120,7 +120,7 @@ func subjectTable(page wire.Subjects, next string, now time.Time) report.Blocks 
 	case next != "":
 		out.Lead = append(out.Lead, "there are more")
 	case len(page.Subjects) > 0:
-		out.Next = "attestd subject show " + report.QuoteArg(string(page.Subjects[0].ID))
+		out.Next = "attestd subject show " + typable(string(page.Subjects[0].ID), page.Subjects[0].Instance)
 	default:
 		out.Notes = []string{"None that you may see is like that."}
 		out.Next = "attestd enroll ls --pending"
@@ -169,6 +169,9 @@ func subjectText(one wire.Subject, now time.Time) report.Blocks {
 			facts = append(facts, []string{name, value})
 		}
 	}
+	if whole := string(one.ID); shortID(whole) != whole {
+		add("id", whole)
+	}
 	add("tenant", one.Tenant+"   by "+string(one.Ownership))
 	add("format", string(one.Format))
 	add("instance", one.Instance)
@@ -204,9 +207,9 @@ func subjectText(one wire.Subject, now time.Time) report.Blocks {
 		}
 		holds.Rows = append(holds.Rows, []string{shortKey(bar.Key, one.ID), bar.State.String(), text})
 	}
-	id := report.QuoteArg(string(one.ID))
+	id := typable(string(one.ID), one.Instance)
 	out := report.Blocks{
-		Lead: []string{strings.ToUpper(one.State.String()), string(one.ID),
+		Lead: []string{strings.ToUpper(one.State.String()), shortID(string(one.ID)),
 			"risk " + one.Risk.String() + " " + one.Tier.String()},
 		Good: one.State.Grants(), Bad: !one.State.Grants(),
 		Blocks: []report.Block{{Rows: facts}, risks, holds}, Next: "attestd why " + id,
@@ -276,14 +279,14 @@ func historyText(id string, history wire.History, next string, now time.Time) re
 		})
 	}
 	out := report.Blocks{
-		Lead:   []string{"HISTORY", id, number(len(history.Events), "event", "events")},
+		Lead:   []string{"HISTORY", shortID(id), number(len(history.Events), "event", "events")},
 		Blocks: []report.Block{rows}, Next: next,
 	}
 	if len(history.Events) > 0 {
 		out.Lead = append(out.Lead, "newest "+when(history.Events[0].At, now))
 	}
 	if next == "" {
-		out.Next = "attestd why " + report.QuoteArg(id)
+		out.Next = look("attestd why", id)
 	}
 	return out
 }

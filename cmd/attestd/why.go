@@ -69,7 +69,7 @@ func whyText(why wire.Why) report.Blocks {
 		steps.Rows = append(steps.Rows, []string{strconv.Itoa(number + 1), step.Name, mark, step.Detail})
 	}
 	facts := [][]string{{"cause", why.Cause}}
-	next := "attestd subject show " + report.QuoteArg(why.Target)
+	next := look("attestd subject show", why.Target)
 	if why.Fix != "" {
 		facts = append(facts, []string{"fix", why.Fix})
 	}
@@ -80,7 +80,7 @@ func whyText(why wire.Why) report.Blocks {
 		next = "attestd enroll ls --pending"
 	}
 	return report.Blocks{
-		Lead: []string{word, why.Target, why.Code}, Good: why.Granted, Bad: !why.Granted,
+		Lead: []string{word, shortID(why.Target), why.Code}, Good: why.Granted, Bad: !why.Granted,
 		Blocks: []report.Block{steps, {Rows: facts}}, Next: next,
 	}
 }

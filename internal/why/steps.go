@@ -93,10 +93,11 @@ func ownershipStep(f Facts) finding {
 	}
 	if pending, found := ownerOf(owners, subject.StatusPending); found {
 		return finding{
-			code:   NotEnrolled,
-			detail: fmt.Sprintf("waits for approval since %s, asked %d times", ago(pending.CreatedAt, f.Now), max(1, pending.Seen)),
-			cause:  "its hardware is genuine, but nobody has said that it is ours",
-			fix:    fmt.Sprintf("attestd enroll approve %s --tenant %s", pending.Key, pending.Tenant),
+			code: NotEnrolled,
+			detail: fmt.Sprintf("waits for approval, asked first %s, times in all: %d",
+				ago(pending.CreatedAt, f.Now), max(1, pending.Seen)),
+			cause: "its hardware is genuine, but nobody has said that it is ours",
+			fix:   fmt.Sprintf("attestd enroll approve %s --tenant %s", pending.Key, pending.Tenant),
 		}
 	}
 	if one != nil && one.Ownership != subject.MethodNone && one.Ownership != "" && one.Tenant != "" {
