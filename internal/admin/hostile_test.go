@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -286,5 +287,37 @@ func TestNewDemandsItsParts(t *testing.T) {
 		if _, err := admin.New(spoiled); err == nil {
 			t.Errorf("%s: an API was made", name)
 		}
+	}
+}
+
+func TestWhoHangsUpLeavesNoHalfOfAnOrder(t *testing.T) {
+	w := newWorld(t)
+	guard := w.named("sina", "*", operator.Security)
+	hung := make(chan error, 1)
+	left, entered := make(chan struct{}), make(chan struct{})
+	w.parts.during = func(ctx context.Context) {
+		close(entered)
+		<-left
+		time.Sleep(50 * time.Millisecond) // for the server to see that nobody is there any more
+		_, bounded := ctx.Deadline()
+		if !bounded {
+			hung <- errors.New("an order can wait for ever")
+			return
+		}
+		hung <- ctx.Err()
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, guard.base+"/v1/admin/quarantine",
+		strings.NewReader(`{"target":"aaaaaa11","reason":"r"}`))
+	must(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	go func() { <-entered; hangUp(); close(left) }()
+	response, err := guard.client.Do(request)
+	if err == nil {
+		_ = response.Body.Close()
+		t.Error("answered though the asker left")
+	}
+	if err := <-hung; err != nil {
+		t.Errorf("the order ended with its asker: %v", err)
 	}
 }

@@ -256,6 +256,17 @@ func TestWhoFailsTooOftenIsAnsweredLess(t *testing.T) {
 	if got := w.get(alice, "status"); got.status != http.StatusOK {
 		t.Errorf("guesses from the same address keep an operator out: %d", got.status)
 	}
+	// Guesses are not even looked at: a token that is good is refused as well, and not used up.
+	_, token, err := w.book.Add(t.Context(), operator.Principal{
+		Name: "admin", Roles: []operator.Role{operator.Security}, Tenants: []string{"*"}, Via: operator.ViaToken,
+	}, "bob", []operator.Role{operator.Viewer}, []string{"blue"})
+	must(t, err)
+	_, csr := w.csr()
+	late := w.remote()
+	late.bearer = token.String()
+	body := map[string]any{"csr": base64.StdEncoding.EncodeToString(csr)}
+	w.refused(w.post(late, "login", body), http.StatusTooManyRequests, attestd.ClassRateLimited)
 	w.advance(time.Minute)
+	w.read(w.post(late, "login", body), new(struct{}))
 	w.refused(w.post(guess, "login", `{"csr":"AAAA"}`), http.StatusUnauthorized, attestd.ClassUnauthenticated)
 }

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"context"
 	"time"
 
 	"github.com/attestd/attestd/internal/admin/wire"
@@ -14,7 +13,9 @@ func (s *server) login(c *call) (any, error) {
 		return nil, err
 	}
 	// The token is used up and the certificate recorded in one write; who hangs up gets neither back.
-	given, err := s.config.Book.Login(context.WithoutCancel(c), c.bearer, ask.CSR)
+	ctx, stop := c.whole()
+	defer stop()
+	given, err := s.config.Book.Login(ctx, c.bearer, ask.CSR)
 	if err != nil {
 		return nil, s.failures.count(c.source, err)
 	}
@@ -75,7 +76,9 @@ func (s *server) addOperator(c *call) (any, error) {
 	for index, role := range ask.Roles {
 		roles[index] = operator.Role(role)
 	}
-	record, token, err := s.config.Book.Add(context.WithoutCancel(c), c.who, ask.Name, roles, ask.Tenants)
+	ctx, stop := c.whole()
+	defer stop()
+	record, token, err := s.config.Book.Add(ctx, c.who, ask.Name, roles, ask.Tenants)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +97,9 @@ func (s *server) revokeOperator(c *call) (any, error) {
 		return nil, err
 	}
 	c.about.Target = ask.Name
-	record, err := s.config.Book.Revoke(context.WithoutCancel(c), c.who, ask.Name)
+	ctx, stop := c.whole()
+	defer stop()
+	record, err := s.config.Book.Revoke(ctx, c.who, ask.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +128,9 @@ func (s *server) reappraise(c *call) (any, error) {
 	case ask.At.After(s.config.Now().Add(10 * 365 * 24 * time.Hour)):
 		return nil, malformed("at is too far ahead", "give a time within ten years")
 	}
-	return s.config.Reappraisals.Start(context.WithoutCancel(c), c.who, ask)
+	ctx, stop := c.whole()
+	defer stop()
+	return s.config.Reappraisals.Start(ctx, c.who, ask)
 }
 
 func (s *server) reappraisal(c *call) (any, error) {

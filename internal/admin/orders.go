@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/admin/wire"
@@ -11,6 +12,15 @@ import (
 
 // maxText bounds what a person writes into an order.
 const maxText = 1 << 10
+
+// orderTime bounds how long somebody waits for an order. What hangs is said to, and --direct goes round
+// it.
+const orderTime = 20 * time.Second
+
+// whole returns a context for what must not end in the middle because its asker hangs up.
+func (c *call) whole() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c), orderTime)
+}
 
 type carryOut func(ctx context.Context, who operator.Principal, order wire.Order) (wire.Receipt, error)
 
@@ -42,8 +52,9 @@ func (s *server) order(c *call, carryOut carryOut) (any, error) {
 	case order.Tenant != "" && !c.who.Sees(order.Tenant):
 		return nil, notFound("tenant")
 	}
-	// Whoever hangs up in the middle must not leave half of an order.
-	receipt, err := carryOut(context.WithoutCancel(c), c.who, order)
+	ctx, stop := c.whole()
+	defer stop()
+	receipt, err := carryOut(ctx, c.who, order)
 	if err == nil {
 		s.channels.took(receipt)
 	}

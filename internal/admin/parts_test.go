@@ -30,6 +30,8 @@ type parts struct {
 	broken    error    // returned by everything that carries something out
 	auditDown error
 	panics    bool
+	// during is called by an order to quarantine, where it is set.
+	during func(context.Context)
 }
 
 func newParts() *parts {
@@ -125,7 +127,10 @@ func (p *parts) order(who operator.Principal, action string, order wire.Order) (
 	}, err
 }
 
-func (p *parts) Quarantine(_ context.Context, who operator.Principal, o wire.Order) (wire.Receipt, error) {
+func (p *parts) Quarantine(ctx context.Context, who operator.Principal, o wire.Order) (wire.Receipt, error) {
+	if p.during != nil {
+		p.during(ctx)
+	}
 	return p.order(who, "quarantine", o)
 }
 

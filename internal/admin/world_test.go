@@ -102,7 +102,7 @@ func newWorld(t testing.TB) *world {
 	must(t, err)
 	w.book, err = operator.NewBook(operator.Config{
 		Store: w.parts, PKI: w.pki, Now: w.clock, TokenPath: token, CertificateLifetime: time.Hour,
-		LoginLifetime: time.Minute, Rand: rand.Reader,
+		LoginLifetime: 5 * time.Minute, Rand: rand.Reader,
 	})
 	must(t, err)
 	shown := settings{LogLevel: "info", StateDir: folder, Limit: 7, Tenants: []string{"blue", "green"}}
