@@ -410,3 +410,24 @@ func TestAStandingGrantsOnlyWhereEverythingSaysSo(t *testing.T) {
 		}
 	}
 }
+
+// TestNoNameIsTakenForAnother: hashes only find; what is found is compared as a whole. With a million
+// subjects two of them may well have the same one.
+func TestNoNameIsTakenForAnother(t *testing.T) {
+	names := []subject.ID{
+		machine(1).ID, machine(2).ID,
+		"spiffe://example.org/a", "spiffe://example.org/b", "spiffe://example.net/a",
+		"spiffe://example.org/Capital", "spiffe://example.org/Capitals",
+		subject.ID("spiffe://example.net/" + digest("ek", 1)),
+		subject.ID("spiffe://example.net/" + strings.Repeat("0", 64)),
+		subject.ID("spiffe://example.org/" + strings.Repeat("x", 41)),
+		subject.ID("spiffe://example.org/" + strings.Repeat("x", 40)),
+	}
+	for _, a := range names {
+		for _, b := range names {
+			if live.Confuses(a, b) != (a == b) {
+				t.Errorf("%q is taken for %q: %t", a, b, a != b)
+			}
+		}
+	}
+}
