@@ -19,6 +19,9 @@ import (
 // maxShown is how many of the changed entries an answer lists.
 const maxShown = 100
 
+// askSize is how many keys are asked for at once.
+const askSize = 64
+
 // importRounds is how often a part of an import is decided anew where rows changed beneath it.
 const importRounds = 4
 
@@ -49,13 +52,13 @@ func (d *Desk) Import(ctx context.Context, who operator.Principal, ask wire.Impo
 	digest := sha256.Sum256(ask.Document)
 	work.digest = hex.EncodeToString(digest[:])
 	// The whole list is looked at before any of it is written.
-	planned := done
+	planned, steps := done, make([]step, 0, len(entries)/pageSize+1)
 	for part := range slices.Chunk(entries, pageSize) {
 		step, err := work.plan(ctx, part)
 		if err != nil {
 			return done, err
 		}
-		problems = append(problems, step.problems...)
+		problems, steps = append(problems, step.problems...), append(steps, step)
 		count(&planned, step)
 	}
 	if more := len(problems) - maxProblems; more > 0 {
@@ -68,8 +71,8 @@ func (d *Desk) Import(ctx context.Context, who operator.Principal, ask wire.Impo
 	if ask.DryRun {
 		return planned, nil
 	}
-	for part := range slices.Chunk(entries, pageSize) {
-		step, err := work.write(ctx, part)
+	for at, part := range slices.Collect(slices.Chunk(entries, pageSize)) {
+		step, err := work.write(ctx, part, steps[at])
 		if err != nil {
 			return done, err
 		}
@@ -110,17 +113,9 @@ type step struct {
 
 // plan decides about a part of the list by the rows as they are now.
 func (i *importing) plan(ctx context.Context, part []Entry) (step, error) {
-	keys := make([]subject.Key, len(part))
-	for at, entry := range part {
-		keys[at] = entry.Key
-	}
-	known, err := i.desk.store.Known(ctx, subject.Ask{Owners: keys})
+	rows, err := i.rows(ctx, part)
 	if err != nil {
 		return step{}, err
-	}
-	rows := make(map[subject.Key]subject.Ownership, len(known.Owners))
-	for _, row := range known.Owners {
-		rows[row.Key] = row
 	}
 	var made step
 	for _, entry := range part {
@@ -142,6 +137,27 @@ func (i *importing) plan(ctx context.Context, part []Entry) (step, error) {
 			subject.OwnershipWrite{Key: entry.Key, Expect: row.Generation, Next: &next})
 	}
 	return made, nil
+}
+
+// rows returns the rows that there are of a part.
+func (i *importing) rows(
+	ctx context.Context, part []Entry,
+) (map[subject.Key]subject.Ownership, error) {
+	rows := make(map[subject.Key]subject.Ownership, len(part))
+	for some := range slices.Chunk(part, askSize) {
+		keys := make([]subject.Key, len(some))
+		for at, entry := range some {
+			keys[at] = entry.Key
+		}
+		known, err := i.desk.store.Known(ctx, subject.Ask{Owners: keys})
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range known.Owners {
+			rows[row.Key] = row
+		}
+	}
+	return rows, nil
 }
 
 // next returns the row that an entry makes of the one that is there.
@@ -189,13 +205,9 @@ func same(next, row subject.Ownership) bool {
 		row.Label == next.Label && row.ExpiresAt.Equal(next.ExpiresAt)
 }
 
-// write carries a part out; where a row changed meanwhile, the part is decided anew.
-func (i *importing) write(ctx context.Context, part []Entry) (step, error) {
+// write carries a part out as it was planned; where a row changed meanwhile, it is decided anew.
+func (i *importing) write(ctx context.Context, part []Entry, made step) (step, error) {
 	for round := 1; ; round++ {
-		made, err := i.plan(ctx, part)
-		if err != nil {
-			return step{}, err
-		}
 		if len(made.problems) > 0 {
 			return step{}, &attestd.CallerError{
 				Class: attestd.ClassConflict, Hint: "import it again: what was written before stays",
@@ -210,9 +222,12 @@ func (i *importing) write(ctx context.Context, part []Entry) (step, error) {
 			"kind": i.ask.Kind, "sha256": i.digest,
 			"added": strconv.Itoa(made.added), "updated": strconv.Itoa(made.updated),
 		}
-		err = i.desk.write(ctx, subject.Write{Owners: made.writes, Audit: []audit.Record{record}})
+		err := i.desk.write(ctx, subject.Write{Owners: made.writes, Audit: []audit.Record{record}})
 		if err == nil || !moved(err) || round == importRounds {
 			return made, err
+		}
+		if made, err = i.plan(ctx, part); err != nil {
+			return step{}, err
 		}
 	}
 }
@@ -224,9 +239,7 @@ func count(done *wire.Imported, made step) {
 	done.Same += made.same
 	for _, write := range made.writes {
 		if len(done.Entries) < maxShown {
-			next := *write.Next
-			next.Generation = write.Expect + 1
-			done.Entries = append(done.Entries, next)
+			done.Entries = append(done.Entries, *write.Next) // of the generation that it takes the place of
 		}
 	}
 }

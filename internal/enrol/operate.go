@@ -134,8 +134,14 @@ func (d *Desk) decide(
 	if err != nil {
 		return wire.Decided{}, err
 	}
-	done.Enrolment.Generation = write.Expect + 1
 	d.queue.forgetCount() // a place may be free now
+	if write.Next == nil {
+		return done, nil
+	}
+	known, err := d.store.Known(ctx, subject.Ask{Owners: []subject.Key{write.Key}})
+	if row, ok := rowOf(known.Owners, write.Key); err == nil && ok {
+		done.Enrolment = row // with its generation
+	}
 	return done, nil
 }
 
