@@ -279,6 +279,9 @@ func TestDoctorSaysTheWorstFirst(t *testing.T) {
 		{"what is unknown", []wire.Condition{well, condition("audit/tampered", "unknown")}, nil, exitUndecided, "UNKNOWN"},
 		{"a word from a later version", []wire.Condition{well, condition("audit/odd", "dire")}, nil, exitUndecided,
 			"UNKNOWN"},
+		{"two words about one", []wire.Condition{
+			condition("audit/tampered", "failure"), condition("audit/tampered", "ok"),
+		}, nil, exitRejected, "FAILURE   2 looked at   1 failure   1 ok"},
 		{"one part", []wire.Condition{condition("audit/tampered", "failure"), condition("store/guard-failing", "ok")},
 			[]string{"--only", "store"}, exitAccepted, "OK"},
 	} {

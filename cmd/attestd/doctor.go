@@ -148,7 +148,7 @@ func diagnose(found []wire.Condition, only string) diagnosis {
 		answer.Counts[severity] = 0
 	}
 	worst := len(severities) - 1
-	for _, one := range found {
+	for _, one := range worse(found) {
 		if part, _, _ := strings.Cut(one.ID, "/"); only != "" && part != only && one.ID != serverName() {
 			continue
 		}
@@ -165,6 +165,22 @@ func diagnose(found []wire.Condition, only string) diagnosis {
 		answer.Verdict = "unknown"
 	}
 	return answer
+}
+
+// worse leaves one of two findings about the same: what the file says and what runs can differ, and the
+// worse of them is what is shown.
+func worse(found []wire.Condition) []wire.Condition {
+	var out []wire.Condition
+	for _, one := range found {
+		at := slices.IndexFunc(out, func(other wire.Condition) bool { return other.ID == one.ID })
+		switch {
+		case at < 0:
+			out = append(out, one)
+		case rank(one.Severity) < rank(out[at].Severity):
+			out[at] = one
+		}
+	}
+	return out
 }
 
 func serverName() string { return condition.ServerAnswers.String() }
