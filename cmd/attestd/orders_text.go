@@ -33,7 +33,7 @@ func (v orderVerb) receipt(receipt wire.Receipt, order wire.Order, now time.Time
 	out.Blocks = []report.Block{subjects, channels, {Rows: v.facts(receipt, now)}}
 	if receipt.DryRun {
 		out.Notes = []string{"Dry run: nothing was changed."}
-		out.Next = v.again(order)
+		out.Next = v.again(order, instanceOf(receipt.Bars))
 		return out
 	}
 	out.Next = look("attestd why", order.Target)
@@ -98,7 +98,7 @@ func (v orderVerb) facts(receipt wire.Receipt, now time.Time) [][]string {
 		add("still valid", "%d given before, the last until %s%s: for peers that do not ask attestd",
 			receipt.Grants, when(receipt.GrantsUntil, now), since)
 	}
-	if receipt.Hostile != "" {
+	if receipt.Hostile != "" && v.name != releaseVerb.name {
 		add("hostile node", "%s", receipt.Hostile)
 	}
 	if receipt.Undo != "" && !receipt.DryRun {
@@ -108,8 +108,8 @@ func (v orderVerb) facts(receipt wire.Receipt, now time.Time) [][]string {
 }
 
 // again is the order without --dry-run.
-func (v orderVerb) again(order wire.Order) string {
-	words := []string{"attestd", v.name, report.QuoteArg(order.Target), "--reason", report.QuoteArg(order.Reason)}
+func (v orderVerb) again(order wire.Order, instance string) string {
+	words := []string{"attestd", v.name, typable(order.Target, instance), "--reason", report.QuoteArg(order.Reason)}
 	for _, one := range []struct{ flag, value string }{
 		{"--ticket", order.Ticket}, {"--reimaged", order.Reimaged}, {"--tenant", order.Tenant},
 	} {
