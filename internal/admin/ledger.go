@@ -22,5 +22,6 @@ func (l Ledger) Entries(ctx context.Context, start int64, limit int) (wire.Audit
 	return wire.AuditEntries{
 		Schema: "attestd.audit-entries.v1", Start: page.Start, Leaves: append([][]byte{}, page.Leaves...),
 		Records: append([]audit.Record{}, page.Records...), Size: page.Size, Checkpoint: page.Checkpoint,
+		Key: l.Log.Public(),
 	}, nil
 }
