@@ -223,9 +223,14 @@ func TestOrdersThatAreRefused(t *testing.T) {
 		want  attestd.Class
 	}{
 		"without the role security": {viewer, order(alpha), attestd.ClassForbidden},
-		"by nobody":                 {operator.Principal{}, order(alpha), attestd.ClassForbidden},
-		"without a reason":          {anna, wire.Order{Target: alpha, Reason: " "}, attestd.ClassMalformed},
-		"without a target":          {anna, wire.Order{Reason: "r"}, attestd.ClassMalformed},
+		"on a stranger, without the role": {
+			viewer, wire.Order{Target: string(idOf("omega")), Tenant: "blue", Reason: "r"},
+			attestd.ClassForbidden,
+		},
+		"on a host, without the role": {viewer, order("host:chip-1"), attestd.ClassForbidden},
+		"by nobody":                   {operator.Principal{}, order(alpha), attestd.ClassForbidden},
+		"without a reason":            {anna, wire.Order{Target: alpha, Reason: " "}, attestd.ClassMalformed},
+		"without a target":            {anna, wire.Order{Reason: "r"}, attestd.ClassMalformed},
 		"of a scope nobody knows": {
 			anna, saying(func(o *wire.Order) { o.Scope = "all" }), attestd.ClassMalformed,
 		},
@@ -315,4 +320,18 @@ func subjectBars(t *testing.T, w *world) []subject.Bar {
 		t.Fatal(err)
 	}
 	return bars
+}
+
+// TestShortNamesLookAtOwnTenantsAlone: what others have neither makes a beginning ambiguous nor is
+// named in the answer. neg: 188
+func TestShortNamesLookAtOwnTenantsAlone(t *testing.T) {
+	w := newWorld(t, nil)
+	w.attest(w.seen("shared1", "blue", 1))
+	w.attest(w.seen("shared2", "red", 1))
+	receipt, err := w.authority.Quarantine(t.Context(), blue, order("ek:shared"))
+	if err != nil || len(receipt.Subjects) != 1 || receipt.Subjects[0].ID != idOf("shared1") {
+		t.Errorf("%+v (%v)", receipt.Subjects, err)
+	}
+	w.attest(w.seen("shared2", "red", 1))
+	w.wantState("shared2", attestd.StateTrusted)
 }

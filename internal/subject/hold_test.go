@@ -73,3 +73,16 @@ func TestHostBarsAreOfAllTenants(t *testing.T) {
 		t.Errorf("bar %+v", bar)
 	}
 }
+
+// TestRevokedHardwareIsNotReleased: also where no subject is known that says so.
+func TestRevokedHardwareIsNotReleased(t *testing.T) {
+	key := subject.Key{Kind: "instance", Value: instance}
+	bars := []subject.Bar{{Key: key, State: attestd.StateRevoked, Tenant: "*", By: "anna"}}
+	_, err := subject.Lift([]subject.Key{key}, nil, bars, subject.Release{
+		Act: subject.Act{By: "ben", At: start}, Reimaged: "CHG-1",
+	})
+	var caller *attestd.CallerError
+	if !errors.As(err, &caller) || caller.Class != attestd.ClassConflict {
+		t.Errorf("%v", err)
+	}
+}
