@@ -82,7 +82,7 @@ func TestNoBlobIsLeftBehind(t *testing.T) {
 		blobs [][]byte
 		want  int
 	}{
-		{1, [][]byte{own, sharedCollateral}, 2},
+		{1, [][]byte{own, sharedCollateral, sharedCollateral}, 2},
 		{1, [][]byte{own, sharedCollateral, sharedCollateral}, 2},
 		{2, [][]byte{sharedCollateral}, 2},
 		{1, [][]byte{own}, 2},
