@@ -209,6 +209,9 @@ func TestAsOfALaterTimeCertificatesAreOver(t *testing.T) {
 // cores; CI judges fewer, at a fifth of that pace.
 func TestManyEvidencesAreJudgedInTime(t *testing.T) {
 	count := 300
+	if raceEnabled {
+		count = 30 // the detector's pace is nobody's
+	}
 	if text := os.Getenv("ATTESTD_REAPPRAISE"); text != "" {
 		var err error
 		if count, err = strconv.Atoi(text); err != nil || count < 1 {
@@ -231,7 +234,7 @@ func TestManyEvidencesAreJudgedInTime(t *testing.T) {
 	if got.Done != count || got.Changed != count || got.Failed != 0 {
 		t.Errorf("got %d done, %d changed, %d failed", got.Done, got.Changed, got.Failed)
 	}
-	if rate < 10000.0/60/5 {
+	if rate < 10000.0/60/5 && !raceEnabled {
 		t.Errorf("%.0f a second, want at least a fifth of %.0f", rate, 10000.0/60)
 	}
 }

@@ -26,7 +26,10 @@ func strict(t *testing.T, id string) service.Document {
 
 // neg: 178
 func TestEachVerdictIsByOnePolicyWhileTheyAreReplaced(t *testing.T) {
-	const verdicts = 1000
+	verdicts := 1000
+	if raceEnabled {
+		verdicts = 160
+	}
 	w := newWorld(t, worldOptions{})
 	w.own("default")
 	documents := [2]service.Documents{

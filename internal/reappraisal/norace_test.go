@@ -1,0 +1,5 @@
+//go:build !race
+
+package reappraisal_test
+
+const raceEnabled = false
