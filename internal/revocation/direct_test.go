@@ -121,6 +121,14 @@ func TestHoldsOfOneKeyTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.store.writes.Store(false)
+	w.store.left.Store(1) // it goes down again between the two
+	if err := w.authority.Drain(t.Context()); err == nil || w.authority.Journaled() != 1 {
+		t.Errorf("%v, %d in the journal, want one that waits", err, w.authority.Journaled())
+	}
+	if state, _ := w.index.Held(idOf("alpha1").Key()); state != attestd.StateRevoked {
+		t.Errorf("held as %s, want revoked", state)
+	}
+	w.store.writes.Store(false)
 	if err := w.authority.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}

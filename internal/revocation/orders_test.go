@@ -335,3 +335,33 @@ func TestShortNamesLookAtOwnTenantsAlone(t *testing.T) {
 	w.attest(w.seen("shared2", "red", 1))
 	w.wantState("shared2", attestd.StateTrusted)
 }
+
+// TestBarsOfAllTenantsAreLiftedByThose: the tenant that a held machine is enrolled for later does not
+// lift what an operator of all tenants laid on it.
+func TestBarsOfAllTenantsAreLiftedByThose(t *testing.T) {
+	w := newWorld(t, nil).fleet()
+	target := order("instance:ek:omega2")
+	if _, err := w.authority.Quarantine(t.Context(), anna, target); err != nil {
+		t.Fatal(err)
+	}
+	key := subject.Key{Kind: string(subject.BarInstance), Value: "ek:omega2"}
+	err := w.store.Store.Write(t.Context(), subject.Write{
+		Owners: []subject.OwnershipWrite{{Key: key, Next: &subject.Ownership{
+			Key: key, Tenant: "blue", Method: subject.MethodInventory, Status: subject.StatusApproved,
+			Source: "list.csv", CreatedAt: w.now(),
+		}}},
+		Audit: w.records("quarantine"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target.Reimaged = "CHG-1"
+	_, err = w.authority.Release(t.Context(), blue, target)
+	wantClass(t, err, attestd.ClassForbidden)
+	if bars := subjectBars(t, w); len(bars) != 1 {
+		t.Errorf("bars %v", bars)
+	}
+	if _, err = w.authority.Release(t.Context(), ben, target); err != nil {
+		t.Error(err)
+	}
+}

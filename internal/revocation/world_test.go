@@ -44,6 +44,8 @@ var (
 type faulty struct {
 	*registry.Store
 	writes, reads atomic.Bool
+	// left is after how many writes they fail, 0 for never.
+	left atomic.Int64
 }
 
 var errDown = &attestd.UndecidedError{Class: attestd.ClassStoreUnavailable, Got: "a store that is down"}
@@ -51,6 +53,9 @@ var errDown = &attestd.UndecidedError{Class: attestd.ClassStoreUnavailable, Got:
 func (f *faulty) Write(ctx context.Context, write subject.Write) error {
 	if f.writes.Load() {
 		return errDown
+	}
+	if f.left.Load() > 0 && f.left.Add(-1) == 0 {
+		f.writes.Store(true)
 	}
 	return f.Store.Write(ctx, write)
 }
