@@ -13,18 +13,10 @@ import (
 const insertAppraisal = `INSERT INTO appraisals (id, challenge_id, tenant, created_at, document)
 	VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
 
-// InsertAppraisal stores an appraisal, and with it what it showed of an attestation key: both or
-// neither. A second one for the same challenge is an error.
-//
-// Errors: where nothing was stored; a [*attestd.CallerError] of class CONFLICT or a
-// [*challenge.MovedError] where what was shown of the key contradicts what is known by now.
-func (s *Store) InsertAppraisal(ctx context.Context, row challenge.Answered) error {
-	return s.writer.do(ctx, func(ctx context.Context, w *writer) error {
-		return w.keepAppraisal(ctx, row)
-	})
-}
-
-// keepAppraisal writes nothing where it refuses.
+// keepAppraisal stores a verdict's document, and with it what it showed of an attestation key. It writes
+// nothing where it refuses: a [*attestd.CallerError] of class CONFLICT or a [*challenge.MovedError]
+// where what was shown of the key contradicts what is known by now, CONFLICT where the challenge has
+// its verdict already.
 func (w *writer) keepAppraisal(ctx context.Context, row challenge.Answered) error {
 	var move remembered
 	if row.Seen != nil {

@@ -1,6 +1,10 @@
 package registry
 
-import "context"
+import (
+	"context"
+
+	"github.com/attestd/attestd/internal/challenge"
+)
 
 // PerEndorsementKey is how many attestation keys are kept under one endorsement key.
 const PerEndorsementKey = perEndorsementKey
@@ -11,4 +15,9 @@ func (s *Store) BoundKeys(most int) error {
 		w.maxKeys = most
 		return nil
 	})
+}
+
+// InsertAppraisal keeps a verdict about no subject.
+func (s *Store) InsertAppraisal(ctx context.Context, row challenge.Answered) error {
+	return s.Keep(ctx, Verdict{Answered: row})
 }

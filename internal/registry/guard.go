@@ -158,7 +158,8 @@ func (g *guard) accept(
 	}
 	g.accepted, g.why = true, why
 	next := max(g.known.commits, newest) + 1
-	if _, err := database.ExecContext(ctx, "UPDATE meta SET commits = ?", int64(next)); err != nil { //nolint:gosec // a count
+	_, err := database.ExecContext(ctx, "UPDATE meta SET commits = ?", int64(next)) //nolint:gosec // a count
+	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
 	if _, err := database.ExecContext(ctx, "DELETE FROM challenges WHERE used_at IS NULL"); err != nil {

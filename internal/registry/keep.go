@@ -68,7 +68,8 @@ const (
 // Keep stores a verdict, what it showed of an attestation key, what it does to a subject and its
 // evidence: all of them or nothing. A second one for the same challenge is an error.
 //
-// Errors: those of [Store.Write] and of [Store.InsertAppraisal].
+// Errors: those of [Store.Write]; a [*attestd.CallerError] of class CONFLICT or a
+// [*challenge.MovedError] where what was shown of an attestation key contradicts what is known by now.
 func (s *Store) Keep(ctx context.Context, verdict Verdict) error {
 	if err := demandWrite(verdict.Write); err != nil {
 		return err
