@@ -23,10 +23,10 @@ func total(records []audit.Record) (sum int) {
 	return sum
 }
 
-// TestFloodsAreFolded counts a million refusals from a million sources. neg: 187
+// TestFloodsAreFolded counts refusals from as many sources. neg: 187
 func TestFloodsAreFolded(t *testing.T) {
 	flood := audit.NewFlood()
-	const events = 1_000_000
+	const events = 200_000
 	var out []audit.Record
 	for number := range events {
 		out = append(out, flood.Note(refused(number, fmt.Sprintf("CLASS_%d", number%3), morning))...)
