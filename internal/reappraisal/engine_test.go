@@ -88,6 +88,21 @@ func TestAReplacedPolicyTakesTrustAwayWithoutTouchingAMachine(t *testing.T) {
 	}
 }
 
+// TestEvidenceThatIsNotEvenAuthenticAnyMoreTakesTrustAway: it was when it was given, so that it is about
+// this machine and no other.
+func TestEvidenceThatIsNotEvenAuthenticAnyMoreTakesTrustAway(t *testing.T) {
+	w := newWorld(t)
+	w.run()
+	w.trusted("default", 0)
+	w.judged.learned.Store(true)
+	if got := w.ended(ann, wire.ReappraisalRequest{}); got.Changed != 1 || got.Failed != 0 {
+		t.Fatalf("got %+v", got)
+	}
+	if state := w.state(0); state.Grants() {
+		t.Errorf("machine 0 is %s", state)
+	}
+}
+
 func TestWhatWasJudgedByTheDocumentsInForceIsNotJudgedAgainByItself(t *testing.T) {
 	w := newWorld(t)
 	w.trusted("default", 0)

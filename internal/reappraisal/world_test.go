@@ -61,12 +61,18 @@ func (g *told) all() []subject.Grounds {
 type counting struct {
 	judge
 	asked atomic.Int64
+	// learned says that it has learned to refuse what it took for authentic.
+	learned atomic.Bool
 }
 
 type judge = service.Judge
 
 func (c *counting) Judge(ctx context.Context, job service.Job) (attestd.Appraisal, error) {
 	c.asked.Add(1)
+	if c.learned.Load() {
+		job.Evidence = bytes.Clone(job.Evidence)
+		job.Evidence[len(job.Evidence)-1] ^= 1
+	}
 	return c.judge.Judge(ctx, job)
 }
 
