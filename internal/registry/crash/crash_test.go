@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 // Moments from which on a child is killed; the last one is not, and only looks.
 const (
-	atWork  = "seeded"
+	atWork  = "ack"
 	atStart = "ready"
 	never   = ""
 )
@@ -95,7 +95,7 @@ func TestWhatWasAcknowledgedOutlivesAKill(t *testing.T) {
 	t.Logf("%d kills during quarantines, %d before: %d quarantines acknowledged, %d held at the end; %d "+
 		"grants given, %d refused; ready within %v, median %v", kills, len(ready)-1-kills, acknowledged,
 		held, granted, refused, slowest.Round(time.Millisecond), median.Round(time.Millisecond))
-	if median > limit || slowest > 5*limit {
+	if median > limit && !testing.Short() || slowest > 5*limit {
 		t.Errorf("processes were ready after %v, one after %v; want %v, and never five times that on a "+
 			"machine that does other things meanwhile", median, slowest, limit)
 	}
@@ -139,11 +139,16 @@ func childLife(t *testing.T, folder string, round int, moment string, work time.
 		t.Fatal(err)
 	}
 	var one life
+	left, killing := int(work/time.Millisecond), false // of acknowledgements until the kill
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
-		if word == moment {
-			time.AfterFunc(work, func() {
+		if word == "ack" {
+			left--
+		}
+		if word == moment && !killing && (word == atStart || left <= 0) {
+			killing = true
+			time.AfterFunc(work%(5*time.Millisecond), func() {
 				_ = command.Process.Kill() // SIGKILL
 			})
 		}
