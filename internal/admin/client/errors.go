@@ -74,7 +74,7 @@ func (c *Client) unreached(err error, sent bool) error {
 	if errors.As(err, &withURL) {
 		err = withURL.Err
 	}
-	what, hint := c.cause(err)
+	hint, what := c.cause(err)
 	if sent && !beforeSending(err) {
 		hint = "it may have been carried out all the same: look before you repeat it (attestd subject " +
 			"show, attestd enroll ls, attestd operator ls); then: " + hint
@@ -89,35 +89,33 @@ func beforeSending(err error) bool {
 }
 
 // cause names what is behind a failed connection, and what to do about it.
-func (c *Client) cause(err error) (what error, hint string) {
+func (c *Client) cause(err error) (hint string, what error) {
 	var unknownHost *net.DNSError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return errors.New("there is no such socket"),
-			"see whether it runs (systemctl status attestd) and where listen.unix is; name another with " +
-				"--server or ATTESTD_SERVER"
+		return "see whether it runs (systemctl status attestd) and where listen.unix is; name another with " +
+			"--server or ATTESTD_SERVER", errors.New("there is no such socket")
 	case errors.Is(err, fs.ErrPermission):
-		return errors.New("this user may not use the socket"),
-			"run as attestd's user, one of its group, or as root (sudo); or log in over https"
+		return "run as attestd's user, one of its group, or as root (sudo); or log in over https",
+			errors.New("this user may not use the socket")
 	case errors.Is(err, syscall.ECONNREFUSED) && c.unix:
-		return errors.New("nothing listens on the socket"),
-			"attestd stopped or was killed: systemctl status attestd, journalctl -u attestd -n 50"
+		return "attestd stopped or was killed: systemctl status attestd, journalctl -u attestd -n 50",
+			errors.New("nothing listens on the socket")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return errors.New("nothing listens there"), "check the port against admin.http of the " +
-			"configuration, and on that machine: systemctl status attestd"
+		return "check the port against admin.http of the configuration, and on that machine: systemctl " +
+			"status attestd", errors.New("nothing listens there")
 	case errors.As(err, &unknownHost):
-		return fmt.Errorf("the name %q is not known", shown(unknownHost.Name)),
-			"check the name, or give the IP address"
+		return "check the name, or give the IP address",
+			fmt.Errorf("the name %q is not known", shown(unknownHost.Name))
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		isTimeout(err):
-		return errors.New("it took too long"),
-			"check the way there (firewall, proxy) and the server: attestd doctor on that machine; " +
-				"--timeout gives it longer"
+		return "check the way there (firewall, proxy) and the server: attestd doctor on that machine; " +
+			"--timeout gives it longer", errors.New("it took too long")
 	}
 	if hint := asTLS(err); hint != "" {
-		return err, hint
+		return hint, err
 	}
-	return err, "check that attestd runs: attestd doctor on that machine"
+	return "check that attestd runs: attestd doctor on that machine", err
 }
 
 func isTimeout(err error) bool {
