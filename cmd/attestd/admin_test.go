@@ -61,13 +61,15 @@ func adminDocs() map[string]any {
 	return map[string]any{
 		"POST quarantine": held, "POST release": wire.Receipt{
 			Schema: "attestd.receipt.v1", Action: "release", Bars: held.Bars, GrantsSince: night,
-			Subjects: []wire.Changed{{ID: rag, Tenant: "default", From: attestd.StateQuarantined, To: attestd.StateSuspect, Epoch: 19}},
+			Subjects: []wire.Changed{{ID: rag, Tenant: "default", From: attestd.StateQuarantined,
+				To: attestd.StateSuspect, Epoch: 19}},
 			Channels: []wire.Channel{{Name: "store", State: "durable", After: 250_000}},
 		},
 		"POST revoke": wire.Receipt{
 			Schema: "attestd.receipt.v1", Action: "revoke", GrantsSince: night, Bars: []string{"instance:9c41f3aa07"},
 			Channels: []wire.Channel{
-				{Name: "grants", State: "effective", After: 90}, {Name: "store", State: "failed", After: 2_100_000, Detail: "full"},
+				{Name: "grants", State: "effective", After: 90}, {Name: "store", State: "failed",
+					After: 2_100_000, Detail: "full"},
 				{Name: "journal", State: "journaled", After: 3000},
 			},
 		},
@@ -94,11 +96,13 @@ func adminDocs() map[string]any {
 			States:  map[string]int{"trusted": 401, "suspect": 6, "quarantined": 4, "revoked": 1},
 			Tiers:   map[string]int{"low": 389, "medium": 12, "high": 8, "critical": 3},
 			Formats: map[string]int{"tpm": 14, "sev-snp": 20, "nitro": 4}, Pending: 2, Overdue: 1,
-			Oldest:   night.Add(-41*time.Minute - 10*time.Second),
-			Channels: []wire.Channel{{Name: "grants", State: "effective", After: 300}, {Name: "store", State: "durable", After: 2100}},
+			Oldest: night.Add(-41*time.Minute - 10*time.Second),
+			Channels: []wire.Channel{{Name: "grants", State: "effective", After: 300}, {Name: "store",
+				State: "durable", After: 2100}},
 			Conditions: []wire.Condition{
 				{ID: "store/space", Severity: "ok", Detail: "40 GiB free"},
-				{ID: "policy/laboratory", Severity: "warning", Detail: "the laboratory policy is in force", Fix: "set verify.policy"},
+				{ID: "policy/laboratory", Severity: "warning", Detail: "the laboratory policy is in force",
+					Fix: "set verify.policy"},
 			},
 		},
 		"GET whoami": wire.Whoami{
@@ -112,7 +116,8 @@ func adminDocs() map[string]any {
 			{Name: "ann", Roles: []string{"security"}, Tenants: []string{"*"}, RevokedAt: night},
 		}},
 		"POST operators": wire.OperatorAdded{
-			Schema: "attestd.operator-added.v1", Token: "attestd-login~ann~" + strings.Repeat("A", 43) + "~" + strings.Repeat("B", 43),
+			Schema: "attestd.operator-added.v1", Token: "attestd-login~ann~" + strings.Repeat("A",
+				43) + "~" + strings.Repeat("B", 43),
 			Operator:  wire.Operator{Name: "ann", Roles: []string{"security"}, Tenants: []string{"*"}},
 			ExpiresAt: night.Add(15 * time.Minute),
 		},
@@ -189,7 +194,8 @@ func TestWhatOperatorsSee(t *testing.T) {
 		args         []string
 	}{
 		{"quarantine", "attestd.receipt.v1", 0, []string{"quarantine", string(rag), "--reason", "exfil alert"}},
-		{"release", "attestd.receipt.v1", 0, []string{"release", string(rag), "--reason", "re-imaged", "--reimaged", "OPS-1"}},
+		{"release", "attestd.receipt.v1", 0, []string{"release", string(rag), "--reason", "re-imaged",
+			"--reimaged", "OPS-1"}},
 		{"revoke-in-part", "attestd.receipt.v1", 4, []string{"revoke", "9c41f3aa", "--reason", "sold", "--direct"}},
 		{"subject", "attestd.subject.v1", 0, []string{"subject", "show", string(rag)}},
 		{"subjects", "attestd.subjects.v1", 0, []string{"subject", "ls", "--state", "quarantined,suspect", "--limit", "1"}},
@@ -242,7 +248,8 @@ func TestAHostIsHeldOnlyByWhoHasSeenHowManyThatIs(t *testing.T) {
 	server, requests := adminServerOf(t, adminDocs())
 	order := []string{"quarantine", string(rag), "--reason", "x", "--host"}
 	code, stdout, stderr := runAt(server, order...)
-	if code != exitUsage || stdout.Len() != 0 || !strings.Contains(stderr.String(), "--host holds 1 subject: "+string(rag)) ||
+	if code != exitUsage || stdout.Len() != 0 || !strings.Contains(stderr.String(),
+		"--host holds 1 subject: "+string(rag)) ||
 		!strings.Contains(stderr.String(), "nothing was changed") {
 		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
 	}
@@ -263,7 +270,8 @@ func TestAHostIsHeldOnlyByWhoHasSeenHowManyThatIs(t *testing.T) {
 
 func TestOrdersSayWhatWasTyped(t *testing.T) {
 	server, requests := adminServerOf(t, adminDocs())
-	code, _, stderr := runAt(server, "revoke", "9c41f3aa", "--reason", "sold", "--ticket", "OPS-9", "--scope", "instance",
+	code, _, stderr := runAt(server, "revoke", "9c41f3aa", "--reason", "sold", "--ticket", "OPS-9",
+		"--scope", "instance",
 		"--tenant", "blue", "--dry-run", "--direct")
 	want := []request{{what: "POST revoke", body: map[string]any{
 		"target": "9c41f3aa", "reason": "sold", "ticket": "OPS-9", "scope": "instance", "tenant": "blue",
@@ -289,24 +297,30 @@ func TestOrdersThatCannotBeGivenSayWhatToDo(t *testing.T) {
 		{"a blank reason", []string{"release", "9c41f3aa", "--reason", " "}, 2, "no --reason", "add --reason"},
 		{"a scope that is none", []string{"quarantine", "9c41f3aa", "--reason", "x", "--scope", "all"}, 2,
 			`unknown --scope "all"`, "subject, instance"},
-		{"the store is down", []string{"quarantine", "9c41f3aa", "--reason", "x"}, 4, "the disk is full", "repeat with --direct"},
+		{"the store is down", []string{"quarantine", "9c41f3aa", "--reason", "x"}, 4, "the disk is full",
+			"repeat with --direct"},
 		{"the store is down and so was asked", []string{"revoke", "9c41f3aa", "--reason", "x", "--direct"}, 4,
 			"the disk is full", "attestd doctor"},
-		{"release has no --direct", []string{"release", "9c41f3aa", "--reason", "x", "--direct"}, 2, "unknown flag", "--help"},
+		{"release has no --direct", []string{"release", "9c41f3aa", "--reason", "x", "--direct"}, 2,
+			"unknown flag", "--help"},
 		{"nobody to name", []string{"operator", "add", "ann"}, 2, "no --role", "--role viewer"},
-		{"a role that is none", []string{"operator", "add", "ann", "--role", "root"}, 2, `unknown --role "root"`, "security"},
+		{"a role that is none", []string{"operator", "add", "ann", "--role", "root"}, 2,
+			`unknown --role "root"`, "security"},
 		{"a state that is none", []string{"subject", "ls", "--state", "fine"}, 2, `unknown --state "fine"`, "quarantined"},
 		{"a level that is none", []string{"log-level", "loud"}, 2, `unknown level "loud"`, "debug"},
-		{"a policy that would come into force", []string{"reappraise", "--policy", "x"}, 2, "show what would be", "--dry-run"},
+		{"a policy that would come into force", []string{"reappraise", "--policy", "x"}, 2,
+			"show what would be", "--dry-run"},
 		{"a login over the socket", []string{"login", "--token-file", "testdata/admin/status.txt"}, 2,
 			"https alone", "leave --server out"},
-		{"a login without a token", []string{"login", "--server", "https://localhost"}, 2, "no token was given", "--token-file"},
+		{"a login without a token", []string{"login", "--server", "https://localhost"}, 2,
+			"no token was given", "--token-file"},
 		{"no time to wait", []string{"status", "--timeout", "0s"}, 2, "--timeout is 0s", "30s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			code, stdout, stderr := runAt(server, row.args...)
 			said := strings.Join(strings.Fields(stderr.String()), " ")
-			if code != row.code || stdout.Len() != 0 || !strings.Contains(said, row.says) || !strings.Contains(said, row.hint) {
+			if code != row.code || stdout.Len() != 0 || !strings.Contains(said, row.says) ||
+				!strings.Contains(said, row.hint) {
 				t.Errorf("exit code %d, want %d: %s%s", code, row.code, stdout, stderr)
 			}
 		})

@@ -66,7 +66,8 @@ Exit code 0 is that no verdict changes, 3 that some do.`,
 	server = a.adminFlags(command)
 	flags := command.Flags()
 	flags.StringVar(&policy, "policy", "", "judge under the policy of this `FILE` (with --dry-run)")
-	flags.StringArrayVar(&references, "reference", nil, "judge by the reference values of this `FILE` (with --dry-run); may be repeated")
+	flags.StringArrayVar(&references, "reference", nil,
+		"judge by the reference values of this `FILE` (with --dry-run); may be repeated")
 	flags.StringVar(&at, "at", "", "judge as of this `TIME` of RFC 3339 (with --dry-run)")
 	flags.StringVar(&request.Tenant, "tenant", "", "one `TENANT` alone")
 	flags.BoolVar(&request.DryRun, "dry-run", false, "say whose verdict would change, and change nothing")

@@ -84,7 +84,8 @@ func TestWhyFindsWhatIsMeant(t *testing.T) {
 		owners: append(whole.Known.Owners, subject.Ownership{
 			Key: subject.Key{Kind: "instance", Value: "77aa77bb77cc"}, Tenant: "blue", Status: subject.StatusPending,
 		}),
-		bars:     []subject.Bar{{Key: subject.Key{Kind: "host", Value: "5d3e77a0"}, Tenant: "blue", State: attestd.StateQuarantined}},
+		bars: []subject.Bar{{Key: subject.Key{Kind: "host", Value: "5d3e77a0"}, Tenant: "blue",
+			State: attestd.StateQuarantined}},
 		verdicts: map[string]attestd.Appraisal{},
 	}
 	asker, err := why.New(why.Config{
