@@ -11,7 +11,9 @@ SUITE   := .ci/suite
 
 # The packages whose concurrency is worth the price of the race detector.
 RACE := ./verifiers/... ./internal/service/... ./internal/registry/... ./internal/challenge/... \
-        ./internal/api/... ./internal/worker/... ./attester/...
+        ./internal/api/... ./internal/worker/... ./attester/... ./internal/audit ./internal/condition \
+        ./internal/subject ./internal/operator ./internal/admin/... ./internal/revocation \
+        ./internal/enrol ./internal/reappraisal
 
 FUZZTIME ?= 20s
 
@@ -57,6 +59,8 @@ vectors: ## fetch the extra vectors from their public repositories (needs a netw
 .PHONY: docs
 docs: ## write the generated tables of docs/ anew
 	@go test ./internal/explain -update
+	@go test ./internal/condition -update
+	@go test ./internal/subject -run Docs -update
 	@go test ./cmd/attestd -run Docs -update
 
 .PHONY: race
