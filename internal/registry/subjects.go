@@ -15,16 +15,16 @@ import (
 const (
 	subjectColumns = `fold, id, tenant, format, instance, boot, host, ownership, state, generation,
 		epoch, floor, signals, appraisal_id, evidence, key, first_seen_at, evidence_at, changed_at,
-		due_at, bad, good`
+		due_at, bad, good, trail`
 	selectSubject = `SELECT ` + subjectColumns + ` FROM subjects `
 	insertSubject = `INSERT INTO subjects (` + subjectColumns + `, risk)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (fold) DO NOTHING`
 	// The spelling of an id stays what it was first: another one is the same subject.
 	updateSubject = `UPDATE subjects SET tenant = ?3, format = ?4, instance = ?5, boot = ?6, host = ?7,
 		ownership = ?8, state = ?9, generation = ?10, epoch = ?11, floor = ?12, signals = ?13,
 		appraisal_id = ?14, evidence = ?15, key = ?16, first_seen_at = ?17, evidence_at = ?18,
-		changed_at = ?19, due_at = ?20, bad = ?21, good = ?22, risk = ?23
+		changed_at = ?19, due_at = ?20, bad = ?21, good = ?22, trail = ?23, risk = ?24
 		WHERE fold = ?1 AND generation = ?10 - 1 AND ?2 IS ?2`
 	lookAtSubject = `SELECT generation, state FROM subjects WHERE fold = ?`
 )
@@ -65,6 +65,10 @@ func argumentsOf(one subject.Subject, now time.Time) ([]any, error) {
 		}
 		signals = string(encoded)
 	}
+	trail, err := json.Marshal(one.Trail)
+	if err != nil {
+		return nil, err
+	}
 	fold := one.ID.Fold()
 	if fold != string(one.ID) {
 		id = string(one.ID)
@@ -74,7 +78,7 @@ func argumentsOf(one subject.Subject, now time.Time) ([]any, error) {
 		string(one.Ownership), int64(one.State), int64(one.Generation), //nolint:gosec // counts up from 1
 		int64(one.Epoch), one.Floor.Int(), signals, one.AppraisalID, //nolint:gosec // counts up from 0
 		digestOf(one.Evidence), digestOf(one.Key), stamp(one.FirstSeenAt), stamp(one.EvidenceAt),
-		stamp(one.ChangedAt), stamp(one.DueAt), one.Bad, one.Good, risk.Int(),
+		stamp(one.ChangedAt), stamp(one.DueAt), one.Bad, one.Good, string(trail), risk.Int(),
 	}, nil
 }
 
@@ -85,12 +89,13 @@ func scanSubject(row scanner) (subject.Subject, error) {
 	var one subject.Subject
 	var fold string
 	var id, signals sql.NullString
+	var trail string
 	var floor int
 	var first, at, changed, due int64
 	var evidenceBytes, keyBytes []byte
 	err := row.Scan(&fold, &id, &one.Tenant, &one.Format, &one.Instance.Value, &one.Boot, &one.Host,
 		&one.Ownership, &one.State, &one.Generation, &one.Epoch, &floor, &signals, &one.AppraisalID,
-		&evidenceBytes, &keyBytes, &first, &at, &changed, &due, &one.Bad, &one.Good)
+		&evidenceBytes, &keyBytes, &first, &at, &changed, &due, &one.Bad, &one.Good, &trail)
 	if err != nil {
 		return subject.Subject{}, err
 	}
@@ -104,6 +109,9 @@ func scanSubject(row scanner) (subject.Subject, error) {
 	one.Floor = attestd.Risk(floor)
 	if err := readSignals(&one, signals); err != nil {
 		return subject.Subject{}, err
+	}
+	if err := json.Unmarshal([]byte(trail), &one.Trail); err != nil {
+		return subject.Subject{}, fmt.Errorf("trail of a subject: %w", err)
 	}
 	copy(one.Evidence[:], evidenceBytes)
 	copy(one.Key[:], keyBytes)

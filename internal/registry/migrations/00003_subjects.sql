@@ -36,7 +36,8 @@ CREATE TABLE subjects (
     changed_at    INTEGER NOT NULL,
     due_at        INTEGER NOT NULL,
     bad           INTEGER NOT NULL,
-    good          INTEGER NOT NULL
+    good          INTEGER NOT NULL,
+    trail         TEXT    NOT NULL DEFAULT '{}'
 ) STRICT;
 CREATE INDEX subjects_tenant ON subjects (tenant, fold);
 CREATE INDEX subjects_instance ON subjects (instance) WHERE instance <> '';
