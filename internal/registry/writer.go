@@ -56,6 +56,8 @@ type writer struct {
 	tree    *audit.Tree
 	growing *audit.Tree
 	made    made
+	// doubt is what a commit would have changed whose failure was reported.
+	doubt made
 	// barred has the keys that are held, as the running transaction has them: a key without a hold
 	// costs no query.
 	barred map[subject.Key]bool
@@ -197,6 +199,7 @@ func (w *writer) commit(ctx context.Context, batch []*write) {
 	// The counts may be ahead of what was rolled back; where they cannot be read again they stay too
 	// high, which refuses and never lets through.
 	_ = w.recount(ctx)
+	w.doubt = w.made
 	// Where this fails, no later transaction begins before it works.
 	_ = w.reread(ctx)
 }
@@ -224,9 +227,16 @@ func (w *writer) number() uint64 { return w.before + 1 }
 // written: tree is nil meanwhile.
 func (w *writer) reread(ctx context.Context) error {
 	w.tree = nil
-	if err := w.conn.QueryRowContext(ctx, "SELECT commits FROM meta").Scan(&w.before); err != nil {
+	var carriedOut uint64
+	if err := w.conn.QueryRowContext(ctx, "SELECT commits FROM meta").Scan(&carriedOut); err != nil {
 		return fmt.Errorf("count commits: %w", err)
 	}
+	// A commit whose failure was reported can be on disk all the same. Nobody was told that it is; the
+	// index must know, or it would grant what a restart refuses.
+	if w.index != nil && carriedOut == w.before+1 && len(w.doubt.subjects)+len(w.doubt.bars) > 0 {
+		w.index.Publish(w.doubt.subjects, w.doubt.bars)
+	}
+	w.before, w.doubt = carriedOut, made{}
 	if err := w.rereadBars(ctx); err != nil {
 		return err
 	}
