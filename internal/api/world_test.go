@@ -128,6 +128,7 @@ func (w *world) handler(o options, judging *judge.Judge) http.Handler {
 	w.must(err)
 	served, err := service.New(service.Config{
 		Subjects: service.Subjects{
+			Held:        func(...subject.Key) (attestd.State, subject.Key) { return attestd.StateUnknown, subject.Key{} },
 			TrustDomain: "example.org", Desk: desk, Specs: judging.Specs(), Notes: noNotes{},
 			Rules: subject.Rules{Reattest: time.Hour, Grace: time.Minute}, Grounds: noGrounds,
 		},

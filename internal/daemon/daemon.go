@@ -198,7 +198,7 @@ func (p *parts) addService(ctx context.Context, options Options, issuer *challen
 	p.service, err = service.New(service.Config{
 		Subjects: service.Subjects{
 			TrustDomain: settings.TrustDomain, Desk: p.desk, Rules: subjectRules(settings),
-			Specs: p.specs, Notes: p.keeper, Grounds: grounds,
+			Specs: p.specs, Notes: p.keeper, Grounds: grounds, Held: p.index.Held,
 		},
 		Store: p.store, Issuer: issuer, Judge: judging, Refuse: local,
 		Policy: documents.policy, RecordedPolicy: documents.recorded,

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -121,13 +120,7 @@ func (h *health) store(ctx context.Context) []condition.Finding {
 }
 
 func (h *health) workers(ctx context.Context) []condition.Finding {
-	found := condition.Finding{
-		ID: condition.WorkersAnswer, Severity: condition.OK, Detail: "evidence that must be rejected is",
-	}
-	if err := h.parts.service.SelfTest(ctx); err != nil {
-		found.Severity, found.Detail = condition.Failure, err.Error()
-	}
-	return []condition.Finding{found}
+	return []condition.Finding{condition.Workers(h.parts.service.SelfTest(ctx))}
 }
 
 func (h *health) switches(context.Context) []condition.Finding {
@@ -217,14 +210,8 @@ func (h *health) certificates(ctx context.Context) []condition.Finding {
 			}
 		}
 	}
-	only := condition.Finding{
-		ID: condition.AdminToken, Severity: condition.OK, Detail: fmt.Sprintf("%d operators are named", named),
-	}
-	if named == 0 {
-		only.Severity, only.Detail = condition.Warning, "no operator is named"
-	}
-	return append(found, only, condition.Certificate(condition.OperatorCertificates,
-		latest.Add(-h.settings.Admin.Certificate), latest, now))
+	return append(found, condition.Operators(
+		named, latest.Add(-h.settings.Admin.Certificate), latest, now)...)
 }
 
 // tlsCertificate looks at the certificate of the public listener.

@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
+	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/config"
 	"github.com/attestd/attestd/internal/enrol"
@@ -136,6 +138,27 @@ func (k *kept) openLog(ctx context.Context, settings config.Config) error {
 		Store: auditStore{k.store}, Signer: key, Path: paths.checkpoint,
 	})
 	return err
+}
+
+// sweepQueueEvery is how often machines that waited too long for approval are forgotten.
+const sweepQueueEvery = time.Minute
+
+func (k *kept) sweepQueue(logger *slog.Logger) func(context.Context) {
+	return func(ctx context.Context) {
+		ticker := time.NewTicker(sweepQueueEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			if _, err := k.desk.Sweep(ctx); err != nil && ctx.Err() == nil {
+				logger.ErrorContext(ctx, "machines that waited too long for approval are still queued",
+					"err", attestd.Excerpt(err.Error(), 400))
+			}
+		}
+	}
 }
 
 // checkpointEvery is how often the audit log is signed: what was appended since could be cut off

@@ -57,6 +57,7 @@ func (p *parts) serve(ctx context.Context, options Options) error {
 func (p *parts) work(logger *slog.Logger) []func(context.Context) {
 	return []func(context.Context){
 		p.health.run, p.health.runLog, p.keeper.Run, p.engine.Run,
+		p.sweepQueue(logger),
 		func(ctx context.Context) { p.log.Run(ctx, checkpointEvery, p.health.sign) },
 		func(ctx context.Context) {
 			if err := p.authority.Run(ctx); err != nil {

@@ -142,6 +142,7 @@ func newWorld(t testing.TB) *world {
 		RecordedPolicy: policy(t, "recorded", lax), Formats: judging.Formats(), Tenants: tenants,
 		Timeout: 30 * time.Second, Concurrency: 64, Waiting: 1 << 16,
 		Subjects: service.Subjects{
+			Held:        func(...subject.Key) (attestd.State, subject.Key) { return attestd.StateUnknown, subject.Key{} },
 			TrustDomain: "example.org", Desk: desk, Specs: w.specs, Notes: noNotes{}, Grounds: w.told.take,
 			Rules: rules,
 		},

@@ -210,13 +210,21 @@ func (a *Authority) receipt(
 		out.Channels = append(out.Channels,
 			wire.Channel{Name: "store", State: "durable", After: after, Detail: "with its audit record"},
 			wire.Channel{Name: "grants", State: "effective", After: after,
-				Detail: "refused from the acknowledgement on"})
+				Detail: grantsDetail(action)})
 	}
 	if action == ActionQuarantine {
 		out.Undo = "attestd release " + attestd.Excerpt(order.Target, 200) +
 			"  (needs a rebirth and another operator)"
 	}
 	return out
+}
+
+// grantsDetail says what an order means for grants.
+func grantsDetail(action string) string {
+	if action == ActionRelease {
+		return "given again after fresh evidence"
+	}
+	return "refused from the acknowledgement on"
 }
 
 // outstanding adds the grants of a subject that are in force.

@@ -37,6 +37,9 @@ type Subjects struct {
 	Specs []attestd.CheckSpec
 	// Notes takes the records of what was refused, which anybody can cause as often as they like.
 	Notes Notes
+	// Held says whether one of the keys is held by now, also by a hold that the store does not have yet,
+	// and which: the worst state, unknown for none.
+	Held func(keys ...subject.Key) (attestd.State, subject.Key)
 	// Grounds is told what speaks for a quarantine, after the verdict that shows it is on disk and
 	// before it is answered.
 	Grounds func(ctx context.Context, grounds []subject.Grounds)
@@ -44,6 +47,7 @@ type Subjects struct {
 
 func (s Subjects) check() error {
 	if s.TrustDomain == "" || s.Desk == nil || s.Notes == nil || s.Grounds == nil ||
+		s.Held == nil ||
 		len(s.Specs) == 0 || s.Rules.Reattest <= 0 {
 		return errors.New("a service needs a trust domain, a desk, rules, checks, and ears for notes and grounds")
 	}
@@ -99,6 +103,12 @@ func (s *Service) settle(
 		case made.barred != nil:
 			return attestd.Appraisal{}, s.refusedBy(v, &subject.BarredError{Bar: *made.barred})
 		}
+		// Last, after everything else: a hold that came directly is in no store yet.
+		if state, key := s.config.Subjects.Held(made.keys...); !free(state) {
+			return attestd.Appraisal{}, s.refusedBy(v, &subject.BarredError{
+				Bar: subject.Bar{Key: key, State: state},
+			})
+		}
 		if made.blame != "" {
 			s.note(v, made.given, made.blame, actionVerify)
 		}
@@ -110,6 +120,11 @@ func (s *Service) settle(
 	return attestd.Appraisal{}, busy(moved)
 }
 
+// free reports whether a state is no hold.
+func free(state attestd.State) bool {
+	return state == attestd.StateUnknown || state == attestd.StateTrusted || state == attestd.StateSuspect
+}
+
 // decision is what one verdict comes to.
 type decision struct {
 	given   attestd.Appraisal
@@ -118,6 +133,8 @@ type decision struct {
 	grounds []subject.Grounds
 	// subject whose latest evidence this is; nil for none.
 	subject *subject.Subject
+	// keys under which the machine can be held; none where the evidence shows no machine of the caller's.
+	keys []subject.Key
 	// blame is the class under which it counts against its source; empty for none.
 	blame attestd.Class
 }
@@ -187,7 +204,7 @@ func (s *Service) react(ctx context.Context, v verification, r reacting) (decisi
 	reaction := subject.React(r.known, seen, s.config.Subjects.Rules)
 	made := decision{
 		write: reaction.Write, barred: reaction.Barred, grounds: reaction.Grounds,
-		subject: reaction.Subject,
+		subject: reaction.Subject, keys: seen.Keys(),
 	}
 	if reaction.Barred != nil {
 		return made, nil

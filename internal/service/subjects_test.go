@@ -120,6 +120,17 @@ func failedBy(given attestd.Appraisal, id attestd.CheckID) bool {
 	return false
 }
 
+// A hold that came directly is in force before the store has it. neg: 180
+func TestWhatIsHeldDirectlyGetsNoVerdict(t *testing.T) {
+	w := newWorld(t, worldOptions{held: subject.ID(agent).Key()})
+	w.own("default")
+	given, err := w.attest("default", nil)
+	w.refused(err, attestd.ClassQuarantined)
+	if given.Schema != "" {
+		t.Error("a verdict beside the error")
+	}
+}
+
 func TestWhatIsHeldGetsNoVerdict(t *testing.T) {
 	id := subject.ID(agent)
 	for name, row := range map[string]struct {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,8 +50,18 @@ type worldOptions struct {
 	codes   []subject.Code
 	slots   int
 	desk    func(service.Desk) service.Desk
+	// held is a hold that the store does not have yet.
+	held subject.Key
 	// moduleID of the enclave; empty for forge's.
 	moduleID string
+}
+
+// heldNow is what an index says that has the direct hold and no other.
+func (o worldOptions) heldNow(keys ...subject.Key) (attestd.State, subject.Key) {
+	if slices.Contains(keys, o.held) {
+		return attestd.StateQuarantined, o.held
+	}
+	return attestd.StateUnknown, subject.Key{}
 }
 
 // wallClock is a wall clock that can be set.
@@ -170,6 +181,7 @@ func (w *world) open() error {
 		Tenants: []string{"default", "blue"}, Timeout: 30 * time.Second, Concurrency: slots, Waiting: 1 << 16,
 		AllowRecorded: true,
 		Subjects: service.Subjects{
+			Held:        w.options.heldNow,
 			TrustDomain: trustDomain, Desk: desk, Specs: w.specs, Notes: w.notes, Grounds: w.told.take,
 			Rules: subject.Rules{
 				Reattest: time.Hour, Grace: time.Minute, Bad: 2, Good: 1, Codes: w.options.codes,

@@ -56,6 +56,13 @@ func AgentID(trustDomain string, format attestd.Format, instance attestd.Handle)
 		return "", fmt.Errorf("no instance handle, got kind %q", instance.Kind)
 	}
 	segment := instance.Value
+	// An endorsement key's digest and a cloud's id stand for themselves: they are what people type. No
+	// two instances of a format meet here: the one is 64 hex digits, the other a UUID.
+	for _, scheme := range []string{"ek:", "azure:"} {
+		if rest, found := strings.CutPrefix(segment, scheme); found {
+			segment = rest
+		}
+	}
 	if !segmentForm.MatchString(segment) {
 		digest := sha256.Sum256([]byte(segment))
 		segment = hex.EncodeToString(digest[:])

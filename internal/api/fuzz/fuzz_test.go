@@ -120,6 +120,7 @@ func newHandler(t testing.TB, root *x509.Certificate) http.Handler {
 	must(t, err)
 	served, err := service.New(service.Config{
 		Subjects: service.Subjects{
+			Held:        func(...subject.Key) (attestd.State, subject.Key) { return attestd.StateUnknown, subject.Key{} },
 			TrustDomain: "example.org", Desk: desk, Specs: judging.Specs(), Notes: store,
 			Rules:   subject.Rules{Reattest: time.Hour, Grace: time.Minute},
 			Grounds: func(context.Context, []subject.Grounds) {},
