@@ -116,6 +116,7 @@ func TestImportsRunDownwards(t *testing.T) {
 			"internal/subject",
 		},
 		"internal/condition":  {"."},
+		"internal/e2e":        leaf,
 		"internal/admin/wire": {".", "internal/audit", "internal/subject"},
 		"internal/why": {
 			".", "internal/admin/wire", "internal/operator", "internal/registry", "internal/subject",
