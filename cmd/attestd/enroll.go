@@ -47,7 +47,7 @@ Kinds of lists:
 A list is your word: who signed the certificates in it is not looked at.`,
 		Example: `  attestd enroll import rack-3.csv --dry-run
   attestd enroll import tpms.pem --kind ek-certificates --tenant blue
-  aws ec2 describe-instances | attestd enroll import - --kind aws`,
+  attestd enroll import instances.json --kind aws`,
 		Args: arguments(1, 1, "one FILE"),
 		RunE: func(command *cobra.Command, args []string) error {
 			form, err := a.form(formText, formJSON)

@@ -53,7 +53,7 @@ queued again. What many machines share (host, gce-project, aws-role), and what n
 only those who may act for every tenant can deny.
 
 A denial counts with the machine's next evidence. To stop a machine now, quarantine it.`,
-		Example: `  attestd enroll deny 9c41f3aa --reason "not on any rack list"`,
+		Example: `  attestd enroll deny 9c41f3aa --reason unlisted`,
 	})
 	command.Flags().StringVar(&made.ask.Label, "label", "", "`NAME` that you call the machine")
 	return command
