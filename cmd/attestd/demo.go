@@ -51,6 +51,8 @@ type demoDoc struct {
 	// Missing says what was not shown and why; empty where everything was.
 	Missing string    `json:"missing,omitempty"`
 	Rows    []demoRow `json:"rows"`
+	// Subject is what became of the software TPM's machine; nil where there was none.
+	Subject *demoSubject `json:"subject,omitempty"`
 
 	evidence map[string][]byte // made by the demo itself, by file name
 	named    attestd.Appraisal // the verdict that names an event
@@ -340,6 +342,10 @@ func (d demoDoc) text(a *app, notes []string, address string) error {
 		table.Next = "attestd verify FILE --recorded   # judges a file you have; attestd dev serves the API"
 	} else {
 		table.Notes = append(table.Notes, bootNote)
+		if d.Subject != nil {
+			table.Notes = append(table.Notes, d.Subject.note())
+		}
+		table.Notes = append(table.Notes, "The verdict on the other kernel:")
 	}
 	for _, row := range d.Rows {
 		verdict := row.Verdict.String()

@@ -208,25 +208,36 @@ func (d *bootDemo) attest(
 	if err != nil {
 		return verdict, nil, err
 	}
-	asked, body, err := d.ask(ctx, url)
+	body, evidence, err := d.collect(ctx, url)
 	if err != nil {
 		return verdict, nil, err
+	}
+	verdict, err = post(ctx, url+"/v1/verify", body)
+	return verdict, evidence, err
+}
+
+// collect asks for a challenge and returns the body that answers it, with the evidence in it.
+func (d *bootDemo) collect(
+	ctx context.Context, url string,
+) (body map[string]any, evidence []byte, err error) {
+	asked, body, err := d.ask(ctx, url)
+	if err != nil {
+		return nil, nil, err
 	}
 	key, err := d.device.Key(ctx, "service")
 	if err != nil {
-		return verdict, nil, err
+		return nil, nil, err
 	}
 	freshness, err := asked.Freshness(key.SPKI())
 	if err != nil {
-		return verdict, nil, err
+		return nil, nil, err
 	}
 	given, err := d.device.Collect(ctx, attestertpm.Request{Freshness: freshness, Key: key})
 	if err != nil {
-		return verdict, nil, err
+		return nil, nil, err
 	}
 	body["evidence"], body["key_spki"] = given.Bytes, base64.StdEncoding.EncodeToString(key.SPKI())
-	verdict, err = post(ctx, url+"/v1/verify", body)
-	return verdict, given.Bytes, err
+	return body, given.Bytes, nil
 }
 
 // ask shows the TPM's keys to the server and returns its challenge, with the beginning of the body
@@ -293,6 +304,9 @@ func (d *bootDemo) show(
 			named = verdict
 		}
 	}
+	if err := d.enrol(ctx, url, doc); err != nil {
+		return named, fmt.Errorf("software TPM, enrolled: %w", err)
+	}
 	return named, nil
 }
 
@@ -308,8 +322,7 @@ func gotOf(verdict attestd.Appraisal, id attestd.CheckID) string {
 
 // bootNote explains the rows of the software TPM.
 const bootNote = "The software TPM booted three times, each with a synthetic boot log: as it was " +
-	"measured before, with PCR 4 extended behind the log's back, and with another kernel. The last " +
-	"verdict:"
+	"measured before, with PCR 4 extended behind the log's back, and with another kernel."
 
 // Names of files that the demo makes, in its own folder and in that of --save.
 const (

@@ -155,6 +155,10 @@ func TestDemoShowsPublishedEvidence(t *testing.T) {
 	if !doc.Good || doc.Source != "published" || len(doc.Rows) != 12 || doc.Missing != "" {
 		t.Errorf("got %d rows of %s evidence, good: %t", len(doc.Rows), doc.Source, doc.Good)
 	}
+	if doc.Subject == nil || doc.Subject.Approved != attestd.StateTrusted ||
+		doc.Subject.Held != attestd.ClassQuarantined {
+		t.Errorf("the machine of the software TPM: %+v", doc.Subject)
+	}
 }
 
 // TestDemoSaysWhatItCouldNotShow: without swtpm the rest is shown, and the demo is no success.
