@@ -186,6 +186,9 @@ func (i *importing) next(entry Entry, row subject.Ownership) (next subject.Owner
 	if entry.Label != "" {
 		next.Label = entry.Label
 	}
+	if !same(next, row) && !i.desk.mayTake(i.who, entry.Key) {
+		return next, errShared(entry.Key).Error()
+	}
 	return next, ""
 }
 

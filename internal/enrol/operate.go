@@ -3,6 +3,7 @@ package enrol
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,8 @@ func (d *Desk) Approve(ctx context.Context, who operator.Principal, ask wire.Dec
 	switch {
 	case row.Generation != 0 && !who.May(operator.Operator, row.Tenant):
 		return wire.Decided{}, errTaken(key)
+	case !d.mayTake(who, key):
+		return wire.Decided{}, errShared(key)
 	case !ask.ExpiresAt.IsZero() && !now.Before(ask.ExpiresAt):
 		return wire.Decided{}, malformed("give a time to come, or none", "the enrolment would be over already")
 	}
@@ -308,6 +311,22 @@ func errTaken(key subject.Key) error {
 	return &attestd.CallerError{
 		Class: attestd.ClassForbidden, Hint: "ask an operator who may act for every tenant",
 		Err: errors.New(attestd.Excerpt(key.String(), 160) + " cannot be enrolled by you"),
+	}
+}
+
+// mayTake reports whether an operator may give a key to a tenant. What many machines share can be on
+// those of several tenants, and a machine of two tenants is nobody's: one call of one tenant's operator
+// would have the whole fleet of another rejected.
+func (d *Desk) mayTake(who operator.Principal, key subject.Key) bool {
+	return !Shared(key.Kind) || len(d.tenants) == 1 || who.May(operator.Operator, operator.AllTenants)
+}
+
+func errShared(key subject.Key) error {
+	return &attestd.CallerError{
+		Class: attestd.ClassForbidden,
+		Hint:  "enrol the machines one by one, or ask an operator who may act for every tenant",
+		Err: fmt.Errorf("%s can be on machines of several tenants: only who may act for every tenant "+
+			"gives it to one", attestd.Excerpt(key.String(), 160)),
 	}
 }
 

@@ -50,8 +50,11 @@ func (d *Desk) Asks(
 	now, row := d.now(), settled.instance
 	next := subject.Ownership{
 		Key: key, Tenant: machine.Tenant, Method: subject.MethodNone, Status: subject.StatusPending,
-		Label: row.Label, Source: machine.Source, Format: string(machine.Format), CreatedAt: now,
-		SeenAt: now, Seen: 1, ExpiresAt: now.Add(d.limits.PendingKeep),
+		Source: machine.Source, Format: string(machine.Format), CreatedAt: now, SeenAt: now, Seen: 1,
+		ExpiresAt: now.Add(d.limits.PendingKeep),
+	}
+	if row.Tenant == machine.Tenant {
+		next.Label = row.Label // what another tenant called it is not this one's to read
 	}
 	waits := row.Status == subject.StatusPending && row.Tenant == machine.Tenant && now.Before(row.ExpiresAt)
 	if waits {

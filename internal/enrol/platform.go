@@ -211,9 +211,15 @@ func (e endorsements) of(named holder) (key [sha256.Size]byte, err error) {
 	found := false
 	if named.serial != nil {
 		for _, ek := range e.bySerial[named.serial.String()] {
-			if sameName(named.issuer, ek.certificate.RawIssuer) {
-				key, found = ek.key, true
+			if !sameName(named.issuer, ek.certificate.RawIssuer) {
+				continue
 			}
+			if found && ek.key != key {
+				// Nobody looked at who signed them: the second may be anybody's.
+				return key, fmt.Errorf("certificates of two keys in the list have serial %x of %s",
+					named.serial, attestd.Excerpt(named.issuer.String(), 80))
+			}
+			key, found = ek.key, true
 		}
 		if !found {
 			return key, fmt.Errorf("the EK certificate with serial %x of %s is not in the list: add it",
