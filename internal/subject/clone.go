@@ -32,15 +32,37 @@ func (t Trail) clone() Trail {
 	return t
 }
 
+// order says how evidence stands to what was seen of the machine before.
+type order int
+
+const (
+	// onward: it was made later, as far as anything shows.
+	onward order = iota
+	// overtaken: it can have been made before what was taken in before it. A machine may answer several
+	// challenges at a time, and a verifier that is busy takes the answers in in any order.
+	overtaken
+	// backward: the clock went back.
+	backward
+)
+
 // compare compares what is seen with what was seen of the same instance, raises what speaks against
-// it, and remembers what is new. It judges on instance and boot, never on host: a host is shared.
-func compare(s *Subject, seen Observation) {
-	backward := compareClock(s, seen)
-	compareBoot(s, seen, backward)
+// it, and remembers what is new. It judges on instance and boot, never on host: a host is shared. It
+// reports whether the evidence is of an earlier boot than what is there: of a boot that is over nothing
+// is taken over.
+func compare(s *Subject, seen Observation) (over bool) {
+	order := compareClock(s, seen)
+	if seen.Clock == nil && seen.Asked.Before(s.EvidenceAt) && !seen.Asked.IsZero() {
+		order = overtaken
+	}
+	if order == overtaken && seen.Boot != s.Boot && (seen.Clock != nil || slices.Contains(s.Trail.Boots, seen.Boot)) {
+		return true
+	}
+	compareBoot(s, seen, order == backward)
 	if seen.Verdict == attestd.VerdictAccepted {
 		compareKey(s, seen) // only then is the key remembered
 	}
-	remember(s, seen, backward)
+	remember(s, seen, order)
+	return false
 }
 
 func (s *Subject) suspect(code Code, seen Observation, points int, lasting bool, detail string) {
@@ -57,32 +79,51 @@ func (s *Subject) suspect(code Code, seen Observation, points int, lasting bool,
 	s.Signals = raise(s.Signals, signal)
 }
 
-// compareClock reports whether the TPM's clock went back. Once can be a restored virtual TPM or a
+// compareClock says whether the TPM's clock went on. Back once can be a restored virtual TPM or a
 // cleared one; a second time while the first still counts is a machine that is there twice. Resets
 // that went back while the clock went forward are no TPM's doing: clearing sets both to zero.
-func compareClock(s *Subject, seen Observation) bool {
+func compareClock(s *Subject, seen Observation) order {
 	last, now := s.Trail.Clock, seen.Clock
 	if last == nil || now == nil {
-		return false
+		return onward
 	}
 	least := last.Milliseconds
 	if !now.Safe && seen.Boot != s.Boot {
 		least -= min(least, clockSlack)
 	}
-	backward := now.Milliseconds < least
+	// It was made after its challenge, and the other before that was taken in.
+	early := uint64(0)
+	if !seen.Asked.IsZero() {
+		early = ticks(last.At.Sub(seen.Asked))
+	}
+	least -= min(least, early)
 	resets := int32(now.Resets - last.Resets) //nolint:gosec // the sign is what is asked for
-	plain := last.Plain && now.Plain
+	fewer := last.Plain && now.Plain && resets < 0
+	cleared := fewer && !last.At.IsZero() && now.Milliseconds <= ticks(seen.At.Sub(last.At))
 	switch {
-	case plain && resets < 0 && !backward:
+	case now.Milliseconds >= least && early > 0 && now.Milliseconds < last.Milliseconds:
+		return overtaken
+	case now.Milliseconds >= least && !fewer:
+		return onward
+	case now.Milliseconds >= least && !cleared:
 		s.suspect(CodeClone, seen, pointsProven, false, fmt.Sprintf(
 			"resets went back from %d to %d while the clock went on", last.Resets, now.Resets))
-	case backward && s.stands(CodeClockBack, seen.At):
+		return onward
+	case s.stands(CodeClockBack, seen.At):
 		s.suspect(CodeClone, seen, pointsProven, false, "the TPM's clock went back again")
-	case backward:
+	case cleared:
+		s.suspect(CodeClockBack, seen, pointsClockBack, true, "the TPM counts from zero again")
+	default:
 		s.suspect(CodeClockBack, seen, pointsClockBack, true, fmt.Sprintf(
 			"the TPM's clock went back by %d s", (last.Milliseconds-now.Milliseconds)/1000))
 	}
 	return backward
+}
+
+// ticks returns the most milliseconds that a TPM's clock can count in that time: it may run a third
+// too fast (TPM 2.0 Library, Part 1, section 36.3.1).
+func ticks(elapsed time.Duration) uint64 {
+	return uint64(max(0, elapsed.Milliseconds())) / 3 * 4 //nolint:gosec // not below zero
 }
 
 // compareBoot looks for a boot that comes back after another one: one machine has one boot at a time,
@@ -116,8 +157,8 @@ func compareKey(s *Subject, seen Observation) {
 
 // remember takes the observation into the trail. A clock that went back begins a new trail: after a
 // restore or a clearing the same boots are counted again.
-func remember(s *Subject, seen Observation, backward bool) {
-	if backward {
+func remember(s *Subject, seen Observation, order order) {
+	if order == backward {
 		s.Trail.Boots = nil
 	} else if s.Boot != "" && seen.Boot != "" && s.Boot != seen.Boot {
 		boots := slices.DeleteFunc(s.Trail.Boots, func(b string) bool { return b == seen.Boot })
@@ -129,8 +170,9 @@ func remember(s *Subject, seen Observation, backward bool) {
 	} else if s.Key != seen.Key && s.Key != [32]byte{} && seen.Verdict == attestd.VerdictAccepted {
 		s.Trail.Former = hex.EncodeToString(s.Key[:])
 	}
-	if seen.Clock != nil {
+	if seen.Clock != nil && order != overtaken {
 		clock := *seen.Clock
+		clock.At = seen.At
 		s.Trail.Clock = &clock
 	}
 }

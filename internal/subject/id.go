@@ -48,6 +48,9 @@ func (id ID) Fold() string { return strings.ToLower(string(id)) }
 // Key returns the key under which the id is barred.
 func (id ID) Key() Key { return Key{Kind: string(BarSubject), Value: id.Fold()} }
 
+// Schemes begin instance values whose rest stands for them in a name.
+var Schemes = [...]string{"ek:", "azure:"}
+
 // AgentID returns the id of the node that an instance handle names.
 //
 // Errors: where there is no instance: identity never comes from a host or a boot.
@@ -58,7 +61,7 @@ func AgentID(trustDomain string, format attestd.Format, instance attestd.Handle)
 	segment := instance.Value
 	// An endorsement key's digest and a cloud's id stand for themselves: they are what people type. No
 	// two instances of a format meet here: the one is 64 hex digits, the other a UUID.
-	for _, scheme := range []string{"ek:", "azure:"} {
+	for _, scheme := range Schemes {
 		if rest, found := strings.CutPrefix(segment, scheme); found {
 			segment = rest
 		}

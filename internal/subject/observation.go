@@ -39,6 +39,9 @@ type Observation struct {
 	// Source is the address it came from.
 	Source string
 	At     time.Time
+	// Asked is when the challenge was issued that the evidence answers, which is older than whatever the
+	// evidence says; zero for not known.
+	Asked time.Time
 	// Again says that stored evidence was judged again: nothing new was shown, and it is as old as it
 	// was. It can take trust away and never gives it.
 	Again bool

@@ -97,11 +97,15 @@ func (r *Reaction) follow(row *Subject, seen Observation, owned bool, rules Rule
 	next := before.clone()
 	next.Signals = without(next.Signals, func(s Signal) bool { return !s.Counts(seen.At) })
 	accepted := seen.Verdict == attestd.VerdictAccepted
+	over := false
 	if !seen.Again {
-		compare(&next, seen)
+		over = compare(&next, seen)
 	}
 	if r.Barred == nil || accepted && !seen.Again {
 		next.take(seen, owned, accepted, rules)
+	}
+	if over { // whatever it says about the machine, it is not what runs there now
+		next.Boot, next.Host, next.Key = before.Boot, before.Host, before.Key
 	}
 	next.judge(r.Barred, accepted, owned, seen, rules)
 	settle(&next, before, seen.At)

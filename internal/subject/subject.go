@@ -71,6 +71,8 @@ type Clock struct {
 	// nothing about another key's.
 	Resets uint32 `json:"resets"`
 	Plain  bool   `json:"plain"`
+	// At is when that was taken in.
+	At time.Time `json:"at,omitzero"`
 }
 
 // Signal is something other than evidence that speaks against a subject.

@@ -31,6 +31,9 @@ const (
 	namedOtherwise = iota
 	namedByValue
 	namedByDigest
+	// namedByScheme and those behind it: by what follows one of [subject.Schemes], in their order. They
+	// are told apart, or a bar that is lifted from one instance would be lifted from another.
+	namedByScheme
 )
 
 // entry is one subject. Each byte counts a million times, and so does each line of cache: there are no

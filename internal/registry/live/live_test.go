@@ -159,8 +159,12 @@ func TestABarHoldsAllThatHaveItsKey(t *testing.T) {
 	uuid := one
 	uuid.Instance.Value = "02aab8a4-74ef-476e-8182-f6d2ba4166a6"
 	uuid.ID, _ = subject.AgentID("example.org", "tpm", uuid.Instance)
+	cloud := one
+	cloud.Instance.Value = "azure:" + uuid.Instance.Value
+	cloud.ID, _ = subject.AgentID("example.org", "tpm", cloud.Instance)
 	for name, one := range map[string]subject.Subject{
-		"named by its instance": one, "named otherwise": foreign, "named by a digest": digested,
+		"named by what follows a scheme": cloud,
+		"named by its instance":          one, "named otherwise": foreign, "named by a digest": digested,
 		"with capitals": upper, "named by a short instance": uuid,
 	} {
 		for kind, on := range map[subject.BarKind]subject.Key{

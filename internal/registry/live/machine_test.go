@@ -22,7 +22,7 @@ func digest(what string, n int) string {
 // machine is a trusted subject with everything that one can have: a TPM of its own, a boot of its
 // own, and a host that it shares with seven others.
 func machine(n int) subject.Subject {
-	instance := attestd.Handle{Kind: attestd.HandleInstance, Value: digest("ek", n)}
+	instance := attestd.Handle{Kind: attestd.HandleInstance, Value: "ek:" + digest("ek", n)}
 	id, err := subject.AgentID("example.org", "tpm", instance)
 	if err != nil {
 		panic(err)

@@ -3,6 +3,7 @@ package live
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"iter"
 	"strings"
 
 	"github.com/attestd/attestd"
@@ -94,20 +95,35 @@ func digestOf(value string) string {
 	return hex.EncodeToString(digest[:])
 }
 
-// naming says how the id names the instance, as [subject.AgentID] makes ids.
+// namings yields the last segments that an id can name the instance by, as [subject.AgentID] makes
+// ids, each with its number.
+func namings(instance string) iter.Seq2[uint8, string] {
+	return func(yield func(uint8, string) bool) {
+		if instance == "" || !yield(namedByValue, instance) {
+			return
+		}
+		for number, scheme := range subject.Schemes {
+			rest, found := strings.CutPrefix(instance, scheme)
+			if found && !yield(namedByScheme+uint8(number), rest) { //nolint:gosec // of a few
+				return
+			}
+		}
+		yield(namedByDigest, digestOf(instance))
+	}
+}
+
+// naming says how the id names the instance.
 func (x *Index) naming(one subject.Subject, folded string) uint8 {
 	prefix, last := cut(folded)
 	named := uint8(namedOtherwise)
-	switch one.Instance.Value {
-	case "":
-		return namedOtherwise
-	case last:
-		named = namedByValue
-	default:
-		if len(last) != 64 || last != digestOf(one.Instance.Value) {
-			return namedOtherwise
+	for number, segment := range namings(one.Instance.Value) {
+		if segment == last {
+			named = number
+			break
 		}
-		named = namedByDigest
+	}
+	if named == namedOtherwise {
+		return named
 	}
 	if !x.agents[prefix] {
 		if len(x.agents) >= maxAgents {
@@ -191,10 +207,10 @@ func (x *Index) bar(on subject.Key, change func(*key)) {
 		x.holdNamed(on.Value, bySubject, held, namedOtherwise)
 	case subject.BarInstance:
 		x.holdListed(first, byInstance, held)
-		digest := digestOf(on.Value)
-		for prefix := range x.agents {
-			x.holdNamed(prefix+on.Value, byInstance, held, namedByValue)
-			x.holdNamed(prefix+digest, byInstance, held, namedByDigest)
+		for number, segment := range namings(on.Value) {
+			for prefix := range x.agents {
+				x.holdNamed(prefix+segment, byInstance, held, number)
+			}
 		}
 	case subject.BarBoot:
 		x.holdListed(first, byBoot, held)
