@@ -176,6 +176,7 @@ func (s *Service) decide(
 		seen.Key = sha256.Sum256(v.submission.KeySPKI)
 	}
 	seen.Tenant, seen.Source = v.submission.Tenant, v.submission.Source
+	seen.Asked = v.taken.IssuedAt
 	return s.react(ctx, v, reacting{given, machine, known, settled, seen})
 }
 

@@ -45,6 +45,12 @@ func (w *world) newTPM() *forge.TPM {
 // attestTPM is a whole exchange of the machine, whose clock goes on by itself.
 func (w *world) attestTPM(tpm *forge.TPM) (attestd.Appraisal, error) {
 	w.Helper()
+	return w.service.Verify(context.Background(), w.answerTPM(tpm))
+}
+
+// answerTPM is such an exchange up to where the answer is sent.
+func (w *world) answerTPM(tpm *forge.TPM) service.Submission {
+	w.Helper()
 	reply, err := w.service.Challenge(context.Background(), service.Wish{
 		Wish: challenge.Wish{
 			Format: attestd.FormatTPM, Tenant: "default", Purpose: "verify", Source: "192.0.2.1",
@@ -65,5 +71,5 @@ func (w *world) attestTPM(tpm *forge.TPM) (attestd.Appraisal, error) {
 	w.must(err)
 	handed.Evidence, err = parts.Marshal()
 	w.must(err)
-	return w.service.Verify(context.Background(), handed)
+	return handed
 }

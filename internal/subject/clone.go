@@ -120,8 +120,8 @@ func compareClock(s *Subject, seen Observation) order {
 	return backward
 }
 
-// ticks returns the most milliseconds that a TPM's clock can count in that time: it may run a third
-// too fast (TPM 2.0 Library, Part 1, section 36.3.1).
+// ticks returns the most milliseconds that a TPM's clock can count in that time: its input may be 15 %
+// too fast, and TPM2_ClockRateAdjust adds as much (TPM 2.0 Library, Part 3).
 func ticks(elapsed time.Duration) uint64 {
 	return uint64(max(0, elapsed.Milliseconds())) / 3 * 4 //nolint:gosec // not below zero
 }
