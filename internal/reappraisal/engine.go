@@ -70,11 +70,14 @@ type Config struct {
 const (
 	maxRuns    = 64
 	maxWaiting = 8
+	// maxOwn is how many of one operator's wait: the places are for all tenants.
+	maxOwn     = 2
 	maxChanges = 1000
 	pageLength = 100
 )
 
-// Engine is safe for concurrent use. Runs are carried out one after the other by Run.
+// Engine is safe for concurrent use. Runs are carried out one after the other by Run,
+// first those that follow from other documents.
 type Engine struct {
 	config Config
 
@@ -113,7 +116,7 @@ func New(config Config) (*Engine, error) {
 //
 // Errors: a [*attestd.CallerError] of class FORBIDDEN for a tenant that is not the operator's, MALFORMED
 // for one that would change states by other documents or another time than those in force, CONFIG for
-// documents that will not do, RATE_LIMITED where too many wait.
+// documents that will not do, RATE_LIMITED where too many of the operator's wait, or of all.
 func (e *Engine) Start(
 	_ context.Context, who operator.Principal, ask wire.ReappraisalRequest,
 ) (wire.Reappraisal, error) {
@@ -198,13 +201,14 @@ func (e *Engine) enqueue(made *run) (wire.Reappraisal, error) {
 	made.shown.Started, made.shown.Changes = e.config.Store.Now(), []wire.ReappraisalChange{}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.waiting) >= maxWaiting && !made.stale {
-		return wire.Reappraisal{}, &attestd.CallerError{
-			Class: attestd.ClassRateLimited, Hint: "wait until one of them is done",
-			Err: fmt.Errorf("%d re-appraisals wait already", len(e.waiting)),
+	if made.stale {
+		e.waiting = slices.Insert(e.waiting, 0, made) // what takes trust away waits for nobody's trial
+	} else {
+		if err := e.room(made.owner.Name); err != nil {
+			return wire.Reappraisal{}, err
 		}
+		e.waiting = append(e.waiting, made)
 	}
-	e.waiting = append(e.waiting, made)
 	e.runs = append(e.runs, made)
 	if len(e.runs) > maxRuns {
 		e.runs = slices.DeleteFunc(e.runs, func(r *run) bool {
@@ -216,6 +220,26 @@ func (e *Engine) enqueue(made *run) (wire.Reappraisal, error) {
 	default:
 	}
 	return made.show(), nil
+}
+
+// room refuses an operator where too many runs wait: their own, or all. The caller holds mu.
+func (e *Engine) room(name string) error {
+	own := 0
+	for _, one := range e.waiting {
+		if !one.stale && one.owner.Name == name {
+			own++
+		}
+	}
+	busy := &attestd.CallerError{Class: attestd.ClassRateLimited, Hint: "wait until one of them is done"}
+	switch {
+	case own >= maxOwn:
+		busy.Err = fmt.Errorf("%d re-appraisals of yours wait already", own)
+	case len(e.waiting) >= maxWaiting:
+		busy.Err = errors.New("too many re-appraisals wait already")
+	default:
+		return nil
+	}
+	return busy
 }
 
 // States of a run.
