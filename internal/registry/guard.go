@@ -106,8 +106,8 @@ func (g *guard) read() (store [16]byte, newest mark, found bool, err error) {
 }
 
 // demandNewest refuses a database that is behind what this machine has seen, unless accept says that
-// an operator wants it. It then moves the count past all that was seen, and ends every challenge that
-// the older copy takes for unused.
+// an operator wants it. It then moves the count past all that was seen, and ends every challenge and
+// enrolment token that the older copy takes for unused.
 func (g *guard) demandNewest(ctx context.Context, database *sql.DB, accept bool) error {
 	var id []byte
 	row := database.QueryRowContext(ctx, "SELECT store_id, commits FROM meta")
@@ -152,7 +152,8 @@ func (g *guard) accept(
 		return &attestd.CallerError{
 			Class: attestd.ClassConfig,
 			Hint: "put the newest copy back; if this one is meant to be used, set store.accept_rollback " +
-				"once: holds that were laid since then are lost and must be laid again",
+				"once: holds, denials and revocations of operators since then are lost and must be " +
+				"ordered again, and enrolment tokens made anew",
 			Err: errors.New(why),
 		}
 	}
@@ -162,8 +163,11 @@ func (g *guard) accept(
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
-	if _, err := database.ExecContext(ctx, "DELETE FROM challenges WHERE used_at IS NULL"); err != nil {
-		return fmt.Errorf("open store: %w", err)
+	for _, table := range []string{"challenges", "enrolment_tokens"} {
+		_, err := database.ExecContext(ctx, "DELETE FROM "+table+" WHERE used_at IS NULL")
+		if err != nil {
+			return fmt.Errorf("open store: %w", err)
+		}
 	}
 	g.known.commits = next
 	return nil

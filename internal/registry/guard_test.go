@@ -7,10 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/registry"
+	"github.com/attestd/attestd/internal/subject"
 )
 
 // reopen opens a store on files as they are, and returns the error.
@@ -174,5 +177,36 @@ func TestAHalfDoneSchemaIsRefused(t *testing.T) {
 			_, err = reopen(t, path, false)
 			refusesToStart(t, err)
 		})
+	}
+}
+
+// A token that was handed in after the copy was made must not be handed in again by whoever saw it.
+// neg: 185
+func TestAUsedTokenDoesNotComeBackWithAnOlderDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "attestd.db")
+	store := open(t, path, registry.SystemClock(), roomy)
+	use := subject.TokenUse{ID: "t1", Secret: [32]byte{1}, By: subject.Key{Kind: "instance", Value: "a"}}
+	record := []audit.Record{{At: store.Now(), Actor: "o", Action: "enroll.token", Outcome: "done"}}
+	err := store.Write(t.Context(), subject.Write{Audit: record, NewToken: &subject.Token{
+		ID: use.ID, Secret: use.Secret, Tenant: "blue", Formats: []string{"tpm"}, By: "o",
+		CreatedAt: store.Now(), ExpiresAt: store.Now().Add(time.Hour),
+	}})
+	_ = store.Close()
+	old := copyStore(t, path)
+	store = open(t, path, registry.SystemClock(), roomy)
+	if err := errors.Join(err, store.Write(t.Context(), subject.Write{Token: &use, Audit: record})); err != nil {
+		t.Fatal(err)
+	}
+	_ = store.Close()
+	restore(t, path, old)
+	confirmed, err := reopen(t, path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use.By.Value = "b"
+	var caller *attestd.CallerError
+	err = confirmed.Write(t.Context(), subject.Write{Token: &use, Audit: record})
+	if !errors.As(err, &caller) || caller.Class != attestd.ClassUnauthenticated {
+		t.Errorf("a used token came back: %v", err)
 	}
 }
