@@ -223,7 +223,9 @@ func (s *Service) react(ctx context.Context, v verification, r reacting) (decisi
 		made.write.Token = &redeemed.Use
 		made.write.Owners = append(made.write.Owners, redeemed.Owner)
 		made.write.Audit = append(made.write.Audit, redeemed.Audit)
-	} else if seen.Proven {
+	}
+	enrolment := r.settled.Enrolment()
+	if redeemed == nil && seen.Proven {
 		asks, _, err := s.config.Subjects.Desk.Asks(ctx, r.machine, r.settled)
 		if err != nil {
 			return decision{}, storeError(ctx, err)
@@ -231,6 +233,9 @@ func (s *Service) react(ctx context.Context, v verification, r reacting) (decisi
 		if asks != nil {
 			made.write.Owners = append(made.write.Owners, *asks)
 			made.write.Audit = append(made.write.Audit, s.record(v, given, actionAsk, asks.Key.String()))
+			if r.settled.Standing == enrol.StandingNone {
+				enrolment = string(enrol.StandingPending) // with this very verdict
+			}
 		}
 	}
 	if len(made.write.Subjects) != 0 {
@@ -238,7 +243,10 @@ func (s *Service) react(ctx context.Context, v verification, r reacting) (decisi
 	}
 	standing := reaction.Standing
 	standing.Ownership = string(r.settled.Method())
-	standing.Enrolment = r.settled.Enrolment()
+	standing.Enrolment = enrolment
+	if standing.Subject == "" {
+		standing.Risk = given.Risk // there is nobody whose signals could count
+	}
 	given.Standing = &standing
 	made.given = given
 	return made, nil

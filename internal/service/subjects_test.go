@@ -24,7 +24,7 @@ func TestAVerdictSaysWhoItIsWhoseItIsAndInWhichState(t *testing.T) {
 		want  attestd.Standing
 	}{
 		"a machine that is nobody's waits for approval": {
-			want: attestd.Standing{Ownership: "none", Enrolment: "not-asked"},
+			want: attestd.Standing{Ownership: "none", Enrolment: "pending"},
 		},
 		"a machine of the inventory is a subject, and trusted": {
 			owner: func(w *world) *subject.Ownership { return w.owner("default", subject.StatusApproved) },
@@ -56,7 +56,11 @@ func TestAVerdictSaysWhoItIsWhoseItIsAndInWhichState(t *testing.T) {
 			if row.owner != nil {
 				w.put(row.owner(w))
 			}
-			got := *w.accepted("default").Standing
+			given := w.accepted("default")
+			got := *given.Standing
+			if got.Risk != given.Risk {
+				t.Errorf("risk %s, and the verdict has %s", got.Risk, given.Risk)
+			}
 			if got.State == attestd.StateTrusted && (got.Epoch == 0 || got.DueAt.IsZero()) {
 				t.Errorf("a trusted subject without epoch or deadline: %+v", got)
 			}
