@@ -85,6 +85,11 @@ func TestWhyNamesTheFirstThingThatIsMissing(t *testing.T) {
 				{Check: "measurement/known", Effect: attestd.EffectRejects, Points: 100, Detail: "PCR9 differs"},
 			}}
 		}, why.EvidenceRejected, "measurement/known: PCR9 differs", "attestd explain measurement/known", "evidence"},
+		{"its evidence was judged again by a stricter policy", func(f *why.Facts) {
+			f.Known.Subject.State, f.Standing.State = attestd.StateSuspect, attestd.StateSuspect
+			f.Known.Subject.Floor = attestd.Risk(100)
+		}, why.EvidenceRejected, "the policy or the reference values in force now reject it",
+			"attestd subject history " + string(id), "evidence"},
 		{"fresh evidence is late", func(f *why.Facts) {
 			f.Known.Subject.DueAt = noon.Add(-90 * time.Second)
 			f.Standing.Overdue, f.Standing.State = true, attestd.StateSuspect

@@ -45,6 +45,16 @@ func evidenceStep(f Facts) finding {
 			fix:    "attestd explain " + string(check),
 		}
 	}
+	if one.Floor.Tier().Verdict() != attestd.VerdictAccepted && !one.EvidenceAt.IsZero() {
+		// It was judged again since, which leaves the verdict that was given as it was.
+		return finding{
+			code:   EvidenceRejected,
+			detail: fmt.Sprintf("accepted %s, and not by what is in force now", ago(one.EvidenceAt, f.Now)),
+			cause: "its latest evidence was accepted when it was given; the policy or the reference values " +
+				"in force now reject it",
+			fix: "attestd subject history " + string(one.ID) + "   # names the check",
+		}
+	}
 	return fine("accepted %s", ago(one.EvidenceAt, f.Now))
 }
 
