@@ -55,7 +55,7 @@ func (h *health) sources() []condition.Source {
 		{IDs: []condition.ID{condition.WorkersAnswer}, Look: h.workers},
 		{IDs: condition.SettingIDs, Look: h.switches},
 		{IDs: condition.AuditIDs, Look: h.audit},
-		{IDs: condition.FleetIDs, Look: h.fleet},
+		h.fleetSource(),
 		{
 			IDs: []condition.ID{
 				condition.TLSCertificate, condition.AdminCertificate, condition.AdminToken,
@@ -102,11 +102,16 @@ func (h *health) sign(err error) {
 	}
 }
 
-// reloaded takes up how reading the policies went.
-func (h *health) reloaded(err error) {
+// reloaded takes up how reading the policies went, so that whoever asks next is told.
+func (h *health) reloaded(ctx context.Context, err error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.reload = err
+	h.mu.Unlock()
+	h.set.Refresh(ctx, lookFor, h.fleetSource())
+}
+
+func (h *health) fleetSource() condition.Source {
+	return condition.Source{IDs: condition.FleetIDs, Look: h.fleet}
 }
 
 func (h *health) store(ctx context.Context) []condition.Finding {

@@ -91,7 +91,7 @@ func (p *parts) reload(ctx context.Context, options Options) {
 			Policy: read.policy, Recorded: read.recorded, Tenants: read.tenants, References: read.references,
 		})
 	}
-	p.health.reloaded(err)
+	p.health.reloaded(ctx, err)
 	if err != nil {
 		options.Logger.ErrorContext(ctx, "policies were not replaced; those before stay in force",
 			"err", attestd.Excerpt(err.Error(), 1000))
