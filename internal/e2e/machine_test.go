@@ -42,15 +42,11 @@ func newMachine(t *testing.T, template *swtpm.TPM, name string, boot *forge.Boot
 // started starts a TPM that is off and boots the log.
 func started(t *testing.T, tpm *swtpm.TPM, boot *forge.Boot) *machine {
 	t.Helper()
-	issuer, err := made.ca.IssuerPEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, _ := pem.Decode(issuer)
 	m := &machine{tpm: tpm, folder: t.TempDir()}
+	var err error
 	m.device, err = attestertpm.Open("swtpm:"+tpm.Socket(), attestertpm.Options{
 		StateDir: m.folder, BootLog: m.bootLog(), IMALog: attestertpm.Off,
-		Intermediates: [][]byte{block.Bytes},
+		Intermediates: intermediates(t),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +56,17 @@ func started(t *testing.T, tpm *swtpm.TPM, boot *forge.Boot) *machine {
 	}
 	m.boot(t, boot)
 	return m
+}
+
+// intermediates are the certificates that no TPM carries.
+func intermediates(t *testing.T) [][]byte {
+	t.Helper()
+	issuer, err := made.ca.IssuerPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(issuer)
+	return [][]byte{block.Bytes}
 }
 
 func (m *machine) bootLog() string { return filepath.Join(m.folder, "boot.log") }
@@ -180,9 +187,8 @@ func (m *machine) collect(
 	return evidence.Bytes
 }
 
-// judge hands evidence in.
-func (q question) judge(t *testing.T, evidence, secret, spki []byte) attestd.Appraisal {
-	t.Helper()
+// body is the request that hands evidence in.
+func (q question) body(evidence, secret, spki []byte) map[string]any {
 	body := map[string]any{
 		"challenge_id": q.challenge.ID(), "format": "tpm", "tenant": q.tenant, "evidence": evidence,
 	}
@@ -192,7 +198,13 @@ func (q question) judge(t *testing.T, evidence, secret, spki []byte) attestd.App
 	if spki != nil {
 		body["key_spki"] = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki}))
 	}
-	return q.server.verdict(t, body)
+	return body
+}
+
+// judge hands evidence in.
+func (q question) judge(t *testing.T, evidence, secret, spki []byte) attestd.Appraisal {
+	t.Helper()
+	return q.server.verdict(t, q.body(evidence, secret, spki))
 }
 
 // attest is the whole exchange of an honest machine, with a key that lives in its TPM.
