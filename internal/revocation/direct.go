@@ -52,9 +52,9 @@ func (a *Authority) direct(
 
 // hold lays bars in memory and then in the journal, and says after how many microseconds each was so.
 func (a *Authority) hold(ctx context.Context, began time.Time, one entry) (held, journaled int64, err error) {
-	a.Index.Hold(one.Bars)
+	one = a.journal.enter(one, a.Index.Hold)
 	held = a.Now().Sub(began).Microseconds()
-	err = a.journal.add(one)
+	err = a.journal.write(one)
 	journaled = a.Now().Sub(began).Microseconds()
 	if err != nil {
 		a.Logger.ErrorContext(ctx, "a direct hold is in memory alone", slog.Any("err", err))
@@ -135,12 +135,10 @@ func (a *Authority) drain(ctx context.Context) error {
 	if len(taken) == 0 {
 		return failed
 	}
-	free, err := a.journal.done(taken)
-	if err != nil {
+	if err := a.journal.done(taken, a.Index.Settle); err != nil {
 		// They are durable twice. A restart would lay them again, which is the safe side.
 		a.Logger.ErrorContext(ctx, "the journal keeps holds that the store has", slog.Any("err", err))
 	}
-	a.Index.Settle(free)
 	return failed
 }
 
@@ -186,6 +184,9 @@ func (a *Authority) reload(ctx context.Context, one entry) (target, error) {
 		if one.ID != "" && ask.Instance.Value == "" && instance.Value != "" {
 			found.keys = append(found.keys, instance)
 		}
+	}
+	if known.Subject == nil && one.ID != "" && found.tenant != subject.Shared {
+		found.unseen(one.ID, a.Now())
 	}
 	if host == "" {
 		return found, a.bars(ctx, &found)

@@ -17,11 +17,8 @@ import (
 	"github.com/attestd/attestd/internal/subject"
 )
 
-// Bounds of the journal.
-const (
-	maxEntries = 10_000
-	maxJournal = 32 << 20
-)
+// maxJournal is the longest journal that is written or read.
+const maxJournal = 32 << 20
 
 // entry is a direct hold that the store has not taken over yet.
 type entry struct {
@@ -40,12 +37,18 @@ type entry struct {
 type journal struct {
 	path string
 
+	// mu is for what is in memory, and never held while the disk is waited for.
 	mu      sync.Mutex
-	file    *os.File
-	size    int64
 	entries []entry
 	next    uint64
-	broken  bool
+
+	// disk is taken before mu.
+	disk   sync.Mutex
+	file   *os.File
+	size   int64
+	broken bool
+	// stored are the entries that are in the file.
+	stored map[uint64]bool
 }
 
 func openJournal(path string) (*journal, error) {
@@ -53,7 +56,7 @@ func openJournal(path string) (*journal, error) {
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	j := &journal{path: path, file: file, next: 1}
+	j := &journal{path: path, file: file, next: 1, stored: map[uint64]bool{}}
 	text, err := io.ReadAll(io.LimitReader(file, maxJournal+1))
 	if err == nil {
 		err = j.parse(text)
@@ -102,7 +105,7 @@ func (j *journal) parse(text []byte) error {
 		if len(one.Bars) == 0 || !subject.Barred(one.State) {
 			return fmt.Errorf("line %d holds nothing", number)
 		}
-		j.entries = append(j.entries, one)
+		j.entries, j.stored[one.Number] = append(j.entries, one), true
 		j.next = max(j.next, one.Number+1)
 		j.size += int64(end) + 1
 	}
@@ -123,25 +126,33 @@ func lineOf(one entry) ([]byte, error) {
 	return append(append(line, document...), '\n'), nil
 }
 
-// add puts an entry on disk before it returns. An entry that could not be is kept in memory, so that
-// the store takes it over all the same.
-func (j *journal) add(one entry) error {
+// enter lays an entry's bars and makes it one that waits for the store, in one step: no end of an
+// earlier entry comes in between.
+func (j *journal) enter(one entry, lay func(bars []subject.Bar)) entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.entries) >= maxEntries {
-		return fmt.Errorf("the journal holds %d entries that wait for the store", len(j.entries))
-	}
 	one.Number = j.next
 	j.next++
 	j.entries = append(j.entries, one)
+	lay(one.Bars)
+	return one
+}
+
+// write puts an entry on disk before it returns. One that cannot be stays in memory, so that the store
+// takes it over all the same.
+func (j *journal) write(one entry) error {
 	line, err := lineOf(one)
+	j.disk.Lock()
+	defer j.disk.Unlock()
 	switch {
 	case err != nil:
 		return err
+	case j.stored[one.Number], !j.waits(one.Number):
+		return nil // with another entry's end, or the store has it by now
 	case j.broken || j.file == nil:
 		return fmt.Errorf("the journal cannot be written any more")
 	case j.size+int64(len(line)) > maxJournal:
-		return fmt.Errorf("the journal would be longer than %d bytes", maxJournal)
+		return errFull
 	}
 	if _, err = j.file.Write(line); err == nil {
 		err = j.file.Sync()
@@ -152,7 +163,14 @@ func (j *journal) add(one entry) error {
 		return err
 	}
 	j.size += int64(len(line))
+	j.stored[one.Number] = true
 	return nil
+}
+
+var errFull = fmt.Errorf("the journal would be longer than %d bytes", maxJournal)
+
+func (j *journal) waits(number uint64) bool {
+	return slices.ContainsFunc(j.waiting(), func(one entry) bool { return one.Number == number })
 }
 
 // waiting returns the entries that the store has not taken over.
@@ -162,8 +180,16 @@ func (j *journal) waiting() []entry {
 	return slices.Clone(j.entries)
 }
 
-// done removes entries that are durable elsewhere, and returns the keys that no other entry holds.
-func (j *journal) done(numbers []uint64) ([]subject.Key, error) {
+// done removes entries that are durable elsewhere, and ends the holds of the keys that no other entry
+// holds.
+func (j *journal) done(numbers []uint64, settle func(free []subject.Key)) error {
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	j.remove(numbers, settle)
+	return j.rewrite(j.waiting())
+}
+
+func (j *journal) remove(numbers []uint64, settle func(free []subject.Key)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var free []subject.Key
@@ -181,21 +207,25 @@ func (j *journal) done(numbers []uint64) ([]subject.Key, error) {
 		})
 	}
 	j.entries = left
-	return free, j.rewrite()
+	settle(free)
 }
 
 // rewrite replaces the file by one with the entries that are left, whole or not at all.
-func (j *journal) rewrite() error {
+func (j *journal) rewrite(left []entry) error {
 	if j.file == nil {
 		return os.ErrClosed
 	}
 	var text []byte
-	for _, one := range j.entries {
+	stored := map[uint64]bool{}
+	for _, one := range left {
 		line, err := lineOf(one)
 		if err != nil {
 			return err
 		}
-		text = append(text, line...)
+		if len(text)+len(line) > maxJournal {
+			return errFull
+		}
+		text, stored[one.Number] = append(text, line...), true
 	}
 	next := j.path + ".next"
 	file, err := os.OpenFile(next, os.O_RDWR|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
@@ -213,13 +243,13 @@ func (j *journal) rewrite() error {
 		return err
 	}
 	_ = j.file.Close() // replaced: nothing of it counts any more
-	j.file, j.size, j.broken = file, int64(len(text)), false
+	j.file, j.size, j.broken, j.stored = file, int64(len(text)), false, stored
 	return syncFolder(j.path)
 }
 
 func (j *journal) close() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	j.disk.Lock()
+	defer j.disk.Unlock()
 	if j.file == nil {
 		return nil
 	}
