@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/attestd/attestd"
@@ -153,5 +154,26 @@ func TestAnAcceptedVerdictIsAboutTheKeyThatWasAskedAbout(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What is accepted with an activation is named by its endorsement key or by its cloud. neg: 182
+func TestAnAcceptedMachineHasTheNameOfTheKeyThatAnswered(t *testing.T) {
+	pool, _ := newPool(t, "test-worker", nil)
+	ek := sha256.Sum256([]byte("ek"))
+	for instance, passes := range map[string]bool{
+		"ek:" + hex.EncodeToString(ek[:]):      true,
+		"ek:" + strings.Repeat("9c", 32):       false,
+		"gce:acme-prod/europe-west4-a/123":     true,
+		"azure:d1b3a1c0":                       true,
+		"i-0123456789abcdef0-enc0123456789abc": false,
+	} {
+		job := jobFor(t, "name "+instance)
+		job.Activation = &attestd.Activation{
+			AKName: append([]byte{0, 0x0B}, make([]byte, 32)...), EK: ek, Earlier: true,
+		}
+		if _, err := pool.Judge(context.Background(), job); (err == nil) != passes {
+			t.Errorf("%s: got %v, want it to pass: %t", instance, err, passes)
+		}
 	}
 }

@@ -141,7 +141,8 @@ var handleKinds = []attestd.HandleKind{
 
 // checkHandles: what a subject is named and held by comes from here. Unverified evidence has no names,
 // a machine has one of each kind but for its devices, and one that is named by its endorsement key
-// answered a credential for that very key: a worker that was taken over cannot speak for another.
+// answered a credential for that very key: a worker that was taken over cannot speak for another. The
+// machine of a cloud keeps its cloud's name where its key answered as well.
 func (e expectation) checkHandles(a attestd.Appraisal) error {
 	if len(a.Handles) != 0 && !bytes.HasPrefix(a.Claims, []byte("{")) {
 		return errors.New("verdict names hardware without claims")
@@ -157,7 +158,7 @@ func (e expectation) checkHandles(a attestd.Appraisal) error {
 		value, keyed := strings.CutPrefix(handle.Value, "ek:")
 		keyed = keyed && handle.Kind == attestd.HandleInstance
 		ours := keyed && e.activation != nil && value == hex.EncodeToString(e.activation.EK[:])
-		activated = activated || ours
+		activated = activated || ours || handle.Kind == attestd.HandleInstance && clouds(handle.Value)
 		switch {
 		case !known || twice:
 			return fmt.Errorf("verdict has a handle too many, or of kind %q",
@@ -172,6 +173,11 @@ func (e expectation) checkHandles(a attestd.Appraisal) error {
 		return errors.New("accepted, and not for the machine whose endorsement key answered")
 	}
 	return nil
+}
+
+// clouds reports whether an instance has the name that the certificate of a cloud gives it.
+func clouds(instance string) bool {
+	return strings.HasPrefix(instance, "gce:") || strings.HasPrefix(instance, "azure:")
 }
 
 // plain reports whether text is printable ASCII without spaces, as every handle is.

@@ -264,6 +264,10 @@ func obey(job service.Job) (attestd.Appraisal, error) {
 	if claims, told := strings.CutPrefix(string(job.Evidence), "claim "); told {
 		verdict.Claims = json.RawMessage(claims)
 	}
+	if name, told := strings.CutPrefix(string(job.Evidence), "name "); told {
+		verdict.Handles[0].Value = name
+		verdict.Claims = keyClaims(job.Activation.AKName, job.Activation.EK)
+	}
 	if change, known := lies[string(job.Evidence)]; known {
 		change(&verdict)
 	}

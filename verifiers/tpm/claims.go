@@ -105,17 +105,19 @@ var pcrNames = func() (names [24]string) {
 	return names
 }()
 
-// handles name the instance by its endorsement key, or by what its cloud calls it. Without either a
-// boot has no name: reset counts are small numbers that all machines share.
+// handles name the instance by what its cloud calls it, or by its endorsement key. Whether a key also
+// answers a credential is the machine's choice: a cloud's machine that had another name when it does
+// would leave a hold by not answering. Without either a boot has no name: reset counts are small
+// numbers that all machines share.
 func (s *session) handles() []attestd.Handle {
 	b, instance := &s.backing, ""
 	switch {
-	case b.activated:
-		instance = "ek:" + hex.EncodeToString(b.ek[:])
 	case b.ak != nil && b.ak.Profile == tpmtrust.ProfileGCE:
 		instance = "gce:" + b.ak.Project + "/" + b.ak.Zone + "/" + b.ak.InstanceID
 	case b.ak != nil:
 		instance = "azure:" + b.ak.InstanceID
+	case b.activated:
+		instance = "ek:" + hex.EncodeToString(b.ek[:])
 	default:
 		return nil
 	}
