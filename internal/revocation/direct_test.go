@@ -69,6 +69,25 @@ func TestDirectHoldsHoldWhatEvidenceWouldFree(t *testing.T) {
 	w.wantGrant("alpha1", false)
 }
 
+// TestStrangersCanBeHeldDirectly: what was never seen is in the lists when the store has the hold.
+func TestStrangersCanBeHeldDirectly(t *testing.T) {
+	w := newWorld(t, nil)
+	wanted := order(string(idOf("omega1")))
+	wanted.Tenant, wanted.Direct = "blue", true
+	if _, err := w.authority.Quarantine(t.Context(), anna, wanted); err != nil {
+		t.Fatal(err)
+	}
+	w.wantGrant("omega1", false)
+	w.restart()
+	if err := w.authority.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.wantState("omega1", attestd.StateQuarantined)
+	if got := w.attest(w.seen("omega1", "blue", 1)); got.Barred == nil {
+		t.Error("it passes")
+	}
+}
+
 // TestDirectHoldsWithoutReading: with the words of the order alone. It takes an operator of all
 // tenants, for nothing says whose it is.
 func TestDirectHoldsWithoutReading(t *testing.T) {

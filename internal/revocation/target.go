@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/admin/wire"
@@ -107,11 +108,14 @@ func (a *Authority) findID(
 	if found.tenant == "" {
 		found.tenant = known.Bars[0].Tenant
 	}
-	// A name that is held before it was seen has a row, so that lists show it.
-	row := subject.Subject{ID: id, Tenant: found.tenant, Ownership: subject.MethodNone}
-	row.FirstSeenAt = a.Now()
-	found.subjects, found.named = []subject.Subject{row}, &row
+	found.unseen(id, a.Now())
 	return found, nil
+}
+
+// unseen gives a name that is held before it was seen a row, so that lists show it.
+func (t *target) unseen(id subject.ID, at time.Time) {
+	row := subject.Subject{ID: id, Tenant: t.tenant, Ownership: subject.MethodNone, FirstSeenAt: at}
+	t.subjects, t.named = []subject.Subject{row}, &row
 }
 
 func (a *Authority) findPrefix(ctx context.Context, who operator.Principal, order wire.Order) (target, error) {
