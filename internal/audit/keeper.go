@@ -39,7 +39,12 @@ const (
 	flushEvery = time.Second
 	// flushTime bounds one attempt: a store that hangs is one that is down.
 	flushTime = 10 * time.Second
+	// late is how long one attempt takes before nothing more is taken up that must leave a trace.
+	late = time.Second
 )
+
+// errLate says that the store has not answered yet.
+var errLate = errors.New("a record is not stored yet, longer than it takes")
 
 // NewKeeper returns a keeper. Its [Keeper.Run] has to run.
 func NewKeeper(config KeeperConfig) (*Keeper, error) {
@@ -152,8 +157,17 @@ func (k *Keeper) flush(ctx context.Context) {
 	}
 	limited, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
+	hung := time.AfterFunc(late, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if limited.Err() == nil && k.failing == nil { // the outcome has the last word
+			k.failing = errLate
+		}
+	})
 	err := k.write(limited, whole)
+	hung.Stop()
 	k.mu.Lock()
+	cancel() // under the lock: from here on nothing says any more that it is late
 	if err == nil {
 		k.failures -= failures
 	} else {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/attestd/attestd/internal/appraisal"
 	"github.com/attestd/attestd/internal/config"
 	"github.com/attestd/attestd/internal/service"
@@ -59,11 +61,15 @@ func readDocuments(verify config.Verify) (documents, error) {
 }
 
 func readFile(path string) (service.Document, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	// A pipe without a writer would be waited for without end, by a daemon that then cannot be stopped.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:gosec // the operator names it
 	if err != nil {
 		return service.Document{}, err
 	}
 	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return service.Document{}, errors.Join(err, fmt.Errorf("%s is not a file", path))
+	}
 	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
 		return service.Document{}, err

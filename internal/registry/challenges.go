@@ -102,6 +102,9 @@ func (s *Store) Consume(ctx context.Context, use challenge.Use) (challenge.Taken
 			return err
 		}
 		if changed == 1 {
+			if err := row.demandWhole(); err != nil {
+				return refusal{err} // the row stays used: this challenge can come to nothing
+			}
 			consumed, outcome = challenge.Taken{Challenge: row.Challenge, Credential: row.credential}, challenge.Consumed
 			w.outstanding.add(row.Tenant, row.source, -1)
 			return w.addKey(ctx, &consumed)
@@ -138,6 +141,19 @@ type challengeRow struct {
 	credential *challenge.Credential
 	used       bool
 	found      bool
+}
+
+// demandWhole refuses a nonce that is not as it was issued. That the disk changed it is no fault of
+// whoever answers the challenge.
+func (r challengeRow) demandWhole() error {
+	if size := len(r.Nonce); size < attestd.MinNonce || size > challenge.MaxNonce {
+		return &attestd.UndecidedError{
+			Check: checkStore, Class: attestd.ClassStoreUnavailable,
+			Got: fmt.Sprintf("a stored nonce of %d bytes", size), Want: "nonces as they were issued",
+			Hint: "ask for a new challenge; the database was changed beside attestd: attestd doctor",
+		}
+	}
+	return nil
 }
 
 func (r challengeRow) refusedFor(use challenge.Use) challenge.Outcome {
