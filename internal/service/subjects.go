@@ -161,22 +161,15 @@ func (s *Service) decide(
 	if err != nil {
 		return decision{}, storeError(ctx, err)
 	}
-	settled := s.config.Subjects.Desk.Settle(machine, known.Owners)
-	if settled.Standing == enrol.StandingForeign {
-		// Before the holds: that another tenant's machine is held is not this one's to learn.
-		given = appraisal.Foreign(v.policy, given)
-		given.Standing = &attestd.Standing{
-			Ownership: string(subject.MethodNone), Enrolment: string(enrol.StandingNone), Risk: given.Risk,
-		}
-		return decision{
-			given: given, blame: attestd.ClassPolicyDeny, write: subject.Write{Owned: settled.Expect},
-		}, nil
-	}
 	if v.submission.KeySPKI != nil {
 		seen.Key = sha256.Sum256(v.submission.KeySPKI)
 	}
 	seen.Tenant, seen.Source = v.submission.Tenant, v.submission.Source
 	seen.Asked = v.taken.IssuedAt
+	settled := s.config.Subjects.Desk.Settle(machine, known.Owners)
+	if settled.Standing == enrol.StandingForeign {
+		return s.foreign(v, reacting{given, machine, known, settled, seen}), nil
+	}
 	return s.react(ctx, v, reacting{given, machine, known, settled, seen})
 }
 
@@ -187,6 +180,30 @@ type reacting struct {
 	known   subject.Known
 	settled enrol.Settlement
 	seen    subject.Observation
+}
+
+// foreign rejects a machine that is another tenant's. It comes before the holds: that another tenant's
+// machine is held is not this one's to learn. Where it was this tenant's until now, it is not trusted
+// as that any more: as one that is nobody's, since it has done nothing that speaks against it.
+func (s *Service) foreign(v verification, r reacting) decision {
+	made := decision{
+		given: appraisal.Foreign(v.policy, r.given), blame: attestd.ClassPolicyDeny,
+		write: subject.Write{Owned: r.settled.Expect},
+	}
+	made.given.Standing = &attestd.Standing{
+		Ownership: string(subject.MethodNone), Enrolment: string(enrol.StandingNone), Risk: made.given.Risk,
+	}
+	if was := r.known.Subject; was == nil || was.Tenant != v.submission.Tenant {
+		return made
+	}
+	given := appraisal.Own(v.policy, r.given, string(subject.MethodNone))
+	seen := r.seen
+	seen.Verdict, seen.Risk, seen.Owned = given.Verdict, given.Risk, r.settled.Expect
+	seen.Detail = subject.Observe(made.given).Detail
+	reaction := subject.React(r.known, seen, s.config.Subjects.Rules)
+	made.write, made.grounds = reaction.Write, reaction.Grounds
+	made.write.Owned, made.write.Unbarred = r.settled.Expect, nil // a hold would be told
+	return made
 }
 
 func (s *Service) react(ctx context.Context, v verification, r reacting) (decision, error) {
