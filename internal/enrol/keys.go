@@ -26,13 +26,8 @@ const (
 
 // forms are the values that each kind takes, in their one spelling.
 var forms = map[string]*regexp.Regexp{
-	// An endorsement key, an instance of Google Cloud, a machine of Azure, a module of AWS.
-	KindInstance: regexp.MustCompile(`^(?:ek:[0-9a-f]{64}` +
-		`|gce:[A-Za-z0-9:._-]{1,80}/[a-z0-9-]{1,40}/[0-9]{1,20}` +
-		`|azure:[0-9a-f-]{1,64}` +
-		`|i-[0-9a-f]{8,17}-[A-Za-z0-9._-]{1,80})$`),
-	// A chip (64 bytes, of Turin 8), a platform of Intel's (16), or the parent instance of enclaves.
-	KindHost:        regexp.MustCompile(`^(?:[0-9a-f]{128}|[0-9a-f]{16}|[0-9a-f]{32}|i-[0-9a-f]{8,17})$`),
+	KindInstance:    subject.HardwareForm(subject.BarInstance),
+	KindHost:        subject.HardwareForm(subject.BarHost),
 	KindAWSInstance: regexp.MustCompile(`^i-[0-9a-f]{8,17}$`),
 	KindAWSRole:     regexp.MustCompile(`^[0-9a-f]{96}$`),
 	KindAWSPCR4:     regexp.MustCompile(`^[0-9a-f]{96}$`),
@@ -71,16 +66,11 @@ func checkKey(key subject.Key) string {
 		return fmt.Sprintf("%q is no kind of key", attestd.Excerpt(key.Kind, 40))
 	case !form.MatchString(key.Value):
 		return fmt.Sprintf("%q is no value of kind %s", attestd.Excerpt(key.Value, 80), key.Kind)
-	case allZero(key.Value):
+	case subject.AllZero(key.Value):
 		// Zero is what an absent or masked field holds: owning it would be owning everybody's.
 		return fmt.Sprintf("the value of kind %s is all zero, which names nothing", key.Kind)
 	}
 	return ""
-}
-
-// allZero reports whether the digits of a value, behind its prefix, are all zero.
-func allZero(value string) bool {
-	return strings.Trim(strings.TrimPrefix(strings.TrimPrefix(value, "ek:"), "i-"), "0") == ""
 }
 
 // Keys lists the names under which the machine of a verdict can be owned, its instance first. Each of
@@ -102,12 +92,7 @@ func Keys(verdict attestd.Appraisal) []subject.Key {
 			if handle.Kind != kind {
 				continue
 			}
-			value := handle.Value
-			if strings.HasPrefix(value, "azure:") {
-				// Azure's certificates and its lists need not write a UUID alike.
-				value = strings.ToLower(value)
-			}
-			add(string(kind), value)
+			add(string(kind), subject.FoldHardware(subject.BarKind(kind), handle.Value))
 		}
 	}
 	claims := factsOf(verdict.Claims)

@@ -100,7 +100,7 @@ func TestDirectHoldsWithoutReading(t *testing.T) {
 	}
 	w.wantGrant("alpha1", true)
 	w.hold(string(idOf("alpha1")))
-	w.hold("instance:ek:alpha2")
+	w.hold("instance:" + ekOf("alpha2"))
 	w.wantGrant("alpha1", false)
 	w.wantGrant("alpha2", false)
 	short := order("ek:rouge")

@@ -45,6 +45,10 @@ func (a *Authority) lay(
 	if err := check(order, who); err != nil {
 		return wire.Receipt{}, err
 	}
+	order, err := spelled(order)
+	if err != nil {
+		return wire.Receipt{}, err
+	}
 	if order.Reimaged != "" {
 		return wire.Receipt{}, refuse(attestd.ClassMalformed, "leave it out",
 			"a ticket of a re-image is for a release alone")
@@ -89,6 +93,10 @@ func (a *Authority) Release(
 ) (wire.Receipt, error) {
 	began := a.Now()
 	if err := check(order, who); err != nil {
+		return wire.Receipt{}, err
+	}
+	order, err := spelled(order)
+	if err != nil {
 		return wire.Receipt{}, err
 	}
 	if order.Direct {

@@ -35,7 +35,7 @@ func TestQuarantine(t *testing.T) {
 	if receipt.Grants != 1 || receipt.GrantsUntil.Before(began.Add(300*time.Second)) || receipt.GrantsSince.IsZero() {
 		t.Errorf("%d grants until %s since %s", receipt.Grants, receipt.GrantsUntil, receipt.GrantsSince)
 	}
-	bars := []string{"subject:" + string(idOf("alpha1")), "instance:ek:alpha1"}
+	bars := []string{"subject:" + string(idOf("alpha1")), "instance:" + ekOf("alpha1")}
 	if !slices.Equal(receipt.Bars, bars) || receipt.Shared != 2 || receipt.Undo == "" || receipt.Hostile == "" {
 		t.Errorf("receipt %+v", receipt)
 	}
@@ -58,7 +58,7 @@ func TestQuarantine(t *testing.T) {
 // TestDryRunsChangeNothing and say what would change.
 func TestDryRunsChangeNothing(t *testing.T) {
 	w := newWorld(t, nil).fleet()
-	wanted := order("host:chip-1")
+	wanted := order("host:" + chip)
 	wanted.DryRun = true
 	receipt, err := w.authority.Quarantine(t.Context(), anna, wanted)
 	if err != nil || !receipt.DryRun || len(receipt.Subjects) != 3 || len(receipt.Channels) != 0 {
@@ -92,7 +92,7 @@ func TestHosts(t *testing.T) {
 	if got := w.attest(w.seen("later", "blue", 1)); got.Barred == nil {
 		t.Error("a machine that comes later passes")
 	}
-	release := order("host:chip-1")
+	release := order("host:" + chip)
 	_, err = w.authority.Release(t.Context(), ben, release)
 	wantClass(t, err, attestd.ClassConflict) // a host is not reborn
 	release.Reimaged = "CHG-7"
@@ -145,7 +145,7 @@ func TestReleases(t *testing.T) {
 
 func TestRevocationsAreForEver(t *testing.T) {
 	w := newWorld(t, nil).fleet()
-	target := order("ek:alpha1")
+	target := order(ekOf("alpha1"))
 	receipt, err := w.authority.Revoke(t.Context(), anna, target)
 	if err != nil || receipt.Undo != "" {
 		t.Fatalf("%+v (%v)", receipt, err)
@@ -168,8 +168,8 @@ func TestTenantsAreKeptApart(t *testing.T) {
 	for name, act := range acts {
 		t.Run(name, func(t *testing.T) {
 			for _, pair := range [][2]string{
-				{string(idOf("rouge1")), string(idOf("rouge2"))}, {"instance:ek:rouge1", "instance:ek:rouge2"},
-				{"ek:rouge1", "ek:rouge2"},
+				{string(idOf("rouge1")), string(idOf("rouge2"))}, {"instance:" + ekOf("rouge1"), "instance:" + ekOf("rouge2")},
+				{ekOf("rouge1"), ekOf("rouge2")},
 			} {
 				for _, direct := range []bool{false, true} {
 					if direct && name == "release" {
@@ -195,7 +195,7 @@ func TestTenantsAreKeptApart(t *testing.T) {
 		})
 	}
 	w.wantGrant("rouge1", true)
-	host := order("host:chip-1")
+	host := order("host:" + chip)
 	_, err := w.authority.Quarantine(t.Context(), blue, host)
 	wantClass(t, err, attestd.ClassForbidden)
 	host = order(string(idOf("alpha1")))
@@ -213,7 +213,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 	w := newWorld(t, nil).fleet()
 	alpha := string(idOf("alpha1"))
 	saying := func(change func(*wire.Order)) wire.Order {
-		one := order("ek:alpha1")
+		one := order(ekOf("alpha1"))
 		change(&one)
 		return one
 	}
@@ -227,7 +227,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 			viewer, wire.Order{Target: string(idOf("omega")), Tenant: "blue", Reason: "r"},
 			attestd.ClassForbidden,
 		},
-		"on a host, without the role": {viewer, order("host:chip-1"), attestd.ClassForbidden},
+		"on a host, without the role": {viewer, order("host:" + chip), attestd.ClassForbidden},
 		"by nobody":                   {operator.Principal{}, order(alpha), attestd.ClassForbidden},
 		"without a reason":            {anna, wire.Order{Target: alpha, Reason: " "}, attestd.ClassMalformed},
 		"without a target":            {anna, wire.Order{Reason: "r"}, attestd.ClassMalformed},
@@ -238,15 +238,17 @@ func TestOrdersThatAreRefused(t *testing.T) {
 			anna, saying(func(o *wire.Order) { o.Reimaged = "x" }), attestd.ClassMalformed,
 		},
 		"on too short a beginning":    {anna, order("ek:al"), attestd.ClassMalformed},
-		"on the beginning of two":     {anna, order("ek:alpha"), attestd.ClassConflict},
-		"on what is there in no case": {anna, order("ek:omega1"), attestd.ClassForbidden},
+		"on the beginning of two":     {anna, order(ekOf("alpha1")[:11]), attestd.ClassConflict},
+		"on what is there in no case": {anna, order(ekOf("omega1")), attestd.ClassForbidden},
 		"on an id that is none":       {anna, order("spiffe://example.org/a//b"), attestd.ClassMalformed},
 		"on a stranger of no tenant":  {anna, order(string(idOf("omega"))), attestd.ClassMalformed},
 		"with a reason of a megabyte": {
 			anna, saying(func(o *wire.Order) { o.Reason = strings.Repeat("a", 1<<20) }), attestd.ClassMalformed,
 		},
 		"on a wildcard of the store's":      {anna, order("ek:%%%%%%"), attestd.ClassForbidden},
-		"on an instance without characters": {anna, order("instance:"), attestd.ClassForbidden},
+		"on an instance without characters": {anna, order("instance:"), attestd.ClassMalformed},
+		"on a part of an instance":          {anna, order("instance:" + ekOf("omega1")[:20]), attestd.ClassMalformed},
+		"on a part of a host":               {anna, order("host:" + chip[:40]), attestd.ClassMalformed},
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -270,7 +272,7 @@ func TestStrangersCanBeHeld(t *testing.T) {
 	if _, err := w.authority.Quarantine(t.Context(), anna, wanted); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.authority.Quarantine(t.Context(), anna, order("instance:ek:omega2")); err != nil {
+	if _, err := w.authority.Quarantine(t.Context(), anna, order("instance:"+ekOf("omega2"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"omega1", "omega2"} {
@@ -282,13 +284,39 @@ func TestStrangersCanBeHeld(t *testing.T) {
 	w.wantState("omega1", attestd.StateQuarantined)
 }
 
+// TestHardwareIsHeldHoweverItIsSpelled: a hold that is acknowledged on another spelling holds nothing.
+// neg: 182
+func TestHardwareIsHeldHoweverItIsSpelled(t *testing.T) {
+	for name, row := range map[string]struct {
+		target string
+		direct bool
+	}{
+		"an instance in upper case":               {"instance:" + strings.ToUpper(ekOf("alpha1")), false},
+		"an instance as its name ends":            {"instance:" + strings.TrimPrefix(ekOf("alpha1"), "ek:"), false},
+		"a host in upper case":                    {"host:" + strings.ToUpper(chip), false},
+		"an instance in upper case, round stores": {"instance:" + strings.ToUpper(ekOf("alpha1")), true},
+		"a host in upper case, round stores":      {"host:" + strings.ToUpper(chip), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil).fleet()
+			w.store.reads.Store(row.direct)
+			wanted := order(row.target)
+			wanted.Direct = row.direct
+			if _, err := w.authority.Quarantine(t.Context(), anna, wanted); err != nil {
+				t.Fatal(err)
+			}
+			w.wantGrant("alpha1", false)
+		})
+	}
+}
+
 // TestScopeInstance holds the hardware and leaves the name.
 func TestScopeInstance(t *testing.T) {
 	w := newWorld(t, nil).fleet()
 	wanted := order(string(idOf("alpha1")))
 	wanted.Scope = revocation.ScopeInstance
 	receipt, err := w.authority.Quarantine(t.Context(), anna, wanted)
-	if err != nil || !slices.Equal(receipt.Bars, []string{"instance:ek:alpha1"}) {
+	if err != nil || !slices.Equal(receipt.Bars, []string{"instance:" + ekOf("alpha1")}) {
 		t.Fatalf("%+v (%v)", receipt, err)
 	}
 	w.wantGrant("alpha1", false)
@@ -328,7 +356,7 @@ func TestShortNamesLookAtOwnTenantsAlone(t *testing.T) {
 	w := newWorld(t, nil)
 	w.attest(w.seen("shared1", "blue", 1))
 	w.attest(w.seen("shared2", "red", 1))
-	receipt, err := w.authority.Quarantine(t.Context(), blue, order("ek:shared"))
+	receipt, err := w.authority.Quarantine(t.Context(), blue, order(ekOf("shared1")[:15]))
 	if err != nil || len(receipt.Subjects) != 1 || receipt.Subjects[0].ID != idOf("shared1") {
 		t.Errorf("%+v (%v)", receipt.Subjects, err)
 	}
@@ -340,11 +368,11 @@ func TestShortNamesLookAtOwnTenantsAlone(t *testing.T) {
 // lift what an operator of all tenants laid on it.
 func TestBarsOfAllTenantsAreLiftedByThose(t *testing.T) {
 	w := newWorld(t, nil).fleet()
-	target := order("instance:ek:omega2")
+	target := order("instance:" + ekOf("omega2"))
 	if _, err := w.authority.Quarantine(t.Context(), anna, target); err != nil {
 		t.Fatal(err)
 	}
-	key := subject.Key{Kind: string(subject.BarInstance), Value: "ek:omega2"}
+	key := subject.Key{Kind: string(subject.BarInstance), Value: ekOf("omega2")}
 	err := w.store.Store.Write(t.Context(), subject.Write{
 		Owners: []subject.OwnershipWrite{{Key: key, Next: &subject.Ownership{
 			Key: key, Tenant: "blue", Method: subject.MethodInventory, Status: subject.StatusApproved,

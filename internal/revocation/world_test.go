@@ -2,6 +2,7 @@ package revocation_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -160,12 +161,19 @@ func idOf(name string) subject.ID {
 	return subject.ID("spiffe://example.org/spire/agent/attestd/tpm/" + name)
 }
 
+// ekOf is the endorsement key of the machine of that name, chip the host of them all.
+func ekOf(name string) string {
+	return "ek:" + (hex.EncodeToString([]byte(name)) + strings.Repeat("0", 64))[:64]
+}
+
+var chip = strings.Repeat("c1", 64)
+
 // seen is good evidence of the machine of that name.
 func (w *world) seen(name, tenant string, boot int) subject.Observation {
 	return subject.Observation{
 		Proven: true, ID: idOf(name), Format: attestd.FormatTPM,
-		Instance: attestd.Handle{Kind: attestd.HandleInstance, Value: "ek:" + name},
-		Boot:     fmt.Sprintf("ek:%s/%d", name, boot), Host: "chip-1",
+		Instance: attestd.Handle{Kind: attestd.HandleInstance, Value: ekOf(name)},
+		Boot:     fmt.Sprintf("%s/%d", ekOf(name), boot), Host: chip,
 		Verdict: attestd.VerdictAccepted, Risk: attestd.Risk(10), Tenant: tenant,
 		Owner: subject.Ownership{
 			Tenant: tenant, Method: subject.MethodInventory, Status: subject.StatusApproved,

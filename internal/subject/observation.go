@@ -59,9 +59,10 @@ func Observe(verdict attestd.Appraisal) Observation {
 	for _, handle := range verdict.Handles {
 		switch handle.Kind {
 		case attestd.HandleInstance:
+			handle.Value = FoldHardware(BarInstance, handle.Value)
 			seen.Instance = handle
 		case attestd.HandleBoot:
-			seen.Boot = handle.Value
+			seen.Boot = FoldHardware(BarBoot, handle.Value)
 		case attestd.HandleHost:
 			seen.Host = handle.Value
 		}
