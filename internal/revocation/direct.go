@@ -130,16 +130,27 @@ func (a *Authority) drain(ctx context.Context) error {
 			failed = err
 			continue
 		}
-		taken = append(taken, one.Number)
+		if taken = append(taken, one.Number); len(taken) == drainBatch {
+			a.settle(ctx, taken)
+			taken = nil
+		}
 	}
+	a.settle(ctx, taken)
+	return failed
+}
+
+// drainBatch is how many entries are taken over before the journal is told: a process that is killed
+// now and then comes to the end of a long journal all the same.
+const drainBatch = 32
+
+func (a *Authority) settle(ctx context.Context, taken []uint64) {
 	if len(taken) == 0 {
-		return failed
+		return
 	}
 	if err := a.journal.done(taken, a.Index.Settle); err != nil {
 		// They are durable twice. A restart would lay them again, which is the safe side.
 		a.Logger.ErrorContext(ctx, "the journal keeps holds that the store has", slog.Any("err", err))
 	}
-	return failed
 }
 
 // takeOver writes an entry to the store as the order would have.
