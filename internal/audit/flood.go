@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Limits of a [Flood]. A minute of the worst flood is at most sum of the three records.
+// Limits of a [Flood]. A minute of the worst flood is at most sum of the four records.
 const (
 	floodWindow = time.Minute
 	// floodAtOnce are the records that are written as they come, so that a single event is not late.
@@ -17,6 +17,9 @@ const (
 	// actions and classes.
 	floodKinds  = 1024
 	floodShared = 256
+	// floodNamed are kept apart for who has a name. They have a room of their own: whoever fills the one
+	// of sources, from however many addresses, must not make an operator's calls anybody's.
+	floodNamed = 1024
 )
 
 // elsewhere is the source of what was folded without one.
@@ -30,6 +33,8 @@ type Flood struct {
 	begun  time.Time
 	atOnce int
 	kinds  map[string]*Record
+	// named are how many of the kinds are of somebody with a name.
+	named int
 }
 
 // NewFlood returns an empty one.
@@ -45,9 +50,9 @@ func (f *Flood) Note(record Record) []Record {
 		f.begun = record.At
 	}
 	key := kindOf(record)
-	if f.kinds[key] == nil && f.atOnce < floodAtOnce && len(f.kinds) < floodKinds {
+	if f.kinds[key] == nil && f.atOnce < floodAtOnce && f.room(record) {
 		f.atOnce++
-		f.kinds[key] = &Record{} // the next one of its kind is folded
+		f.add(key, record) // the next one of its kind is folded
 		return append(due, record)
 	}
 	f.count(key, record)
@@ -73,25 +78,55 @@ func kindOf(record Record) string {
 // count folds a record into its kind; one that has no room any more into that of all sources, and
 // where that has none either into the one of everything.
 func (f *Flood) count(key string, record Record) {
-	if f.kinds[key] == nil && len(f.kinds) >= floodKinds {
+	if f.kinds[key] == nil && !f.room(record) {
 		record.Actor, record.Tenant = elsewhere, "*"
 		key = kindOf(record)
 	}
-	if f.kinds[key] == nil && len(f.kinds) >= floodKinds+floodShared {
+	if f.kinds[key] == nil && len(f.kinds)-f.named >= floodKinds+floodShared {
 		record.Action, record.Class, record.Outcome = "*", "", "*"
 		key = kindOf(record)
 	}
 	if f.kinds[key] == nil {
-		f.kinds[key] = &Record{}
+		f.add(key, record)
 	}
 	fold(f.kinds[key], record)
 }
 
-// fold counts one more. What differs between alike records is that of the first.
+// sourced reports whether the record is of a caller without a name.
+func sourced(record Record) bool { return strings.HasPrefix(record.Actor, "source:") }
+
+// room reports whether one more kind of the record's sort is kept apart.
+func (f *Flood) room(record Record) bool {
+	if sourced(record) {
+		return len(f.kinds)-f.named < floodKinds
+	}
+	return f.named < floodNamed
+}
+
+func (f *Flood) add(key string, record Record) {
+	f.kinds[key] = &Record{}
+	if !sourced(record) {
+		f.named++
+	}
+}
+
+// fold counts one more. What differs between alike records is left out: that of the first would say of
+// all of them what is true of one.
 func fold(into *Record, record Record) {
 	if into.Count == 0 {
 		*into = record
 		into.Count = 0
+	}
+	for _, text := range [][2]*string{
+		{&into.Target, &record.Target}, {&into.Reason, &record.Reason}, {&into.Ticket, &record.Ticket},
+		{&into.Via, &record.Via},
+	} {
+		if *text[0] != *text[1] {
+			*text[0] = ""
+		}
+	}
+	if !maps.Equal(into.Detail, record.Detail) {
+		into.Detail = nil
 	}
 	into.Count += max(record.Count, 1)
 	for _, at := range []time.Time{record.At, record.Last} {
@@ -131,6 +166,6 @@ func (f *Flood) empty() []Record {
 			records = append(records, *f.kinds[key])
 		}
 	}
-	f.kinds, f.atOnce, f.begun = map[string]*Record{}, 0, time.Time{}
+	f.kinds, f.named, f.atOnce, f.begun = map[string]*Record{}, 0, 0, time.Time{}
 	return records
 }
