@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -182,14 +184,34 @@ func (s *Store) Find(ctx context.Context, tenants []string, prefix string) ([]su
 	}
 	fold := subject.ID(prefix).Fold()
 	exact := *query
-	exact.and("(fold = ? OR instance = ? AND instance <> '')", fold, prefix)
+	is, begins := "fold = ?", "fold >= ? AND fold < ?"
+	isAny, beginsAny := []any{fold}, []any{fold, fold + lastRune}
+	for _, instance := range spellings(prefix) {
+		is += " OR instance = ? AND instance <> ''"
+		begins += " OR instance >= ? AND instance < ? AND instance <> ''"
+		isAny, beginsAny = append(isAny, instance), append(beginsAny, instance, instance+lastRune)
+	}
+	exact.and(is, isAny...)
 	list, err := listOf(ctx, s.reading, &exact, selectSubject, "fold", scanSubject)
 	if err != nil || len(list) > 0 {
 		return list, err
 	}
-	query.and("(fold >= ? AND fold < ? OR instance >= ? AND instance < ? AND instance <> '')",
-		fold, fold+lastRune, prefix, prefix+lastRune)
+	query.and(begins, beginsAny...)
 	return listOf(ctx, s.reading, query, selectSubject, "fold", scanSubject)
+}
+
+// spellings returns what an instance that is named by prefix can begin with: as it is, with the digits
+// of an endorsement key or of a UUID in lower case, and with an endorsement key's scheme, which the name
+// of its agent leaves out.
+func spellings(prefix string) []string {
+	list := []string{prefix}
+	folded := strings.ToLower(prefix)
+	for _, one := range []string{subject.FoldHardware(subject.BarInstance, prefix), "ek:" + folded} {
+		if !slices.Contains(list, one) {
+			list = append(list, one)
+		}
+	}
+	return list
 }
 
 // lastRune sorts behind everything that an id or a handle can go on with.

@@ -255,12 +255,21 @@ func finds(t *testing.T, w *world) {
 	for _, name := range []string{"web-1", "web-10", "db-1"} {
 		w.write(put(node(name, "a"), 0))
 	}
+	digest := strings.Repeat("9c41", 16)
+	chip := node("tpm", "a")
+	chip.Instance.Value = "ek:" + digest
+	w.write(put(chip, 0))
 	for prefix, want := range map[string][]string{
+		"9c419c":                {"tpm"}, // as its name ends, and as lists show it
+		"9C419C":                {"tpm"},
+		"EK:9C41":               {"tpm"},
+		digest:                  {"tpm"},
+		"c419c4":                {},
 		string(agent("web-1")):  {"web-1"}, // exactly one name, though another begins with it
 		"instance-web-1":        {"web-1"},
 		string(agent("WEB-10")): {"web-10"},
 		string(agent("web")):    {"web-1", "web-10"},
-		string(agent("")):       {"db-1", "web-1"}, // at most two
+		string(agent("")):       {"db-1", "tpm"}, // at most two
 		"instance-d":            {"db-1"},
 		"instance-D":            {}, // handles have one case
 		"nstance":               {},
