@@ -119,7 +119,8 @@ type Config struct {
 	// Version, Store and Started are for the status.
 	Version, Store string
 	Started        time.Time
-	// Policies names the policies in force, as in "production sha256:9f2c41d7".
+	// Policies names the policies in force, as in "production sha256:9f2c41d7"; before one that is a
+	// tenant's own stands "TENANT=".
 	Policies func() []string
 	// Settings is the configuration, a struct; the support bundle has it without its secrets.
 	Settings any

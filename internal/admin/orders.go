@@ -56,7 +56,7 @@ func (s *server) order(c *call, carryOut carryOut) (any, error) {
 	defer stop()
 	receipt, err := carryOut(ctx, c.who, order)
 	if err == nil {
-		s.channels.took(receipt)
+		s.channels.took(c.who, receipt)
 	}
 	return receipt, err
 }

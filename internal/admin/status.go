@@ -3,6 +3,7 @@ package admin
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,10 +23,10 @@ func (s *server) status(c *call) (any, error) {
 	return wire.Status{
 		Schema: "attestd.status.v1", Version: s.config.Version, Ready: s.config.Conditions.Ready() == nil,
 		Now: now.UTC(), Started: s.config.Started.UTC(), Store: s.config.Store,
-		Policies: append([]string{}, s.config.Policies()...),
+		Policies: c.policies(s.config.Policies()),
 		States:   orEmpty(counts.States), Tiers: orEmpty(counts.Tiers), Formats: orEmpty(counts.Formats),
 		Pending: pending, Overdue: counts.Overdue, Oldest: counts.Oldest,
-		Channels:   s.channels.last(),
+		Channels:   s.channels.last(c.who),
 		Conditions: s.shownConditions(c, false),
 	}, nil
 }
@@ -52,38 +53,62 @@ func (s *server) pending(c *call) (count int, err error) {
 	return count, nil
 }
 
-// channels remembers how long the latest hold took to be effective in each place.
-type channels struct {
-	mu     sync.Mutex
-	latest []wire.Channel
+// policies leaves out those of tenants that the asker may not know of: their names stand before them.
+func (c *call) policies(all []string) []string {
+	return slices.DeleteFunc(append([]string{}, all...), func(one string) bool {
+		tenant, _, some := strings.Cut(one, "=")
+		return some && !c.who.Sees(tenant)
+	})
 }
 
-// maxChannels bounds the table; there are a few, all named by attestd.
-const maxChannels = 32
+// channels remembers how long the latest hold took to be effective in each place, for each set of
+// tenants that somebody acts for: that another tenant has just held something is theirs to know. Who
+// acts for all tenants sees the latest of all.
+type channels struct {
+	mu     sync.Mutex
+	latest map[string][]wire.Channel
+}
+
+// Bounds of the table: channels are a few, all named by attestd; sets of tenants are as many as
+// operators were named for.
+const (
+	maxChannels = 32
+	maxSets     = 1024
+)
+
+func setOf(who operator.Principal) string {
+	return strings.Join(slices.Sorted(slices.Values(who.Tenants)), " ")
+}
 
 // took takes up what a receipt says. Its details are of one tenant and are left out.
-func (t *channels) took(receipt wire.Receipt) {
+func (t *channels) took(who operator.Principal, receipt wire.Receipt) {
 	if receipt.DryRun {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, one := range receipt.Channels {
-		one.Detail = ""
-		index := slices.IndexFunc(t.latest, func(known wire.Channel) bool { return known.Name == one.Name })
-		switch {
-		case index >= 0:
-			t.latest[index] = one
-		case len(t.latest) < maxChannels:
-			t.latest = append(t.latest, one)
+	if t.latest == nil || len(t.latest) >= maxSets {
+		t.latest = map[string][]wire.Channel{}
+	}
+	for _, set := range slices.Compact([]string{setOf(who), operator.AllTenants}) {
+		for _, one := range receipt.Channels {
+			one.Detail = ""
+			list := t.latest[set]
+			index := slices.IndexFunc(list, func(known wire.Channel) bool { return known.Name == one.Name })
+			switch {
+			case index >= 0:
+				list[index] = one
+			case len(list) < maxChannels:
+				t.latest[set] = append(list, one)
+			}
 		}
 	}
 }
 
-func (t *channels) last() []wire.Channel {
+func (t *channels) last(who operator.Principal) []wire.Channel {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return append([]wire.Channel{}, t.latest...)
+	return append([]wire.Channel{}, t.latest[setOf(who)]...)
 }
 
 func orEmpty(counts map[string]int) map[string]int {

@@ -104,16 +104,14 @@ func (s *server) history(c *call) (any, error) {
 		return nil, err
 	}
 	c.about.Target, c.about.Tenant = string(one.ID), one.Tenant
-	events, err := s.config.Subjects.History(c, one.ID, after, limit)
+	events, more, err := s.events(c, one.ID, after, limit)
 	if err != nil {
 		return nil, err
 	}
 	page := wire.History{Schema: "attestd.history.v1", Events: []wire.Event{}}
-	if len(events) == limit {
-		page.Next = strconv.FormatInt(events[len(events)-1].Number, 10)
+	if more {
+		page.Next = strconv.FormatInt(events[limit-1].Number, 10)
 	}
-	// A subject can have been another tenant's before.
-	events = slices.DeleteFunc(events, func(event subject.Event) bool { return !c.who.Sees(event.Tenant) })
 	for _, event := range events {
 		page.Events = append(page.Events, wire.Event{
 			At: event.At, Kind: event.Kind, From: event.From, To: event.To, Risk: event.Risk,
@@ -121,6 +119,31 @@ func (s *server) history(c *call) (any, error) {
 		})
 	}
 	return page, nil
+}
+
+// events returns a page of the events that the asker may see, and whether there are more of those. A
+// subject can have been another tenant's before: that there are events of then is not told either.
+func (s *server) events(
+	c *call, id subject.ID, after int64, limit int,
+) (seen []subject.Event, more bool, err error) {
+	for {
+		events, err := s.config.Subjects.History(c, id, after, maxPage)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, event := range events {
+			after = event.Number
+			if c.who.Sees(event.Tenant) {
+				seen = append(seen, event)
+			}
+		}
+		if len(seen) > limit {
+			return seen[:limit], true, nil
+		}
+		if len(events) < maxPage {
+			return seen, false, nil
+		}
+	}
 }
 
 func (s *server) why(c *call) (any, error) {

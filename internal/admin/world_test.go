@@ -114,7 +114,10 @@ func newWorld(t testing.TB) *world {
 		Index: w.parts, Explainer: w.parts, Audit: w.parts, Conditions: w.parts, Now: w.clock,
 		Logger: slog.New(slog.NewJSONHandler(w.logged, &slog.HandlerOptions{Level: &level})), Level: &level,
 		Registerer: w.registry, Gatherer: w.registry, Version: "0.0.1", Store: "sqlite", Started: w.clock(),
-		Policies: func() []string { return []string{"production sha256:9f2c41d7"} }, Settings: shown,
+		Policies: func() []string {
+			return []string{"production sha256:9f2c41d7", "blue=lax sha256:b1", "green=strict sha256:91"}
+		},
+		Settings: shown,
 	}
 	handler, err := admin.New(w.config)
 	must(t, err)
