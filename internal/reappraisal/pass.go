@@ -2,6 +2,7 @@ package reappraisal
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -226,7 +227,9 @@ func (e *Engine) observed(
 	seen := subject.Observe(given)
 	seen.Proven, seen.Again = true, true
 	seen.ID, seen.Format, seen.Instance = row.ID, row.Format, row.Instance
-	seen.Boot, seen.Host, seen.Evidence, seen.Key = row.Boot, row.Host, row.Evidence, row.Key
+	seen.Boot, seen.Host, seen.Key = row.Boot, row.Host, row.Key
+	// Where that is not what the row has, evidence that was rejected came after it.
+	seen.Evidence = sha256.Sum256(stored.Blobs[0])
 	seen.Tenant, seen.Source, seen.At = stored.Tenant, subject.SourceSelf, e.config.Store.Now()
 	return seen
 }

@@ -38,7 +38,7 @@ func React(known Known, seen Observation, rules Rules) Reaction {
 		return reaction
 	}
 	if seen.Again && (row == nil || seen.Evidence != row.Evidence ||
-		seen.Verdict == attestd.VerdictAccepted && seen.Risk == row.Floor) {
+		seen.Verdict == attestd.VerdictAccepted && owned && seen.Risk.Int() <= row.Floor.Int()) {
 		reaction.stand(row, seen)
 		return reaction
 	}
@@ -122,10 +122,13 @@ func (r *Reaction) follow(row *Subject, seen Observation, owned bool, rules Rule
 
 // take takes over what the evidence showed.
 func (s *Subject) take(seen Observation, owned, accepted bool, rules Rules) {
-	s.Floor = seen.Risk
 	if seen.Again {
+		if seen.Risk.Int() > s.Floor.Int() { // as old as it was: it makes nobody's risk less
+			s.Floor = seen.Risk
+		}
 		return
 	}
+	s.Floor = seen.Risk
 	if owned {
 		s.Tenant, s.Ownership = seen.Owner.Tenant, seen.Owner.Method
 		s.Trail.OwnedUntil = seen.Owner.ExpiresAt
