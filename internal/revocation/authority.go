@@ -30,6 +30,7 @@ type Index interface {
 	Outstanding(id subject.ID, now time.Time) (n int, until time.Time)
 	Overdue(now time.Time, most int) []subject.ID
 	SharedHost(host string) []subject.ID
+	CountHost(host string, sees func(tenant string) bool) int
 	Since() time.Time
 }
 

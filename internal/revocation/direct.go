@@ -35,7 +35,7 @@ func (a *Authority) direct(
 		one.ID = found.named.ID
 	}
 	held, journaled, journalErr := a.hold(ctx, began, one)
-	receipt := a.receipt(began, order, action, found, write)
+	receipt := a.receipt(began, who, order, action, found, write)
 	receipt.Channels = []wire.Channel{
 		{Name: "grants", State: "effective", After: held, Detail: "refused from the acknowledgement on"},
 		{Name: "journal", State: "journaled", After: journaled, Detail: "survives a restart"},

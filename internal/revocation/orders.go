@@ -80,7 +80,7 @@ func (a *Authority) lay(
 	if order.DryRun {
 		write = planned
 	}
-	return a.receipt(began, order, action, found, write), nil
+	return a.receipt(began, who, order, action, found, write), nil
 }
 
 // Release lifts a quarantine. It takes a rebirth of the machine since, or the ticket of a re-image,
@@ -138,7 +138,7 @@ func (a *Authority) Release(
 	if order.DryRun {
 		write = planned
 	}
-	return a.receipt(began, order, ActionRelease, found, write), nil
+	return a.receipt(began, who, order, ActionRelease, found, write), nil
 }
 
 // mayLift refuses where a bar is of a tenant for which the operator has no right.
@@ -186,7 +186,8 @@ const hostile = "a node under hostile root keeps the credentials it has until th
 
 // receipt says what a write did, or would do.
 func (a *Authority) receipt(
-	began time.Time, order wire.Order, action string, found target, write subject.Write,
+	began time.Time, who operator.Principal, order wire.Order, action string, found target,
+	write subject.Write,
 ) wire.Receipt {
 	now := a.Now()
 	out := wire.Receipt{
@@ -212,7 +213,7 @@ func (a *Authority) receipt(
 	if len(write.Subjects) == 0 && found.named != nil {
 		a.outstanding(&out, found.named.ID, now)
 	}
-	a.count(&out, found)
+	a.count(&out, who, found)
 	if !order.DryRun {
 		after := now.Sub(began).Microseconds()
 		out.Channels = append(out.Channels,
@@ -245,8 +246,8 @@ func (a *Authority) outstanding(out *wire.Receipt, id subject.ID, now time.Time)
 }
 
 // count adds what a host bar holds beyond the rows that were rewritten, or else how many subjects on
-// the same host stay as they are.
-func (a *Authority) count(out *wire.Receipt, found target) {
+// the same host stay as they are: those that the operator may know of.
+func (a *Authority) count(out *wire.Receipt, who operator.Principal, found target) {
 	host := ""
 	for _, key := range found.keys {
 		if key.Kind == string(subject.BarHost) {
@@ -254,7 +255,7 @@ func (a *Authority) count(out *wire.Receipt, found target) {
 		}
 	}
 	if host == "" && found.named != nil && found.named.Host != "" {
-		out.Shared = max(0, len(a.Index.SharedHost(found.named.Host))-1)
+		out.Shared = max(0, a.Index.CountHost(found.named.Host, who.Sees)-1)
 		return
 	}
 	if host == "" || len(found.subjects) < maxChanged {

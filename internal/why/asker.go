@@ -62,7 +62,7 @@ func (a *Asker) Why(ctx context.Context, asker operator.Principal, target string
 		return wire.Why{}, err
 	}
 	if err == nil {
-		known, broken := a.known(ctx, ask)
+		known, broken := a.known(ctx, asker, ask)
 		if broken == nil {
 			facts.Known = &known
 		}
@@ -144,13 +144,20 @@ func ofInstance(value string) subject.Ask {
 }
 
 // known reads what the registry has. A subject brings keys of its own, which the first reading could
-// not ask for: the second one does.
-func (a *Asker) known(ctx context.Context, ask subject.Ask) (subject.Known, error) {
+// not ask for: the second one does. For another tenant's subject there is none: what was never seen is
+// answered after one reading, and how long an answer takes must not tell the two apart.
+func (a *Asker) known(
+	ctx context.Context, asker operator.Principal, ask subject.Ask,
+) (subject.Known, error) {
 	known, err := a.config.Store.Known(ctx, ask)
 	if err != nil || known.Subject == nil {
 		return known, err
 	}
 	one := known.Subject
+	if !asker.Sees(one.Tenant) {
+		known.Subject = nil
+		return known, nil
+	}
 	again := subject.Ask{ID: one.ID, Bars: []subject.Key{one.ID.Key()}, Owners: ask.Owners}
 	for kind, value := range map[subject.BarKind]string{
 		subject.BarInstance: one.Instance.Value, subject.BarBoot: one.Boot, subject.BarHost: one.Host,

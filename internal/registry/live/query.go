@@ -140,27 +140,41 @@ func (x *Index) overdue(s *shard, from, to uint32, late *lateness) (next uint32,
 }
 
 // SharedHost returns the subjects whose latest accepted evidence came from the host.
-func (x *Index) SharedHost(host string) []subject.ID {
+func (x *Index) SharedHost(host string) (ids []subject.ID) {
+	x.onHost(host, func(s *shard, number uint32, e *entry) { ids = append(ids, x.name(s, number, e)) })
+	return ids
+}
+
+// CountHost returns how many of them are of tenants for which sees returns true. It is called under
+// locks and must not ask the index.
+func (x *Index) CountHost(host string, sees func(tenant string) bool) (n int) {
+	x.onHost(host, func(_ *shard, _ uint32, e *entry) {
+		if sees(x.tenants.text(e.tenant)) {
+			n++
+		}
+	})
+	return n
+}
+
+func (x *Index) onHost(host string, each func(s *shard, number uint32, e *entry)) {
 	if host == "" {
-		return nil
+		return
 	}
 	x.keys.mu.RLock()
 	defer x.keys.mu.RUnlock()
 	r := x.keys.find(x.keys.print(subject.Key{Kind: string(subject.BarHost), Value: host}))
 	if r == 0 {
-		return nil
+		return
 	}
-	var ids []subject.ID
 	for at := x.keys.at(r).first; at != 0; {
 		place, number := at.split()
 		s := &x.shards[place]
 		s.mu.RLock()
 		e := s.at(number)
-		ids = append(ids, x.name(s, number, e))
+		each(s, number, e)
 		at = e.next[byHost-1]
 		s.mu.RUnlock()
 	}
-	return ids
 }
 
 // Counts counts the subjects of the tenants as they stand at now; "*" is every tenant, none at all is
