@@ -29,32 +29,52 @@ func TestDocsWhyListsEveryCode(t *testing.T) {
 	}
 }
 
-// TestDocsFirstHourIsRun holds the commands of the run-book against the script that runs them on a real
-// daemon: there the names are those of a software TPM.
-func TestDocsFirstHourIsRun(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "operate", "first-hour.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	script, err := os.ReadFile(filepath.Join("testdata", "script", "first_hour.txtar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	commands := 0
-	for index, block := range strings.Split(string(page), "```") {
-		if index%2 == 0 {
-			continue
+// TestDocsOperatorsPagesAreRun holds the commands of pages against the scripts that run them on a real
+// daemon: there the names are those of its machines.
+func TestDocsOperatorsPagesAreRun(t *testing.T) {
+	const local = "operate_pages.txtar"
+	for _, page := range []struct {
+		name, script string
+		least        int
+	}{
+		{"operate/first-hour.md", "first_hour.txtar", 18},
+		{"howto/enrol.md", local, 9},
+		{"operate/operators.md", local, 6},
+		{"operate/why.md", local, 2},
+		{"explain/audit.md", local, 3},
+	} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", filepath.FromSlash(page.name)))
+		if err != nil {
+			t.Fatal(err)
 		}
-		for command := range strings.Lines(strings.TrimSpace(block)) {
-			command = strings.NewReplacer("spiffe://example.org/agent/web-1", "$ID",
-				"spiffe://example.org/agent/web-2", "$ID", "/var/lib/attestd/", "state/").Replace(strings.TrimSpace(command))
-			commands++
-			if !strings.Contains(string(script), command) {
-				t.Errorf("first_hour.txtar does not run %q", command)
+		script, err := os.ReadFile(filepath.Join("testdata", "script", page.script))
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := strings.NewReplacer("/var/lib/attestd/", "state/", "/backup/", "backup/", "/elsewhere/", "elsewhere/",
+			"sudo ", "", "https://attestd.example.org:8422", "$(cat admin-url)")
+		if page.script == "first_hour.txtar" {
+			there = strings.NewReplacer("spiffe://example.org/agent/web-1", "$ID",
+				"spiffe://example.org/agent/web-2", "$ID", "/var/lib/attestd/", "state/")
+		}
+		commands := 0
+		for index, block := range strings.Split(string(text), "```") {
+			if index%2 == 0 {
+				continue
+			}
+			for line := range strings.Lines(strings.TrimSpace(block)) {
+				command := there.Replace(strings.TrimSpace(line))
+				if !strings.HasPrefix(command, "attestd ") {
+					continue // of other programs, such as a cloud's
+				}
+				commands++
+				if !strings.Contains(string(script), command) {
+					t.Errorf("%s: %s does not run %q", page.name, page.script, command)
+				}
 			}
 		}
-	}
-	if commands < 18 {
-		t.Errorf("found %d commands on the page", commands)
+		if commands < page.least {
+			t.Errorf("found %d commands on %s, want %d at least", commands, page.name, page.least)
+		}
 	}
 }
