@@ -46,6 +46,8 @@ func TestAMachineBecomesOurs(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	h.root.wantState(t, first, attestd.StateSuspect) // at once: a machine that was sold does not attest
+	h.ungranted(t, first, attestd.ClassPolicyDeny, "not-enrolled")
 	used := x.submit(t, h.server, tenant(0), token.Token)
 	if used.status == 200 && used.standing(t).State == attestd.StateTrusted {
 		t.Fatal("a token was good twice")
@@ -66,6 +68,16 @@ func TestAMachineBecomesOurs(t *testing.T) {
 		t.Errorf("the machine is %s now, and was %s", again, first)
 	}
 	h.granted(t, first)
+
+	if _, err := h.root.Deny(t.Context(), wire.Decide{Key: "instance:" + instance, Reason: "stolen"}); err != nil {
+		t.Fatal(err)
+	}
+	h.root.wantState(t, first, attestd.StateSuspect)
+	h.ungranted(t, first, attestd.ClassPolicyDeny, "denied")
+	if got := x.submit(t, h.server, tenant(0), token.Token); got.status == 200 &&
+		got.standing(t).State == attestd.StateTrusted {
+		t.Fatal("a machine that was denied is trusted")
+	}
 }
 
 // TestAQuarantineOutlastsARebirth: what is held gets no verdict and no grant, however often it boots;

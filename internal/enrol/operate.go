@@ -131,7 +131,7 @@ func (d *Desk) decide(
 	}
 	record := d.audited(who, tenant, action, write.Key.String())
 	record.Reason = ask.Reason
-	err := d.write(ctx, subject.Write{
+	err := d.carryOut(ctx, who, subject.Write{
 		Owners: []subject.OwnershipWrite{write}, Audit: []audit.Record{record},
 	})
 	if err != nil {
@@ -147,6 +147,38 @@ func (d *Desk) decide(
 	}
 	return done, nil
 }
+
+// carryOut writes a decision. Where it takes a machine's enrolment back, the machine loses its trust in
+// the same transaction; one that attests meanwhile is looked at again.
+func (d *Desk) carryOut(ctx context.Context, who operator.Principal, decided subject.Write) error {
+	owner := decided.Owners[0]
+	back := owner.Next == nil || owner.Next.Status == subject.StatusDenied
+	if !back || owner.Key.Kind != KindInstance {
+		return d.write(ctx, decided)
+	}
+	var err error
+	for range maxRounds {
+		write := decided
+		known, asked := d.store.Known(ctx, subject.Ask{
+			Instance: attestd.Handle{Kind: attestd.HandleInstance, Value: owner.Key.Value},
+		})
+		if asked != nil {
+			return asked
+		}
+		if one := known.Subject; one != nil && who.May(operator.Operator, one.Tenant) {
+			follows, _ := subject.Disowned(*one, d.now(), who.Name)
+			write.Subjects, write.History = follows.Subjects, follows.History
+			write.Audit = append(slices.Clone(write.Audit), follows.Audit...)
+		}
+		if err = d.store.Write(ctx, write); !moved(err) {
+			return err
+		}
+	}
+	return conflict(err)
+}
+
+// maxRounds is how often a decision is tried against a machine that attests at the same time.
+const maxRounds = 4
 
 // List returns a page of what the operator may see. Filter.Tenants narrows that down and never widens
 // it; empty, or of every tenant, it is all that the operator may see.
@@ -288,11 +320,15 @@ func (d *Desk) known(tenant string) bool { return slices.Contains(d.tenants, ten
 func (d *Desk) write(ctx context.Context, write subject.Write) error {
 	err := d.store.Write(ctx, write)
 	if moved(err) {
-		return &attestd.CallerError{
-			Class: attestd.ClassConflict, Hint: "look again with attestd enroll ls, then decide", Err: err,
-		}
+		return conflict(err)
 	}
 	return err
+}
+
+func conflict(err error) error {
+	return &attestd.CallerError{
+		Class: attestd.ClassConflict, Hint: "look again with attestd enroll ls, then decide", Err: err,
+	}
 }
 
 func moved(err error) bool {
