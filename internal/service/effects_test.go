@@ -120,7 +120,7 @@ func TestEvidenceOnAPlainNonceIsNoSubjects(t *testing.T) {
 // TestAHeldMachinesNextBootIsNoted, and nothing else: a release wants to see that it was born again.
 func TestAHeldMachinesNextBootIsNoted(t *testing.T) {
 	w := newWorld(t, worldOptions{})
-	tpm := w.newTPM()
+	tpm := w.newTPM(nil)
 	w.own("default")
 	given, err := w.attestTPM(tpm)
 	w.must(err)

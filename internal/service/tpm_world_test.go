@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,8 +15,8 @@ import (
 )
 
 // newTPM returns a machine whose endorsement key is in the inventory, and puts a policy in force that
-// accepts what is authentic and fresh of one.
-func (w *world) newTPM() *forge.TPM {
+// accepts what is authentic and fresh of one, save what rules say of a check.
+func (w *world) newTPM(rules map[string]string) *forge.TPM {
 	w.Helper()
 	ek, err := forge.NewTPMKey(forge.TPMKeyConfig{Endorsement: true})
 	w.must(err)
@@ -30,7 +31,7 @@ func (w *world) newTPM() *forge.TPM {
 	policy.WriteString("schema: attestd.policy.v1\nid: tpm\ndescription: test\nformats:\n  tpm:\n")
 	for _, spec := range w.specs {
 		if check, ours := strings.CutPrefix(string(spec.ID), "tpm/"); ours && spec.Stage == attestd.StageAppraise {
-			fmt.Fprintf(&policy, "    %s: any\n", check)
+			fmt.Fprintf(&policy, "    %s: %s\n", check, cmp.Or(rules[check], "any"))
 		}
 	}
 	policy.WriteString("    measurement/known: any\n    ownership/known: any\n")

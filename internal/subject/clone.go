@@ -47,22 +47,23 @@ const (
 
 // compare compares what is seen with what was seen of the same instance, raises what speaks against
 // it, and remembers what is new. It judges on instance and boot, never on host: a host is shared. It
-// reports whether the evidence is of an earlier boot than what is there: of a boot that is over nothing
-// is taken over.
-func compare(s *Subject, seen Observation) (over bool) {
+// reports whether the TPM's clock says that the evidence was made before what is there, and whether it
+// is of an earlier boot: of a boot that is over nothing is taken over.
+func compare(s *Subject, seen Observation) (earlier, over bool) {
 	order := compareClock(s, seen)
+	earlier = order == overtaken
 	if seen.Clock == nil && seen.Asked.Before(s.EvidenceAt) && !seen.Asked.IsZero() {
 		order = overtaken
 	}
-	if order == overtaken && seen.Boot != s.Boot && (seen.Clock != nil || slices.Contains(s.Trail.Boots, seen.Boot)) {
-		return true
+	if order == overtaken && seen.Boot != s.Boot && (earlier || slices.Contains(s.Trail.Boots, seen.Boot)) {
+		return earlier, true
 	}
 	compareBoot(s, seen, order == backward)
 	if seen.Verdict == attestd.VerdictAccepted {
 		compareKey(s, seen) // only then is the key remembered
 	}
 	remember(s, seen, order)
-	return false
+	return earlier, false
 }
 
 func (s *Subject) suspect(code Code, seen Observation, points int, lasting bool, detail string) {
@@ -120,10 +121,13 @@ func compareClock(s *Subject, seen Observation) order {
 	return backward
 }
 
-// ticks returns the most milliseconds that a TPM's clock can count in that time: its input may be 15 %
+// ticks returns the most milliseconds that a TPM's clock can count in that time, none before it: its input may be 15 %
 // too fast, and TPM2_ClockRateAdjust adds as much (TPM 2.0 Library, Part 3).
 func ticks(elapsed time.Duration) uint64 {
-	return uint64(max(0, elapsed.Milliseconds())) / 3 * 4 //nolint:gosec // not below zero
+	if elapsed <= 0 {
+		return 0
+	}
+	return (uint64(elapsed.Milliseconds())+1)*4/3 + 1 //nolint:gosec // not below zero
 }
 
 // compareBoot looks for a boot that comes back after another one: one machine has one boot at a time,

@@ -93,6 +93,40 @@ func TestEvidenceThatWasOvertaken(t *testing.T) {
 	}
 }
 
+// TestWhatWasOvertakenDecidesNothing: a policy that wants counters to go on rejects the earlier of two
+// answers that changed places, and what was seen of the machine since counts. Nor does an answer that
+// was kept back make a machine trusted again whose later evidence was rejected.
+func TestWhatWasOvertakenDecidesNothing(t *testing.T) {
+	const good, bad = attestd.VerdictAccepted, attestd.VerdictRejected
+	for name, row := range map[string]struct {
+		first, later, kept attestd.Verdict
+		rounds             int
+		want               attestd.State
+	}{
+		"a rejected answer behind an accepted one":                  {good, good, bad, 1, attestd.StateTrusted},
+		"the same where trust takes two answers in a row":           {good, good, bad, 2, attestd.StateSuspect},
+		"an accepted answer behind a rejected one":                  {good, bad, good, 1, attestd.StateSuspect},
+		"an accepted answer behind a rejected one of a newcomer":    {bad, bad, good, 1, attestd.StateUnknown},
+		"a rejected answer behind a rejected one, for good measure": {good, bad, bad, 1, attestd.StateSuspect},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.rules.Good = row.rounds
+			for i, verdict := range []attestd.Verdict{row.first, row.later, row.kept} {
+				taken := []int{2, 25, 26}[i]
+				m.now = start.Add(time.Duration(taken) * time.Second)
+				seen := m.seen()
+				seen.Verdict, seen.Asked = verdict, start.Add(time.Duration([]int{0, 20, 10}[i])*time.Second)
+				seen.Clock.Milliseconds = 1_000_000_000 + []uint64{1000, 21000, 11000}[i]
+				m.observe(seen)
+			}
+			if m.row.State != row.want {
+				t.Errorf("state %s, want %s", m.row.State, row.want)
+			}
+		})
+	}
+}
+
 // TestTPMThatWasClearedInItsFirstHour shows that a machine which is set up anew, whose TPM counts clock
 // and resets from zero and has run for longer since than it had before, is no proven copy.
 func TestTPMThatWasClearedInItsFirstHour(t *testing.T) {

@@ -97,9 +97,14 @@ func (r *Reaction) follow(row *Subject, seen Observation, owned bool, rules Rule
 	next := before.clone()
 	next.Signals = without(next.Signals, func(s Signal) bool { return !s.Counts(seen.At) })
 	accepted := seen.Verdict == attestd.VerdictAccepted
-	over := false
+	earlier, over := false, false
 	if !seen.Again {
-		over = compare(&next, seen)
+		earlier, over = compare(&next, seen)
+	}
+	trusted := before.State == attestd.StateTrusted
+	if earlier && trusted && owned && !accepted && r.Barred == nil && rules.Good <= 1 {
+		r.stand(row, seen) // what was accepted was made later: in that order it would have come to this
+		return
 	}
 	if r.Barred == nil || accepted && !seen.Again {
 		next.take(seen, owned, accepted, rules)
@@ -108,6 +113,9 @@ func (r *Reaction) follow(row *Subject, seen Observation, owned bool, rules Rule
 		next.Boot, next.Host, next.Key = before.Boot, before.Host, before.Key
 	}
 	next.judge(r.Barred, accepted, owned, seen, rules)
+	if earlier && !trusted && next.State == attestd.StateTrusted {
+		next.State = before.State // what was made later was not accepted
+	}
 	settle(&next, before, seen.At)
 	if r.Barred != nil && sameButTime(before, next) {
 		r.stand(row, seen)
