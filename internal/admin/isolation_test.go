@@ -73,3 +73,29 @@ func TestHistoryDoesNotTellOfEarlierOwners(t *testing.T) {
 		t.Errorf("next %q; then %d events and next %q", page.Next, len(whole.Events), whole.Next)
 	}
 }
+
+// TestCommitsOfAllAreNotCounted: the generation of an ownership is the number of a commit of the store,
+// and its growth how much everybody does.
+func TestCommitsOfAllAreNotCounted(t *testing.T) {
+	w := newWorld(t)
+	as := map[string]asker{"blue": w.named("olga", "blue", operator.Operator), "": w.root()}
+	for tenant, one := range as {
+		var listed wire.Enrolments
+		w.read(w.get(one, "enrolments"), &listed)
+		var imported wire.Imported
+		w.read(w.post(one, "enrolments/import", wire.Import{Kind: "csv", Tenant: "blue", Source: "a"}), &imported)
+		found := []uint64{listed.Enrolments[0].Generation, imported.Entries[0].Generation}
+		for _, what := range []string{"approve", "deny", "remove"} {
+			var done wire.Decided
+			w.read(w.post(one, "enrolments/"+what, wire.Decide{Key: "instance:n1"}), &done)
+			found = append(found, done.Enrolment.Generation)
+		}
+		want := []uint64{145, 146, 147, 147, 147}
+		if tenant != "" {
+			want = make([]uint64, len(want))
+		}
+		if !slices.Equal(found, want) {
+			t.Errorf("for tenant %q the generations are %d, want %d", tenant, found, want)
+		}
+	}
+}

@@ -143,27 +143,30 @@ func (p *parts) Revoke(_ context.Context, who operator.Principal, o wire.Order) 
 }
 
 func (p *parts) Import(_ context.Context, who operator.Principal, ask wire.Import) (wire.Imported, error) {
-	return wire.Imported{Schema: "attestd.imported.v1"},
+	return wire.Imported{Schema: "attestd.imported.v1", Entries: []subject.Ownership{{Generation: 146}}},
 		p.note("import %s %d by %s", ask.Tenant, len(ask.Document), who.Name)
 }
 
+var decided = wire.Decided{Schema: "attestd.enrolment.v1", Enrolment: subject.Ownership{Generation: 147}}
+
 func (p *parts) Approve(_ context.Context, who operator.Principal, ask wire.Decide) (wire.Decided, error) {
-	return wire.Decided{Schema: "attestd.enrolment.v1"}, p.note("approve %s by %s", ask.Key, who.Name)
+	return decided, p.note("approve %s by %s", ask.Key, who.Name)
 }
 
 func (p *parts) Deny(_ context.Context, who operator.Principal, ask wire.Decide) (wire.Decided, error) {
-	return wire.Decided{Schema: "attestd.enrolment.v1"}, p.note("deny %s by %s", ask.Key, who.Name)
+	return decided, p.note("deny %s by %s", ask.Key, who.Name)
 }
 
 func (p *parts) Remove(_ context.Context, who operator.Principal, ask wire.Decide) (wire.Decided, error) {
-	return wire.Decided{Schema: "attestd.enrolment.v1"}, p.note("remove %s by %s", ask.Key, who.Name)
+	return decided, p.note("remove %s by %s", ask.Key, who.Name)
 }
 
 // List errs on purpose: it answers with all tenants' machines.
 func (p *parts) List(_ context.Context, _ operator.Principal, f subject.Filter) (wire.Enrolments, error) {
 	err := p.note("list %v %s", f.Tenants, f.Status)
 	return wire.Enrolments{Enrolments: []subject.Ownership{
-		{Key: subject.Key{Kind: "instance", Value: "n1"}, Tenant: "blue", Status: subject.StatusPending},
+		{Key: subject.Key{Kind: "instance", Value: "n1"}, Tenant: "blue", Status: subject.StatusPending,
+			Generation: 145},
 		{Key: subject.Key{Kind: "instance", Value: "n2"}, Tenant: "green", Status: subject.StatusPending},
 	}[:min(2, f.Limit)]}, err
 }

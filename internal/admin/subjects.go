@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/internal/operator"
 	"github.com/attestd/attestd/internal/subject"
 )
 
@@ -172,7 +173,19 @@ func (s *server) enrolments(c *call) (any, error) {
 	if page.Enrolments == nil {
 		page.Enrolments = []subject.Ownership{}
 	}
+	c.uncount(page.Enrolments)
 	return page, nil
+}
+
+// uncount leaves out the generations of ownerships, which count the commits of all tenants: from one
+// look to the next they would tell how much the others do.
+func (c *call) uncount(list []subject.Ownership) {
+	if c.who.Sees(operator.AllTenants) {
+		return
+	}
+	for index := range list {
+		list[index].Generation = 0
+	}
 }
 
 func (s *server) importList(c *call) (any, error) {
@@ -188,7 +201,9 @@ func (s *server) importList(c *call) (any, error) {
 	if err := c.demandTenant(ask.Tenant); err != nil {
 		return nil, err
 	}
-	return s.config.Enrolments.Import(c, c.who, ask)
+	done, err := s.config.Enrolments.Import(c, c.who, ask)
+	c.uncount(done.Entries)
+	return done, err
 }
 
 // demandTenant refuses a tenant that is not the asker's as one that is not there.
@@ -222,14 +237,18 @@ func (s *server) decide(c *call) (any, error) {
 		}
 		c.about.Tenant = ask.Tenant
 	}
+	decide := s.config.Enrolments.Remove
 	switch c.route.action {
 	case "enroll.approve":
-		return s.config.Enrolments.Approve(c, c.who, ask)
+		decide = s.config.Enrolments.Approve
 	case "enroll.deny":
-		return s.config.Enrolments.Deny(c, c.who, ask)
-	default:
-		return s.config.Enrolments.Remove(c, c.who, ask)
+		decide = s.config.Enrolments.Deny
 	}
+	done, err := decide(c, c.who, ask)
+	one := []subject.Ownership{done.Enrolment}
+	c.uncount(one)
+	done.Enrolment = one[0]
+	return done, err
 }
 
 func (s *server) enrolmentToken(c *call) (any, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -31,10 +32,17 @@ const (
 	lookAtSubject = `SELECT generation, state FROM subjects WHERE fold = ?`
 )
 
+// latest is the latest time that can be stored. Later ones are stored as it: "until 9999" is for ever, and
+// counting its nanoseconds would come out in the past.
+var latest = time.Unix(0, math.MaxInt64)
+
 // stamp returns a time as it is stored, 0 for none.
 func stamp(at time.Time) int64 {
-	if at.IsZero() {
+	switch {
+	case at.IsZero():
 		return 0
+	case at.After(latest):
+		return math.MaxInt64
 	}
 	return at.UnixNano()
 }

@@ -60,6 +60,14 @@ func owns(t *testing.T, w *world) {
 	// It is there again, and a decision upon the first one is not one upon the second.
 	w.moved(relied(first.Generation))
 	w.must(relied(w.owner(one.Key).Generation))
+	for _, year := range []int{2300, 2600, 9999} { // who writes such a year means for ever
+		ever := *one
+		ever.ExpiresAt = time.Date(year, time.December, 31, 0, 0, 0, 0, time.UTC)
+		w.write(own(&ever, w.owner(one.Key).Generation))
+		if got := w.owner(one.Key); !got.Owns(morning.AddDate(200, 0, 0)) {
+			w.Errorf("an enrolment until %d ends at %s", year, got.ExpiresAt)
+		}
+	}
 	nobody := *one
 	nobody.Tenant = ""
 	w.class(w.Write(ctx, own(&nobody, w.owner(one.Key).Generation)), attestd.ClassMalformed)
