@@ -109,6 +109,26 @@ func TestWithoutAuditNothingIsAnswered(t *testing.T) {
 	})
 }
 
+// TestAuditThatHangsIsNotReadySoon: what needs a trace is not given for as long as a write may take.
+func TestAuditThatHangsIsNotReadySoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var on disk
+		keeper, stop := keeping(t, &on)
+		on.set(nil, true)
+		keeper.Note(refused(1, "STALE", time.Now()))
+		time.Sleep(2500 * time.Millisecond) // an attempt began, and is late
+		if keeper.Ready() == nil {
+			t.Error("a disk that has hung for more than a second is called ready")
+		}
+		on.set(nil, false)
+		time.Sleep(15 * time.Second)
+		if err := keeper.Ready(); err != nil {
+			t.Errorf("the disk is back, and ready says %v", err)
+		}
+		stop()
+	})
+}
+
 // TestHangingAuditHoldsNobodyUp: a disk that does not answer is one that is down. neg: 187
 func TestHangingAuditHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/config"
@@ -198,6 +200,12 @@ func TestADaemonThatCannotBeSureDoesNotStart(t *testing.T) {
 			}
 		},
 		"a policy that is not there": func(_ *testing.T, c *config.Config) { c.Verify.Policy = "/nowhere.yaml" },
+		"a policy that is a pipe, for which nobody writes": func(t *testing.T, c *config.Config) {
+			c.Verify.Policy = filepath.Join(c.StateDir, "policy.yaml")
+			if err := unix.Mkfifo(c.Verify.Policy, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"a policy that is none": func(t *testing.T, c *config.Config) {
 			c.Verify.Policy = filepath.Join(c.StateDir, "policy.yaml")
 			if err := os.WriteFile(c.Verify.Policy, []byte("schema: x"), 0o600); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/audit"
+	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/registry"
 	"github.com/attestd/attestd/internal/registry/live"
 	"github.com/attestd/attestd/internal/subject"
@@ -229,6 +230,27 @@ func TestEvidenceThatTheDiskChangedIsNotJudged(t *testing.T) {
 	}
 	_, _, err = store.Stored(t.Context(), []string{"default"}, "", 10)
 	undecided(t, "stored evidence", err)
+}
+
+// neg: 179
+func TestANonceThatTheDiskCutShortIsTheStoresFault(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "attestd.db")
+	store, _ := withIndex(t, path)
+	issued := insert(t, store)
+	beside, err := sql.Open("sqlite", path+"?_pragma=ignore_check_constraints(1)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = beside.Close() }()
+	if _, err := beside.ExecContext(t.Context(), "UPDATE challenges SET nonce = substr(nonce, 1, 16)"); err != nil {
+		t.Fatal(err)
+	}
+	taken, outcome, err := store.Consume(t.Context(), useOf(issued))
+	if outcome == challenge.Consumed || len(taken.Nonce) != 0 {
+		t.Errorf("half of a nonce was handed out: %v", taken)
+	}
+	undecided(t, "half of a nonce", err)
+	consume(t, store, useOf(issued), challenge.UsedBefore) // it came to nothing, for good
 }
 
 // neg: 179

@@ -94,7 +94,7 @@ func (w *world) condition(id string) string {
 }
 
 func timeoutAudit(w *world) {
-	end := w.slows("INSERT", "audit_leaves", 2500)
+	end := w.slows("INSERT", "audit_leaves", 1500*time.Millisecond)
 	short, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	_, err := w.admin.Quarantine(short, wire.Order{Target: "instance:other", Reason: "hangs"})
@@ -119,7 +119,7 @@ func timeoutAudit(w *world) {
 }
 
 func slowAudit(w *world) {
-	end := w.slows("INSERT", "audit_leaves", 2000)
+	end := w.slows("INSERT", "audit_leaves", 500*time.Millisecond)
 	began := time.Now()
 	if _, err := w.quarantine(false); err != nil {
 		w.Errorf("a slow quarantine: %v", err)

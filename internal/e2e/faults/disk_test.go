@@ -3,11 +3,13 @@ package faults_test
 import (
 	"context"
 	"database/sql"
+	"math"
 	"os"
 	"os/signal"
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -48,14 +50,45 @@ func (w *world) fails(change, table string) (end func()) {
 	return func() { w.Helper(); w.change("DROP TRIGGER fault") }
 }
 
-// slows makes every such change of a table take its time: that of counting the pairs of so many rows.
-func (w *world) slows(change, table string, rows int) (end func()) {
+// pairs counts pairs of rows of a table.
+const pairs = "SELECT count(*) FROM ballast a, ballast b WHERE a.n * b.n % 7 = 3"
+
+// ballast fills that table.
+func ballast(rows int) []string {
+	return []string{
+		"CREATE TABLE ballast (n INTEGER)",
+		"INSERT INTO ballast WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) " +
+			"SELECT n FROM c LIMIT " + strconv.Itoa(rows),
+	}
+}
+
+// pairsTime is how long this machine takes for one pair, in seconds.
+var pairsTime = sync.OnceValues(func() (float64, error) {
+	database, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = database.Close() }()
+	database.SetMaxOpenConns(1)
+	const rows = 400
+	for _, one := range ballast(rows) {
+		if _, err := database.ExecContext(context.Background(), one); err != nil {
+			return 0, err
+		}
+	}
+	began := time.Now()
+	_, err = database.ExecContext(context.Background(), pairs)
+	return time.Since(began).Seconds() / (rows * rows), err
+})
+
+// slows makes every such change of a table take about so long.
+func (w *world) slows(change, table string, about time.Duration) (end func()) {
 	w.Helper()
-	w.change("CREATE TABLE ballast (n INTEGER)",
-		"INSERT INTO ballast WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) "+
-			"SELECT n FROM c LIMIT "+strconv.Itoa(rows),
-		"CREATE TRIGGER fault BEFORE "+change+" ON "+table+
-			" BEGIN SELECT count(*) FROM ballast a, ballast b WHERE a.n * b.n % 7 = 3; END")
+	one, err := pairsTime()
+	w.must(err)
+	rows := int(math.Sqrt(about.Seconds() / one))
+	w.change(append(ballast(rows),
+		"CREATE TRIGGER fault BEFORE "+change+" ON "+table+" BEGIN "+pairs+"; END")...)
 	return func() { w.Helper(); w.change("DROP TRIGGER fault", "DROP TABLE ballast") }
 }
 
