@@ -61,7 +61,7 @@ suspect then, and trusted again once it has given accepted evidence. What is rev
 released.`
 	command.Example = `  attestd release spiffe://example.org/agent/web-1 --reason re-imaged --dry-run
   attestd release spiffe://example.org/agent/web-1 --reason re-imaged --reimaged OPS-212
-  attestd release host:5d3e77a0 --reason board-replaced`
+  attestd release host:i-0123456789abcdef0 --reason board-replaced`
 	command.Flags().StringVar(&order.Reimaged, "reimaged", "", "the re-image's `TICKET`, in place of a new boot")
 	complete(command, "reimaged")
 	return command
