@@ -116,6 +116,11 @@ func (s *server) run(c *call, w http.ResponseWriter, r *http.Request) (document 
 		return nil, err
 	}
 	defer done()
+	if c.route.record == recorded {
+		if err := s.demandLog(); err != nil {
+			return nil, err
+		}
+	}
 	if document, err = c.route.serve(s, c); err != nil {
 		return nil, err
 	}

@@ -80,11 +80,8 @@ func (s *server) grant(c *call) (any, error) {
 		return nil, malformed("for does not say what is issued", `as in "x509-svid"`)
 	}
 	// An identity that leaves no trace is not given.
-	if err := s.config.Audit.Ready(); err != nil {
-		return nil, &attestd.UndecidedError{
-			Check: "audit/ready", Class: attestd.ClassStoreUnavailable, Got: "an audit log that takes no entries",
-			Want: "one that does", Hint: "attestd doctor on attestd's machine", Err: err,
-		}
+	if err := s.demandLog(); err != nil {
+		return nil, err
 	}
 	now := s.config.Now()
 	if before := s.config.Index.Check(ask.ID, now); !c.who.Sees(before.Tenant) {

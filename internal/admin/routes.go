@@ -18,8 +18,12 @@ const (
 	recordedNowhere recording = iota
 	// noted: the entry is counted with others alike. For reads, and for grants.
 	noted
-	// recorded: the entry is durable before the answer is given; where it cannot be, there is no answer.
+	// recorded: the entry is durable before the answer is given; where it cannot be, nothing is begun and
+	// there is no answer.
 	recorded
+	// eager: the entry is durable before the answer is given where that can be, and noted where it cannot.
+	// For what is needed most when store and log are down, and gives nobody anything.
+	eager
 	// byDoer: whoever carries it out writes the entry in the transaction that does it. What changes
 	// nothing (a dry run) is noted here.
 	byDoer
@@ -118,8 +122,8 @@ func routes() []route {
 		{method: get, path: "log-level", action: "log-level.show", roles: readers, shared: true,
 			record: noted, serve: (*server).logLevel},
 		{method: post, path: "log-level", action: "log-level.set", roles: runners, shared: true,
-			record: recorded, body: orderLimit, serve: (*server).setLogLevel},
+			record: eager, body: orderLimit, serve: (*server).setLogLevel},
 		{method: get, path: "support-bundle", action: "support-bundle", roles: runners, shared: true,
-			record: recorded, serve: (*server).supportBundle},
+			record: eager, serve: (*server).supportBundle},
 	}
 }

@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/audit"
@@ -36,6 +38,20 @@ func (s *server) entry(c *call, outcome string) audit.Record {
 	return record
 }
 
+// demandLog refuses what must leave a trace where none can be left.
+func (s *server) demandLog() error {
+	if err := s.config.Audit.Ready(); err != nil {
+		return &attestd.UndecidedError{
+			Check: "audit/ready", Class: attestd.ClassStoreUnavailable, Got: "an audit log that takes no entries",
+			Want: "one that does", Hint: "attestd doctor on attestd's machine", Err: err,
+		}
+	}
+	return nil
+}
+
+// eagerTime is how long what helps in an outage waits for a log that hangs.
+const eagerTime = 2 * time.Second
+
 // trace writes down a call that was carried out, before it is answered.
 func (s *server) trace(c *call) error {
 	outcome := "done"
@@ -50,6 +66,12 @@ func (s *server) trace(c *call) error {
 				Got: "an audit log that takes no entries", Want: "one for this request",
 				Hint: "attestd doctor on attestd's machine", Err: err,
 			}
+		}
+	case c.route.record == eager:
+		short, stop := context.WithTimeout(c, eagerTime)
+		defer stop()
+		if err := s.config.Audit.Record(short, s.entry(c, outcome)); err != nil {
+			s.config.Audit.Note(s.entry(c, outcome))
 		}
 	case c.route.record == noted, c.dry:
 		s.config.Audit.Note(s.entry(c, outcome))
