@@ -87,6 +87,7 @@ func (a *Asker) ask(ctx context.Context, asker operator.Principal, target string
 		}
 	}
 	kind, value, typed := strings.Cut(target, ":")
+	value = spelled(subject.BarKind(kind), value)
 	switch {
 	case typed && kind == string(subject.BarInstance) && value != "":
 		return ofInstance(value), nil
@@ -117,14 +118,17 @@ func (a *Asker) ask(ctx context.Context, asker operator.Principal, target string
 
 // waiting looks for a machine without a subject among those that asked to be somebody's.
 func (a *Asker) waiting(ctx context.Context, asker operator.Principal, target string) (subject.Ask, error) {
+	folded := spelled(subject.BarInstance, target)
 	owners, _, err := a.config.Store.Ownerships(ctx, subject.Filter{
-		Tenants: asker.Tenants, Text: target, Limit: 100,
+		Tenants: asker.Tenants, Text: folded, Limit: 100,
 	})
 	if err != nil {
 		return subject.Ask{}, err
 	}
 	owners = slices.DeleteFunc(owners, func(o subject.Ownership) bool {
-		return !strings.HasPrefix(o.Key.Value, target)
+		// An endorsement key's digest is what names and lists show of it, without its scheme.
+		digest, _ := strings.CutPrefix(o.Key.Value, "ek:")
+		return !strings.HasPrefix(o.Key.Value, folded) && !strings.HasPrefix(digest, folded)
 	})
 	if len(owners) == 1 && owners[0].Key.Kind == string(subject.BarInstance) {
 		return ofInstance(owners[0].Key.Value), nil
@@ -132,7 +136,15 @@ func (a *Asker) waiting(ctx context.Context, asker operator.Principal, target st
 	if len(owners) == 1 {
 		return subject.Ask{Owners: []subject.Key{owners[0].Key}}, nil
 	}
-	return ofInstance(target), nil
+	return ofInstance(folded), nil
+}
+
+// spelled returns hardware as verifiers spell it where a person named it whole, in whatever case.
+func spelled(kind subject.BarKind, value string) string {
+	if whole, err := subject.SpellHardware(kind, value); err == nil {
+		return whole
+	}
+	return subject.FoldHardware(kind, value)
 }
 
 func ofInstance(value string) subject.Ask {

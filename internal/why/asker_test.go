@@ -79,13 +79,19 @@ func TestWhyFindsWhatIsMeant(t *testing.T) {
 	whole := well()
 	twin := *whole.Known.Subject
 	twin.ID, twin.Instance.Value = "spiffe://example.org/agent/twin", "9c41f3bb"
+	digest := strings.Repeat("e1", 32)
 	store := &shelf{
 		subjects: []subject.Subject{*whole.Known.Subject, twin},
 		owners: append(whole.Known.Owners, subject.Ownership{
 			Key: subject.Key{Kind: "instance", Value: "77aa77bb77cc"}, Tenant: "blue", Status: subject.StatusPending,
+		}, subject.Ownership{
+			Key: subject.Key{Kind: "instance", Value: "ek:" + strings.Repeat("d2", 32)}, Tenant: "blue",
+			Status: subject.StatusPending,
 		}),
-		bars: []subject.Bar{{Key: subject.Key{Kind: "host", Value: "5d3e77a0"}, Tenant: "blue",
-			State: attestd.StateQuarantined}},
+		bars: []subject.Bar{
+			{Key: subject.Key{Kind: "host", Value: "5d3e77a0"}, Tenant: "blue", State: attestd.StateQuarantined},
+			{Key: subject.Key{Kind: "instance", Value: "ek:" + digest}, Tenant: "blue", State: attestd.StateQuarantined},
+		},
 		verdicts: map[string]attestd.Appraisal{},
 	}
 	asker, err := why.New(why.Config{
@@ -121,6 +127,11 @@ func TestWhyFindsWhatIsMeant(t *testing.T) {
 		{"the hardware of it", "instance:9c41f3aa", blue, why.Changing},
 		{"the beginning of its hardware", "9c41f3a", blue, why.Changing},
 		{"the host itself", "host:5d3e77a0", blue, why.Quarantined},
+		{"the host in upper case", "host:5D3E77A0", blue, why.Quarantined},
+		{"hardware that was never seen", "instance:ek:" + digest, blue, why.Quarantined},
+		{"the same in upper case", "instance:EK:" + strings.ToUpper(digest), blue, why.Quarantined},
+		{"the same by its digest", strings.ToUpper(digest), blue, why.Quarantined},
+		{"a machine that waits, by its digest", "d2d2d2", blue, why.NotEnrolled},
 		{"a beginning that two have", "9c41f3", blue, string(attestd.ClassConflict)},
 		{"too little", "9c41f", blue, string(attestd.ClassMalformed)},
 		{"a machine that waits", "77aa77", blue, why.NotEnrolled},
