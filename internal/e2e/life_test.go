@@ -1,9 +1,11 @@
 package e2e_test
 
 import (
+	"bytes"
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -166,42 +168,6 @@ func TestARevocationIsForEver(t *testing.T) {
 	revoked(m)
 }
 
-// TestACopyHoldsBoth: the state of a TPM was copied, and both run. Which of them is ours nobody can
-// say: attestd holds the name by itself, and with it both.
-func TestACopyHoldsBoth(t *testing.T) {
-	h := household(t)
-	m := newMachine(t, made.first, "twin-a", goldenBoot())
-	id := h.enrolled(t, m, tenant(0))
-	if err := m.tpm.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	copied, err := m.tpm.Clone("twin-b")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = copied.Close() })
-	if err := m.tpm.Start(); err != nil {
-		t.Fatal(err)
-	}
-	m.boot(t, goldenBoot())
-	twin := started(t, copied, goldenBoot())
-	m.reboot(t, goldenBoot())
-	m.trusted(t, h.server, tenant(0))
-	// Which boot counts and which clock of the two is ahead is chance: one exchange may look like a
-	// machine that was restored.
-	for range 3 {
-		twin.submit(t, h.server, tenant(0), "")
-		m.submit(t, h.server, tenant(0), "")
-	}
-	one := h.root.wantState(t, id, attestd.StateQuarantined)
-	if len(one.Bars) == 0 || one.Bars[0].Code != subject.CodeClone || !one.Bars[0].Automatic {
-		t.Errorf("it is held by %+v", one.Bars)
-	}
-	m.submit(t, h.server, tenant(0), "").barred(t, attestd.ClassQuarantined, "clone")
-	twin.submit(t, h.server, tenant(0), "").barred(t, attestd.ClassQuarantined, "clone")
-	h.ungranted(t, id, attestd.ClassQuarantined, "quarantined")
-}
-
 // TestAMachineOfAnotherTenantIsRefused, and is not told whose it is.
 func TestAMachineOfAnotherTenantIsRefused(t *testing.T) {
 	h := household(t)
@@ -294,6 +260,30 @@ func TestAPolicyIsReadAnew(t *testing.T) {
 	}
 	m.trusted(t, h.server, tenant(0))
 	h.granted(t, id)
+}
+
+// digests are those of a boot in reference values.
+var digests = regexp.MustCompile(`[0-9a-f]{64,96}`)
+
+// TestAReferenceValueIsReplaced: what ran the one before is not trusted any more, before it is asked.
+func TestAReferenceValueIsReplaced(t *testing.T) {
+	h := household(t)
+	m := newMachine(t, made.first, "references", goldenBoot())
+	id := h.enrolled(t, m, tenant(0))
+	path := filepath.Join(h.state, "reference-0.yaml")
+	values, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, digests.ReplaceAllFunc(values, func(digest []byte) []byte {
+		return bytes.Repeat([]byte("7"), len(digest))
+	}))
+	if err := h.process.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	h.root.await(t, id, attestd.StateSuspect)
+	h.ungranted(t, id, attestd.ClassPolicyDeny, "evidence-rejected")
+	wantRejected(t, m.submit(t, h.server, tenant(0), "").verdict, "measurement/known")
 }
 
 // TestOperatorsSeeTheirOwnTenantAlone, over mTLS with certificates of attestd's own authority.
