@@ -158,12 +158,12 @@ func (b *Book) Add(
 
 // named returns the record that follows from old.
 func (b *Book) named(by Principal, old Record, found bool, next Record) (Record, error) {
+	if found && !by.seesAll(old.Tenants) {
+		// The name is, or was, another tenant's operator. Names are one space, so that an audit log never
+		// has two people of one name, and nobody's list loses whom it had: this much it tells.
+		return Record{}, conflict(next.Name, "choose another name")
+	}
 	if found && old.RevokedAt.IsZero() {
-		if !by.seesAll(old.Tenants) {
-			// The name is another tenant's operator. Names are one space, so that an audit log never
-			// has two people of one name: this much it tells.
-			return Record{}, conflict(next.Name, "choose another name")
-		}
 		if !slices.Equal(old.Roles, next.Roles) || !slices.Equal(old.Tenants, next.Tenants) {
 			return Record{}, conflict(next.Name, "revoke the operator first to change roles or tenants")
 		}
