@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/service"
 )
 
 // An ownership takes effect with the machine's next evidence, whichever tenant it is for: what is
@@ -20,8 +21,8 @@ func TestAMachineThatWentToAnotherTenantIsNotTrustedAsTheFormers(t *testing.T) {
 		given.Standing.State != attestd.StateUnknown || strings.Contains(text(t, given), "blue") {
 		t.Errorf("got %s, %+v", given.Verdict, given.Standing)
 	}
-	if one := w.known().Subject; one.State != attestd.StateSuspect || one.Tenant != "default" {
-		t.Errorf("it is %s as %s's", one.State, one.Tenant)
+	if one := w.known().Subject; one.State != attestd.StateSuspect || one.Tenant != "default" || one.Bad != 0 {
+		t.Errorf("it is %s as %s's, after %d bad verdicts of its own", one.State, one.Tenant, one.Bad)
 	}
 	// Those whose it is lose nothing by what it says to others.
 	if given = w.accepted("blue"); given.Standing.State != attestd.StateTrusted {
@@ -55,5 +56,39 @@ func TestThatAFormerMachineIsHeldIsNotTold(t *testing.T) {
 	}
 	if one := w.known().Subject; one.State == attestd.StateTrusted {
 		t.Error("it is trusted")
+	}
+}
+
+// Evidence on a plain nonce may have been asked for by another verifier: it neither uses up a token that
+// came with it nor has the machine wait for approval.
+func TestEvidenceOnAPlainNonceEnrolsNobody(t *testing.T) {
+	for _, token := range []bool{true, false} {
+		w := newWorld(t, worldOptions{})
+		issued := w.issue("default")
+		handed := submission(issued, w.document(issued.Nonce))
+		handed.Freshness = attestd.FreshnessNonce
+		if token {
+			handed.EnrolmentToken = w.token("default")
+		}
+		given, err := w.service.Verify(t.Context(), handed)
+		w.must(err)
+		if known := w.known(); given.Verdict != attestd.VerdictAccepted || len(known.Owners) != 0 {
+			t.Errorf("with a token: %t: %s, and the registry has %+v", token, given.Verdict, known.Owners)
+		}
+	}
+}
+
+// What is judged again is the latest evidence that was accepted: what was rejected would be rejected.
+func TestRejectedEvidenceIsNotKeptInPlaceOfAcceptedOne(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	w.own("default")
+	first := w.accepted("default")
+	w.must(w.service.Replace(t.Context(), service.Documents{Policy: strict(t, "strict"), Recorded: owned(t, "r")}))
+	given, err := w.attest("default", nil)
+	w.must(err)
+	kept, _, err := w.store.Stored(t.Context(), []string{"*"}, "", 10)
+	w.must(err)
+	if given.Verdict != attestd.VerdictRejected || len(kept) != 1 || kept[0].AppraisalID != first.ID {
+		t.Errorf("%s: %d kept, want that of %s", given.Verdict, len(kept), first.ID)
 	}
 }
