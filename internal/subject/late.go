@@ -43,6 +43,9 @@ func Late(s Subject, at time.Time, ahead time.Duration, rules Rules) (Write, boo
 	}
 	next.Signals = raise(next.Signals, signal)
 	if risk, _ := next.RiskAt(at); risk.Tier().Verdict() != attestd.VerdictAccepted {
+		if at.Before(s.DueAt) {
+			return Write{}, false // the early step is for the risk; trust lasts until the deadline
+		}
 		next.move(MoveDoubted)
 	}
 	settle(&next, s, at)

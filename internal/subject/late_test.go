@@ -56,6 +56,14 @@ func TestDeadlinesOfOtherKinds(t *testing.T) {
 		want   attestd.State
 		moves  bool
 	}{
+		"a risk that being late makes too high takes no trust before the deadline": {
+			func(s *subject.Subject) { s.Floor = attestd.Risk(60) }, start.Add(time.Hour - 5*time.Second),
+			10 * time.Second, attestd.StateTrusted, false,
+		},
+		"and takes it at the deadline": {
+			func(s *subject.Subject) { s.Floor = attestd.Risk(60) }, start.Add(time.Hour), 10 * time.Second,
+			attestd.StateSuspect, true,
+		},
 		"attestd was down for longer than the grace": {
 			func(*subject.Subject) {}, start.Add(3 * time.Hour), 0, attestd.StateSuspect, true,
 		},
