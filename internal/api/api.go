@@ -165,7 +165,8 @@ func (s *server) find(r *http.Request) (*route, error) {
 // fromNoPage refuses what a web page sent. The API is for programs; a page that was opened beside a
 // daemon on loopback could otherwise use up the challenges of all callers there, and with a name that
 // is resolved anew to loopback read what it asked for. Browsers add Origin to every POST, also to the
-// page's own origin, and Sec-Fetch-Site where they trust the address; "none" is a person at the keys.
+// page's own origin, and Sec-Fetch-Site where they trust the address; "none" is a person at the keys. A
+// GET in the clear can come with neither: see byAddress.
 //
 // Errors: 403.
 func fromNoPage(r *http.Request) error {
@@ -175,6 +176,28 @@ func fromNoPage(r *http.Request) error {
 	}
 	return &problemError{newProblem(attestd.ClassForbidden, "requests of web pages are not taken",
 		"ask from a program; a proxy that serves pages must remove Origin and Sec-Fetch-Site")}
+}
+
+// byAddress refuses, in the clear and over TCP, a request for a host with a name. There we are on
+// loopback, and a name can be that of a page which is resolved anew to loopback: its GET has nothing
+// else to tell it by. Metrics need it: all else that a GET answers with is public, or has an id that
+// cannot be guessed.
+//
+// Errors: 403.
+func byAddress(r *http.Request) error {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if r.TLS != nil || local != nil && local.Network() == "unix" {
+		return nil
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if strings.EqualFold(host, "localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil {
+		return nil
+	}
+	return &problemError{newProblem(attestd.ClassForbidden, "the host of the request is a name",
+		"scrape 127.0.0.1 or localhost, or the unix socket; a proxy must pass its upstream's address as Host")}
 }
 
 // fail writes the answer to an error, and the log entry where it is our fault.

@@ -182,6 +182,9 @@ func (s *server) health(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (s *server) serveMetrics(w http.ResponseWriter, r *http.Request) error {
+	if err := byAddress(r); err != nil {
+		return err
+	}
 	s.metrics.page.ServeHTTP(w, r)
 	return nil
 }
