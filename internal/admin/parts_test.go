@@ -143,8 +143,11 @@ func (p *parts) Revoke(_ context.Context, who operator.Principal, o wire.Order) 
 }
 
 func (p *parts) Import(_ context.Context, who operator.Principal, ask wire.Import) (wire.Imported, error) {
-	return wire.Imported{Schema: "attestd.imported.v1", Entries: []subject.Ownership{{Generation: 146}}},
-		p.note("import %s %d by %s", ask.Tenant, len(ask.Document), who.Name)
+	done := wire.Imported{Schema: "attestd.imported.v1", Entries: []subject.Ownership{{Generation: 146}}}
+	if ask.Source == "wrong.csv" {
+		done.Problems = []string{"line 2: cannot be enrolled by you"}
+	}
+	return done, p.note("import %s %d by %s", ask.Tenant, len(ask.Document), who.Name)
 }
 
 var decided = wire.Decided{Schema: "attestd.enrolment.v1", Enrolment: subject.Ownership{Generation: 147}}

@@ -203,6 +203,13 @@ func (s *server) importList(c *call) (any, error) {
 	}
 	done, err := s.config.Enrolments.Import(c, c.who, ask)
 	c.uncount(done.Entries)
+	if err == nil && !ask.DryRun && len(done.Problems) > 0 {
+		// Nothing was enrolled, so whoever enrols wrote nothing down. What is wrong can be that a key is
+		// not theirs to enrol: who asks that of whole lists leaves a trace.
+		record := s.entry(c, "refused")
+		record.Class = string(attestd.ClassMalformed)
+		s.config.Audit.Note(record)
+	}
 	return done, err
 }
 
