@@ -103,6 +103,7 @@ func adminDocs() map[string]any {
 				{ID: "store/space", Severity: "ok", Detail: "40 GiB free"},
 				{ID: "policy/laboratory", Severity: "warning", Detail: "the laboratory policy is in force",
 					Fix: "set verify.policy"},
+				{ID: "store/fsync-slow", Severity: "warning", Fix: "move state_dir"}, // as one tenant sees it
 			},
 		},
 		"GET whoami": wire.Whoami{

@@ -157,9 +157,10 @@ func troubles(conditions []wire.Condition) (rows [][]string) {
 				continue
 			}
 			text := one.Detail
-			if one.Fix != "" {
-				text += "; " + one.Fix
+			if one.Detail != "" && one.Fix != "" { // who acts for some tenants alone is told no details
+				text += "; "
 			}
+			text += one.Fix
 			rows = append(rows, []string{strings.ToUpper(severity), one.ID, text})
 		}
 	}
