@@ -200,7 +200,7 @@ func TestAMachineOfAnotherTenantIsRefused(t *testing.T) {
 
 // TestEvidenceThatIsDueTakesTrustAway until there is fresh evidence.
 func TestEvidenceThatIsDueTakesTrustAway(t *testing.T) {
-	h := household(t, "subjects: {reattest: 3s, grace: 1s}")
+	h := household(t, "subjects: {reattest: 5s, grace: 1s}")
 	m := newMachine(t, made.first, "late", goldenBoot())
 	id := h.enrolled(t, m, tenant(0))
 	h.granted(t, id)
