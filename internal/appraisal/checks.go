@@ -80,10 +80,10 @@ func fixedChecks() []attestd.CheckSpec {
 		},
 		{
 			ID: CheckTenant, Class: attestd.ClassPolicyDeny, Group: attestd.GroupIdentity,
-			Proves: "the machine is not known to be another tenant's than the one it was judged for",
+			Proves: "the machine is neither another tenant's than the one it was judged for, nor denied",
 			Why:    "what one tenant's lax policy accepts would be signed for by an issuer that another trusts",
 			Spec:   "attestd: docs/howto/enrol.md, tenants",
-			Hint:   "ask with the tenant that the machine was enrolled for; `attestd enroll ls` lists yours",
+			Hint:   "ask with the tenant that the machine was enrolled for; `attestd enroll ls` lists yours, and who is denied",
 		},
 	}
 }

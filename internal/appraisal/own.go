@@ -8,7 +8,8 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// CheckTenant is failed by a machine that belongs to another tenant than it was judged for.
+// CheckTenant is failed by a machine that belongs to another tenant than it was judged for, and by one
+// that an operator denied.
 const CheckTenant attestd.CheckID = "ownership/tenant"
 
 // Own returns the verdict as it would be had the evidence itself said how the machine is known to be
@@ -63,6 +64,14 @@ func Own(policy *Policy, verdict attestd.Appraisal, method string) attestd.Appra
 func Foreign(policy *Policy, verdict attestd.Appraisal) attestd.Appraisal {
 	work := reopen(policy, Own(policy, verdict, ownershipNone))
 	work.fixed(CheckTenant, "a machine of another tenant", "a machine of this tenant")
+	return work.closed()
+}
+
+// Denied returns the verdict about a machine that an operator said no to: rejected, whatever the policy
+// makes of a machine that is nobody's.
+func Denied(policy *Policy, verdict attestd.Appraisal) attestd.Appraisal {
+	work := reopen(policy, Own(policy, verdict, ownershipNone))
+	work.fixed(CheckTenant, "a machine that an operator denied", "a machine of this tenant")
 	return work.closed()
 }
 

@@ -73,7 +73,7 @@ const (
 	// maxOwn is how many of one operator's wait: the places are for all tenants.
 	maxOwn     = 2
 	maxChanges = 1000
-	pageLength = 100
+	pageLength = 25 // pieces of evidence in memory at a time, each of up to a MiB
 )
 
 // Engine is safe for concurrent use. Runs are carried out one after the other by Run,

@@ -63,7 +63,8 @@ func TestOnlyEvidenceOfATenantsMachineIsKeptToBeJudgedAgain(t *testing.T) {
 		t.Fatalf("got %v, want %s", ids, first.ID)
 	}
 	w.put(w.owner("default", subject.StatusDenied))
-	later := w.accepted("default")
+	later, err := w.attest("default", nil)
+	w.must(err)
 	if ids := stored(); len(ids) != 1 || ids[0] != first.ID {
 		t.Errorf("got %v after %s, want %s: the machine is nobody's any more", ids, later.ID, first.ID)
 	}

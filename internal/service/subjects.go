@@ -258,6 +258,11 @@ func (s *Service) react(ctx context.Context, v verification, r reacting) (decisi
 	if len(made.write.Subjects) != 0 {
 		made.write.Audit = append(made.write.Audit, s.record(v, given, actionVerify, string(seen.ID)))
 	}
+	if r.settled.Standing == enrol.StandingDenied {
+		// After the reaction: the machine did nothing, somebody said no to it.
+		given = appraisal.Denied(v.policy, given)
+		made.blame = attestd.ClassPolicyDeny
+	}
 	standing := reaction.Standing
 	standing.Ownership = string(r.settled.Method())
 	standing.Enrolment = enrolment

@@ -38,10 +38,6 @@ func TestAVerdictSaysWhoItIsWhoseItIsAndInWhichState(t *testing.T) {
 				Subject: agent, Tenant: "default", Ownership: "cloud-account", State: attestd.StateTrusted,
 			},
 		},
-		"a machine that was denied is none": {
-			owner: func(w *world) *subject.Ownership { return w.owner("default", subject.StatusDenied) },
-			want:  attestd.Standing{Ownership: "none", Enrolment: "denied"},
-		},
 		"a machine whose ownership is over is none": {
 			owner: func(w *world) *subject.Ownership {
 				owner := w.owner("default", subject.StatusApproved)
@@ -77,6 +73,23 @@ func TestAVerdictSaysWhoItIsWhoseItIsAndInWhichState(t *testing.T) {
 				t.Errorf("the registry has state %s", known.Subject.State)
 			}
 		})
+	}
+}
+
+// What a policy accepts of a machine that is nobody's, an operator can have said no to.
+func TestAMachineThatWasDeniedIsRejected(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	w.accepted("default")
+	w.put(w.owner("default", subject.StatusDenied))
+	given, err := w.attest("default", nil)
+	if err != nil || given.Verdict != attestd.VerdictRejected || !failedBy(given, "ownership/tenant") {
+		t.Fatalf("got %s, %v", given.Verdict, err)
+	}
+	if got := given.Standing; got.Subject != "" || got.Enrolment != "denied" || got.State.Grants() {
+		t.Errorf("got %+v", got)
+	}
+	if known := w.known(); known.Subject != nil {
+		t.Errorf("the registry has %+v", known.Subject)
 	}
 }
 
