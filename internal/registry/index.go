@@ -3,8 +3,10 @@ package registry
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"sync"
 	"time"
@@ -44,21 +46,43 @@ func (s *Store) loadIndex(ctx context.Context, index Index) error {
 const selectLive = `SELECT coalesce(id, fold), tenant, format, instance, boot, host, ownership, state,
 	generation, epoch, floor, signals, evidence_at, due_at FROM subjects WHERE number BETWEEN ? AND ?`
 
-func scanLive(row scanner) (subject.Subject, error) {
-	var one subject.Subject
-	var signals sql.NullString
-	var floor int
-	var at, due int64
-	err := row.Scan(&one.ID, &one.Tenant, &one.Format, &one.Instance.Value, &one.Boot, &one.Host,
-		&one.Ownership, &one.State, &one.Generation, &one.Epoch, &floor, &signals, &at, &due)
-	if err != nil {
-		return subject.Subject{}, err
+func scanLive(row []driver.Value, one *subject.Subject) error {
+	texts := []*string{(*string)(&one.ID), &one.Tenant, (*string)(&one.Format), &one.Instance.Value,
+		&one.Boot, &one.Host, (*string)(&one.Ownership)}
+	numbers := [6]int64{}
+	for i := range texts {
+		text, ok := row[i].(string)
+		if !ok {
+			return fmt.Errorf("column %d of a subject is %T, want text", i, row[i])
+		}
+		*texts[i] = text
+	}
+	at := [...]int{7, 8, 9, 10, 12, 13}
+	for i, column := range at {
+		number, ok := row[column].(int64)
+		if !ok {
+			return fmt.Errorf("column %d of a subject is %T, want a number", column, row[column])
+		}
+		numbers[i] = number
 	}
 	if one.Instance.Value != "" {
 		one.Instance.Kind = attestd.HandleInstance
 	}
-	one.Floor, one.EvidenceAt, one.DueAt = attestd.Risk(floor), moment(at), moment(due)
-	return one, readSignals(&one, signals)
+	if numbers[0] < 0 || numbers[0] > int64(attestd.StateRevoked) {
+		return fmt.Errorf("state %d of a subject is none", numbers[0])
+	}
+	one.State = attestd.State(numbers[0])                              //nolint:gosec // looked at
+	one.Generation, one.Epoch = uint64(numbers[1]), uint64(numbers[2]) //nolint:gosec // as written
+	one.Floor = attestd.Risk(int(numbers[3]))
+	one.EvidenceAt, one.DueAt = moment(numbers[4]), moment(numbers[5])
+	switch signals := row[11].(type) {
+	case nil:
+		return nil
+	case string:
+		return readSignals(one, sql.NullString{String: signals, Valid: true})
+	default:
+		return fmt.Errorf("signals of a subject are %T, want text", signals)
+	}
 }
 
 // readers is how many connections read subjects at a start, chunk how many subjects they hand over at
@@ -81,12 +105,14 @@ func (s *Store) allSubjects(ctx context.Context) iter.Seq2[subject.Subject, erro
 		reading, stop := context.WithCancel(ctx)
 		defer stop()
 		chunks := make(chan []subject.Subject, readers)
+		// spare has the lists that were read to their end, to be filled again.
+		spare := make(chan []subject.Subject, 2*readers+1)
 		var all sync.WaitGroup
 		errs := make([]error, readers)
 		for part := range readers {
 			all.Go(func() {
 				low, high := most*int64(part)/readers+1, most*int64(part+1)/readers
-				errs[part] = s.readPart(reading, chunks, low, high)
+				errs[part] = s.readPart(reading, lists{chunks, spare}, low, high)
 			})
 		}
 		go func() {
@@ -102,6 +128,10 @@ func (s *Store) allSubjects(ctx context.Context) iter.Seq2[subject.Subject, erro
 					return
 				}
 			}
+			select {
+			case spare <- list[:0]:
+			default:
+			}
 		}
 		if err := errors.Join(errs...); err != nil {
 			yield(subject.Subject{}, err)
@@ -109,37 +139,68 @@ func (s *Store) allSubjects(ctx context.Context) iter.Seq2[subject.Subject, erro
 	}
 }
 
-func (s *Store) readPart(ctx context.Context, into chan<- []subject.Subject, from, to int64) error {
-	rows, err := s.reading.QueryContext(ctx, selectLive, from, to)
+// lists carry subjects from those who read them to whoever takes them up.
+type lists struct{ full, spare chan []subject.Subject }
+
+// next hands a list over and returns an empty one.
+func (l lists) next(ctx context.Context, list []subject.Subject) ([]subject.Subject, error) {
+	select {
+	case l.full <- list:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case empty := <-l.spare:
+		return empty, nil
+	default:
+		return make([]subject.Subject, 0, chunk), nil
+	}
+}
+
+// readPart asks the driver itself: what database/sql does for each column of each row would be a third
+// of the time to start with a million subjects.
+func (s *Store) readPart(ctx context.Context, into lists, from, to int64) error {
+	conn, err := s.reading.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }()
-	list := make([]subject.Subject, 0, chunk)
-	hand := func() error {
-		select {
-		case into <- list:
-			list = make([]subject.Subject, 0, chunk)
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
+	defer func() { _ = conn.Close() }()
+	return conn.Raw(func(raw any) error {
+		queryer, ok := raw.(driver.QueryerContext)
+		if !ok {
+			return fmt.Errorf("the driver's connection is a %T, want one that can be queried", raw)
 		}
-	}
-	for rows.Next() {
-		one, err := scanLive(rows)
+		rows, err := queryer.QueryContext(ctx, selectLive,
+			[]driver.NamedValue{{Ordinal: 1, Value: from}, {Ordinal: 2, Value: to}})
 		if err != nil {
 			return err
 		}
-		if list = append(list, one); len(list) == chunk {
-			if err := hand(); err != nil {
+		defer func() { _ = rows.Close() }()
+		return readLists(ctx, into, rows)
+	})
+}
+
+func readLists(ctx context.Context, into lists, rows driver.Rows) (err error) {
+	list := make([]subject.Subject, 0, chunk)
+	row := make([]driver.Value, len(rows.Columns()))
+	for {
+		switch err = rows.Next(row); {
+		case errors.Is(err, io.EOF):
+			_, err = into.next(ctx, list)
+			return err
+		case err != nil:
+			return err
+		}
+		list = append(list, subject.Subject{})
+		if err = scanLive(row, &list[len(list)-1]); err != nil {
+			return err
+		}
+		if len(list) == chunk {
+			if list, err = into.next(ctx, list); err != nil {
 				return err
 			}
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	return hand()
 }
 
 // rowsOf returns all rows of a query, and the error that ends them.
