@@ -16,12 +16,13 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/operator"
+	"github.com/attestd/attestd/internal/problem"
 )
 
 type server struct {
 	config   Config
 	routes   []route
-	bodies   bodies
+	bodies   problem.Bodies
 	metrics  *metrics
 	failures *throttle
 	level    *level
@@ -54,6 +55,7 @@ func New(config Config) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{config: config, routes: routes(), failures: newThrottle(config.Now)}
+	s.bodies.Most, s.bodies.Small = allBodies, 2*orderLimit
 	for _, row := range s.routes {
 		if row.login == (len(row.roles) != 0) || row.record == recordedNowhere || row.serve == nil {
 			return nil, fmt.Errorf("route %s %s has no role or leaves no trace", row.method, row.path)
@@ -183,14 +185,14 @@ func (s *server) find(r *http.Request) (*route, error) {
 		allowed = append(allowed, row.method)
 	}
 	if len(allowed) == 0 {
-		return nil, &problemError{newProblem(attestd.ClassUnsupported, "no such path",
+		return nil, edge.New(attestd.ClassUnsupported, "no such path",
 			"paths are compared as they stand; the reference lists them").
-			withStatus(http.StatusNotFound, "Not found")}
+			WithStatus(http.StatusNotFound, "Not found").Err()
 	}
-	p := newProblem(attestd.ClassUnsupported, "this path does not take that method",
-		"use "+strings.Join(allowed, " or ")).withStatus(http.StatusMethodNotAllowed, "Method not allowed")
-	p.allow = strings.Join(allowed, ", ")
-	return nil, &problemError{p}
+	p := edge.New(attestd.ClassUnsupported, "this path does not take that method",
+		"use "+strings.Join(allowed, " or ")).WithStatus(http.StatusMethodNotAllowed, "Method not allowed")
+	p.Allow = strings.Join(allowed, ", ")
+	return nil, p.Err()
 }
 
 // take reads the body, where the route has one, and refuses one where it has none.
@@ -202,7 +204,7 @@ func (s *server) take(c *call, w http.ResponseWriter, r *http.Request) (done fun
 		}
 		return nothing, nil
 	}
-	if err := demandJSON(r); err != nil {
+	if _, err := edge.MediaType(r, problem.JSON); err != nil {
 		return nil, err
 	}
 	if c.route.body > orderLimit {
@@ -211,7 +213,7 @@ func (s *server) take(c *call, w http.ResponseWriter, r *http.Request) (done fun
 		}
 		nothing = s.large.Unlock
 	}
-	body, release, err := s.bodies.read(w, r, c.route.body)
+	body, release, err := s.bodies.Read(&edge, w, r, c.route.body)
 	if err != nil {
 		nothing()
 		return nil, err
@@ -236,7 +238,7 @@ func (s *server) fail(c *call, w http.ResponseWriter, err error) int {
 			"operator", c.who.Name, "source", c.source)
 	}
 	s.noteRefused(c, p)
-	p.write(w)
+	p.Write(w)
 	return p.Status
 }
 

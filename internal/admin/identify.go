@@ -9,6 +9,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/operator"
+	"github.com/attestd/attestd/internal/problem"
 )
 
 const howToAsk = "use the unix socket with the bootstrap token, or https with an operator's certificate"
@@ -140,7 +141,7 @@ func source(r *http.Request) string {
 // isUnauthenticated reports whether the error says that nobody was recognized.
 func isUnauthenticated(err error) bool {
 	var caller *attestd.CallerError
-	var shaped *problemError
+	var shaped *problem.Error
 	return errors.As(err, &caller) && caller.Class == attestd.ClassUnauthenticated ||
 		errors.As(err, &shaped) && shaped.Class == attestd.ClassUnauthenticated
 }

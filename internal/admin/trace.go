@@ -8,6 +8,7 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/operator"
+	"github.com/attestd/attestd/internal/problem"
 )
 
 func (c *call) action() string {
@@ -80,7 +81,7 @@ func (s *server) trace(c *call) error {
 }
 
 // noteRefused writes down a call that was refused or failed.
-func (s *server) noteRefused(c *call, p problem) {
+func (s *server) noteRefused(c *call, p problem.Problem) {
 	outcome := "refused"
 	if p.Status >= http.StatusInternalServerError {
 		outcome = "failed"

@@ -19,6 +19,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/internal/problem"
 	"github.com/attestd/attestd/internal/service"
 )
 
@@ -39,7 +40,7 @@ type Config struct {
 
 type server struct {
 	config  Config
-	bodies  bodies
+	bodies  problem.Bodies
 	metrics *metrics
 	ready   readiness
 	classes map[attestd.CheckID]attestd.Class
@@ -84,8 +85,8 @@ func New(config Config) (http.Handler, error) {
 		return nil, fmt.Errorf("API limits must all be above zero, got %+v", config.Limits)
 	}
 	s := &server{config: config, routes: routes(), classes: map[attestd.CheckID]attestd.Class{}}
-	s.bodies.most = config.Limits.AllBodies
-	s.metrics = newMetrics(config.Specs, func() float64 { return float64(s.bodies.held.Load()) },
+	s.bodies.Most = config.Limits.AllBodies
+	s.metrics = newMetrics(config.Specs, func() float64 { return float64(s.bodies.Held()) },
 		config.Metrics)
 	for _, spec := range config.Specs {
 		s.classes[spec.ID] = spec.Class
@@ -149,17 +150,17 @@ func (s *server) find(r *http.Request) (*route, error) {
 		allowed = append(allowed, row.method)
 	}
 	if len(allowed) == 0 {
-		return nil, &problemError{newProblem(attestd.ClassUnsupported, "no such path",
+		return nil, edge.New(attestd.ClassUnsupported, "no such path",
 			"docs/api.md lists the paths; they are compared as they stand").
-			withStatus(http.StatusNotFound, "Not found")}
+			WithStatus(http.StatusNotFound, "Not found").Err()
 	}
 	if slices.Contains(allowed, http.MethodGet) {
 		allowed = append(allowed, http.MethodHead)
 	}
-	p := newProblem(attestd.ClassUnsupported, "this path does not take that method",
-		"use "+strings.Join(allowed, " or ")).withStatus(http.StatusMethodNotAllowed, "Method not allowed")
-	p.allow = strings.Join(allowed, ", ")
-	return nil, &problemError{p}
+	p := edge.New(attestd.ClassUnsupported, "this path does not take that method",
+		"use "+strings.Join(allowed, " or ")).WithStatus(http.StatusMethodNotAllowed, "Method not allowed")
+	p.Allow = strings.Join(allowed, ", ")
+	return nil, p.Err()
 }
 
 // fromNoPage refuses what a web page sent. The API is for programs; a page that was opened beside a
@@ -174,8 +175,8 @@ func fromNoPage(r *http.Request) error {
 	if len(r.Header.Values("Origin")) == 0 && (site == "" || site == "none") {
 		return nil
 	}
-	return &problemError{newProblem(attestd.ClassForbidden, "requests of web pages are not taken",
-		"ask from a program; a proxy that serves pages must remove Origin and Sec-Fetch-Site")}
+	return edge.New(attestd.ClassForbidden, "requests of web pages are not taken",
+		"ask from a program; a proxy that serves pages must remove Origin and Sec-Fetch-Site").Err()
 }
 
 // byAddress refuses, in the clear and over TCP, a request for a host with a name. There we are on
@@ -196,8 +197,8 @@ func byAddress(r *http.Request) error {
 	if strings.EqualFold(host, "localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil {
 		return nil
 	}
-	return &problemError{newProblem(attestd.ClassForbidden, "the host of the request is a name",
-		"scrape 127.0.0.1 or localhost, or the unix socket; a proxy must pass its upstream's address as Host")}
+	return edge.New(attestd.ClassForbidden, "the host of the request is a name",
+		"scrape 127.0.0.1 or localhost, or the unix socket; a proxy must pass its upstream's address as Host").Err()
 }
 
 // fail writes the answer to an error, and the log entry where it is our fault.
@@ -225,7 +226,7 @@ func (s *server) fail(w *statusRecorder, r *http.Request, name string, err error
 	if w.status != 0 {
 		return // something was written already; the connection ends broken
 	}
-	answer.write(w)
+	answer.Write(w)
 }
 
 // writeJSON writes an answer that is no error.

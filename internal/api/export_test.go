@@ -14,9 +14,9 @@ func Routes() (rows [][2]string) {
 
 // ProblemTypes lists the types of problems with their statuses and titles.
 func ProblemTypes() map[string][2]any {
-	rows := make(map[string][2]any, len(classes))
-	for class, known := range classes {
-		rows[problemType(class)] = [2]any{known.status, string(class)}
+	rows := map[string][2]any{}
+	for class, known := range edge.Classes() {
+		rows[known.Type] = [2]any{known.Status, string(class)}
 	}
 	return rows
 }

@@ -237,9 +237,9 @@ func decodeList(name string, members []string, pemType string, most int) ([][]by
 				"give PEM, or DER in base64")
 		}
 		if decoded = append(decoded, blocks...); len(decoded) > most {
-			return nil, &problemError{newProblem(attestd.ClassTooLarge,
+			return nil, edge.New(attestd.ClassTooLarge,
 				fmt.Sprintf("endorsements.%s has more than %d members", name, most),
-				"send the chain of this evidence only")}
+				"send the chain of this evidence only").Err()
 		}
 	}
 	return decoded, nil

@@ -9,17 +9,18 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/problem"
 )
 
 func (s *server) challenge(w http.ResponseWriter, r *http.Request) error {
 	if _, err := query(r); err != nil {
 		return err
 	}
-	if _, err := mediaType(r, mediaJSON); err != nil {
+	if _, err := edge.MediaType(r, mediaJSON); err != nil {
 		return err
 	}
 	const limit = 4 << 10 // short members, and two keys of at most service.MaxPublic in base64
-	body, done, err := s.bodies.read(w, r, limit)
+	body, done, err := s.body(w, r, limit)
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func (s *server) challenge(w http.ResponseWriter, r *http.Request) error {
 func readRequest[T any](
 	s *server, w http.ResponseWriter, r *http.Request, raw func(*http.Request, []byte) (T, error),
 ) (request T, done func(), err error) {
-	media, err := mediaType(r, mediaJSON, mediaCBOR, mediaBytes)
+	media, err := edge.MediaType(r, mediaJSON, mediaCBOR, mediaBytes)
 	if err != nil {
 		return request, nil, err
 	}
@@ -55,7 +56,7 @@ func readRequest[T any](
 			return request, nil, err
 		}
 	}
-	body, done, err := s.bodies.read(w, r, limit)
+	body, done, err := s.body(w, r, limit)
 	if err != nil {
 		return request, nil, err
 	}
@@ -125,7 +126,7 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, given attestd.Ap
 	if given.Verdict != attestd.VerdictUndecided {
 		return writeJSON(w, http.StatusOK, given)
 	}
-	return &problemError{s.undecided(given)}
+	return s.undecided(given).Err()
 }
 
 // subjectOf returns whom a verdict is about; empty where it is nobody's.
@@ -136,7 +137,7 @@ func subjectOf(given attestd.Appraisal) string {
 	return given.Standing.Subject
 }
 
-func (s *server) undecided(given attestd.Appraisal) problem {
+func (s *server) undecided(given attestd.Appraisal) problem.Problem {
 	class, detail, hint := attestd.ClassCollateralUnavailable, "something is missing to decide", ""
 	for _, reason := range given.Reasons {
 		if reason.Effect != attestd.EffectUndecided {
@@ -148,7 +149,7 @@ func (s *server) undecided(given attestd.Appraisal) problem {
 		detail, hint = string(reason.Check)+": "+reason.Detail, reason.Remedy
 		break
 	}
-	p := newProblem(class, detail, hint)
+	p := edge.New(class, detail, hint)
 	p.Appraisal = &given
 	return p
 }
@@ -163,9 +164,9 @@ func (s *server) appraisal(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !found {
-		return &problemError{newProblem(attestd.ClassForbidden, "no appraisal with that id",
+		return edge.New(attestd.ClassForbidden, "no appraisal with that id",
 			"ids are in the answers of /v1/verify; old appraisals are removed").
-			withStatus(http.StatusNotFound, "Not found")}
+			WithStatus(http.StatusNotFound, "Not found").Err()
 	}
 	writeDocument(w, http.StatusOK, "application/json", document)
 	return nil
@@ -203,7 +204,7 @@ type readiness struct {
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if err := s.askReady(r.Context()); err != nil {
 		// The cause can name files; it is in the log.
-		return &problemError{newProblem(attestd.ClassStoreUnavailable, "not ready", "the log has the cause")}
+		return edge.New(attestd.ClassStoreUnavailable, "not ready", "the log has the cause").Err()
 	}
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 }

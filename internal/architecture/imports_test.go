@@ -103,7 +103,8 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/appraisal":    {".", "internal/yamldoc", "measurements", "verifiers"},
 		"internal/judge":        {".", "internal/appraisal", "measurements", "verifiers"},
 		"internal/explain": {
-			".", "internal/appraisal", "internal/condition", "internal/judge", "internal/yamldoc",
+			".", "internal/appraisal", "internal/condition", "internal/judge", "internal/subject",
+			"internal/yamldoc",
 		},
 		"internal/report":    {".", "internal/explain"},
 		"internal/challenge": {".", "internal/strict"},
@@ -116,6 +117,7 @@ func TestImportsRunDownwards(t *testing.T) {
 			"internal/subject",
 		},
 		"internal/condition":  {"."},
+		"internal/problem":    {"."},
 		"internal/e2e":        leaf,
 		"internal/admin/wire": {".", "internal/audit", "internal/subject"},
 		"internal/why": {
@@ -132,8 +134,8 @@ func TestImportsRunDownwards(t *testing.T) {
 		},
 		"internal/admin": {
 			".", "internal/audit", "internal/condition", "internal/enrol", "internal/operator",
-			"internal/reappraisal", "internal/registry", "internal/revocation", "internal/strict",
-			"internal/subject",
+			"internal/problem", "internal/reappraisal", "internal/registry", "internal/revocation",
+			"internal/strict", "internal/subject",
 		},
 		"internal/config": {".", "internal/appraisal", "internal/yamldoc", "measurements"},
 		"internal/service": {
@@ -146,7 +148,7 @@ func TestImportsRunDownwards(t *testing.T) {
 		},
 		"internal/api": {
 			".", "internal/appraisal", "internal/challenge", "internal/explain", "internal/judge",
-			"internal/service", "internal/strict", "measurements",
+			"internal/problem", "internal/service", "internal/strict", "measurements",
 		},
 		"internal/daemon": {
 			".", "internal/api", "internal/appraisal", "internal/challenge", "internal/config",
