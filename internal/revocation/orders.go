@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -221,11 +222,18 @@ func (a *Authority) receipt(
 			wire.Channel{Name: "grants", State: "effective", After: after,
 				Detail: grantsDetail(action)})
 	}
-	if action == ActionQuarantine {
+	if action == ActionQuarantine && !revoked(out.Subjects) {
 		out.Undo = "attestd release " + attestd.Excerpt(order.Target, 200) +
 			"  (needs a rebirth and another operator)"
 	}
 	return out
+}
+
+// revoked reports whether what was held is held for ever already: nothing takes that back.
+func revoked(changed []wire.Changed) bool {
+	return len(changed) > 0 && !slices.ContainsFunc(changed, func(one wire.Changed) bool {
+		return one.To != attestd.StateRevoked
+	})
 }
 
 // grantsDetail says what an order means for grants.

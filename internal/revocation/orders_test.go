@@ -268,12 +268,24 @@ func TestOrdersThatAreRefused(t *testing.T) {
 func TestStrangersCanBeHeld(t *testing.T) {
 	w := newWorld(t, nil)
 	wanted := order(string(idOf("omega1")))
+	var typo *attestd.CallerError
+	if _, err := w.authority.Quarantine(t.Context(), anna, wanted); !errors.As(err, &typo) ||
+		!strings.Contains(typo.Hint, "check the spelling") || !strings.Contains(err.Error(), "nothing was held") {
+		t.Errorf("%v (%+v), want whoever mistyped a name at night sent to the spelling first", err, typo)
+	}
 	wanted.Tenant = "blue"
 	if _, err := w.authority.Quarantine(t.Context(), anna, wanted); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.authority.Quarantine(t.Context(), anna, order("instance:"+ekOf("omega2"))); err != nil {
 		t.Fatal(err)
+	}
+	one, err := w.store.Known(t.Context(), subject.Ask{ID: idOf("omega1")})
+	if err != nil || one.Subject == nil {
+		t.Fatal(err)
+	}
+	if _, why := one.Subject.RiskAt(w.now()); len(why) != 2 || why[1].Detail != "it never gave authentic evidence" {
+		t.Errorf("%+v, want no word of evidence that there was not", why)
 	}
 	for _, name := range []string{"omega1", "omega2"} {
 		if got := w.attest(w.seen(name, "blue", 1)); got.Barred == nil {
@@ -282,6 +294,24 @@ func TestStrangersCanBeHeld(t *testing.T) {
 		w.wantGrant(name, false)
 	}
 	w.wantState("omega1", attestd.StateQuarantined)
+}
+
+// TestOfWhatIsRevokedNothingIsUndone: a receipt names no release that would be refused.
+func TestOfWhatIsRevokedNothingIsUndone(t *testing.T) {
+	w := newWorld(t, nil).fleet()
+	wanted := order(string(idOf("alpha1")))
+	if receipt, err := w.authority.Quarantine(t.Context(), anna, wanted); err != nil || receipt.Undo == "" {
+		t.Errorf("%+v (%v), want what takes it back", receipt, err)
+	}
+	if _, err := w.authority.Revoke(t.Context(), anna, wanted); err != nil {
+		t.Fatal(err)
+	}
+	for _, direct := range []bool{false, true} {
+		wanted.Direct = direct
+		if receipt, err := w.authority.Quarantine(t.Context(), anna, wanted); err != nil || receipt.Undo != "" {
+			t.Errorf("direct %v: %+v (%v), want no undo", direct, receipt, err)
+		}
+	}
 }
 
 // TestHardwareIsHeldHoweverItIsSpelled: a hold that is acknowledged on another spelling holds nothing.

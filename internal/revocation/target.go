@@ -101,8 +101,9 @@ func (a *Authority) findID(
 	case !who.Sees(operator.AllTenants):
 		return target{}, missing(order)
 	case order.Tenant == "" && len(known.Bars) == 0:
-		return target{}, refuse(attestd.ClassMalformed, "name its tenant with --tenant",
-			"%q was never seen", attestd.Excerpt(string(id), 120))
+		return target{}, refuse(attestd.ClassMalformed,
+			"check the spelling: attestd subject ls --text PART; to hold a name before it comes, give --tenant",
+			"%q was never seen: nothing was held", attestd.Excerpt(string(id), 120))
 	}
 	found := target{keys: []subject.Key{id.Key()}, bars: known.Bars, tenant: order.Tenant}
 	if found.tenant == "" {
