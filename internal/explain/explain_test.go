@@ -8,10 +8,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
 	"github.com/attestd/attestd/internal/explain"
 	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/internal/subject"
 )
 
 func TestEveryCheckThatAVerdictCanContainIsExplained(t *testing.T) {
@@ -42,6 +45,32 @@ func TestEveryCheckThatAVerdictCanContainIsExplained(t *testing.T) {
 		}
 		if _, ok := explain.Lookup(string(spec.Class)); !ok {
 			t.Errorf("%s: its class %q is not explained", spec.ID, spec.Class)
+		}
+	}
+}
+
+// TestEveryReasonOfASubjectsRiskIsExplained: what attestd subject show prints can be looked up.
+func TestEveryReasonOfASubjectsRiskIsExplained(t *testing.T) {
+	now := time.Now()
+	for _, state := range []attestd.State{attestd.StateQuarantined, attestd.StateRevoked, attestd.StateSuspect} {
+		one := subject.Subject{State: state}
+		for _, code := range []subject.Code{
+			subject.CodeOverdue, subject.CodeOwnership, subject.CodeClockBack, subject.CodeTwoKeys,
+			subject.CodeKeyChurn, subject.CodeClone,
+		} {
+			one.Signals = append(one.Signals, subject.Signal{
+				Code: code, Group: attestd.Group(code), Points: 10, Source: subject.SourceSelf, At: now,
+			})
+		}
+		_, reasons := one.RiskAt(now)
+		if len(reasons) < 7 {
+			t.Errorf("%s: %d reasons", state, len(reasons))
+		}
+		for _, reason := range reasons {
+			entry, ok := explain.Lookup(string(reason.Check))
+			if !ok || entry.Kind != explain.KindSubject || entry.Why == "" || entry.Hint == "" {
+				t.Errorf("%s is not explained: %+v", reason.Check, entry)
+			}
 		}
 	}
 }

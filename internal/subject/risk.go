@@ -19,6 +19,9 @@ const (
 	maxDetail  = 200
 )
 
+// checkEvidence is the reason that the latest evidence gives.
+const checkEvidence = attestd.CheckID("subject/evidence")
+
 // SourceSelf is the source of what attestd saw itself.
 const SourceSelf = "attestd"
 
@@ -34,7 +37,7 @@ func Weigh(floor attestd.RiskScore, signals []Signal, at time.Time) (attestd.Ris
 	var reasons []attestd.Reason
 	if sum > 0 {
 		reasons = append(reasons, attestd.Reason{
-			Check: "subject/evidence", Group: GroupEvidence, Points: sum, Effect: attestd.EffectScored,
+			Check: checkEvidence, Group: GroupEvidence, Points: sum, Effect: attestd.EffectScored,
 			Detail: "the latest authentic evidence, as the policy scored it",
 			Remedy: "see the reasons of its verdict",
 		})
@@ -186,6 +189,11 @@ func without(signals []Signal, drop func(Signal) bool) []Signal {
 // and so has what never gave evidence.
 func (s Subject) RiskAt(at time.Time) (attestd.RiskScore, []attestd.Reason) {
 	risk, reasons := Weigh(s.Floor, s.Signals, at)
+	for i := range reasons {
+		if reasons[i].Check == checkEvidence && s.AppraisalID == "" {
+			reasons[i].Detail, reasons[i].Remedy = "it never gave authentic evidence", "attest the machine"
+		}
+	}
 	if Barred(s.State) {
 		barred := attestd.Reason{
 			Check: "subject/" + attestd.CheckID(s.State.String()), Group: GroupReport, Points: 100,
