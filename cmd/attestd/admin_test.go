@@ -51,12 +51,15 @@ func adminDocs() map[string]any {
 		Signals: []subject.Signal{{
 			Code: subject.CodeKeyChurn, Points: 60, Detail: "three keys in 40 s", Source: "attestd",
 			At: night.Add(-time.Minute), Until: night.Add(time.Hour),
-		}},
+		}, {Code: subject.CodeTwoKeys, Points: 40, Detail: "a key came back", Source: "attestd", At: night}},
 		Bars: []wire.Bar{{
 			Key: "subject:" + string(rag), State: attestd.StateQuarantined, Code: subject.CodeOperator,
 			Reason: "exfil \x1b[31m alert", Ticket: "SEC-17", By: "ann", At: night.Add(-time.Second),
 		}},
-		Risks: []attestd.Reason{{Check: "ownership/known", Points: 40, Detail: "nobody's"}},
+		Risks: []attestd.Reason{ // they sum to the risk, and a signal among them stands there once
+			{Check: "subject/key-churn", Points: 60, Detail: "three keys in 40 s"},
+			{Check: "subject/evidence", Points: 35, Detail: "as the policy scored it"},
+		},
 	}
 	return map[string]any{
 		"POST quarantine": held, "POST release": wire.Receipt{

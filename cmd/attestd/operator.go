@@ -109,14 +109,14 @@ func newOperatorList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.operators("OPERATORS", all, form)
+			return a.operators([]string{"OPERATORS", fmt.Sprintf("%d", len(all.Operators))}, all, form)
 		},
 	}
 	server = a.adminFlags(command)
 	return command
 }
 
-func (a *app) operators(word string, all wire.Operators, form string) error {
+func (a *app) operators(lead []string, all wire.Operators, form string) error {
 	if form == formJSON {
 		return report.JSON(a.out, all)
 	}
@@ -138,8 +138,7 @@ func (a *app) operators(word string, all wire.Operators, form string) error {
 		})
 	}
 	return report.Blocks{
-		Lead:   []string{word, fmt.Sprintf("%d", len(all.Operators))},
-		Blocks: []report.Block{rows}, Next: "attestd operator add NAME --role ROLE",
+		Lead: lead, Blocks: []report.Block{rows}, Next: "attestd operator add NAME --role ROLE",
 	}.Text(a.out, a.page())
 }
 
@@ -164,7 +163,8 @@ What they did stays in the audit log.`,
 			if err != nil {
 				return err
 			}
-			return a.operators("REVOKED", left, form)
+			return a.operators([]string{"REVOKED", attestd.Excerpt(args[0], 100),
+				"refused from the next request on"}, left, form)
 		},
 	}
 	server = a.adminFlags(command)

@@ -124,7 +124,7 @@ func reappraisedText(done wire.Reappraisal) report.Blocks {
 	out := report.Blocks{
 		Lead: []string{word, fmt.Sprintf("%d of %d subjects change", done.Changed, done.Total)},
 		Good: done.State == "done" && done.Changed == 0, Bad: done.State != "done",
-		Next: "attestd reappraise --dry-run",
+		Next: "attestd status",
 	}
 	if !done.Ended.IsZero() {
 		out.Lead = append(out.Lead, "took "+done.Ended.Sub(done.Started).Round(time.Millisecond).String())
@@ -146,6 +146,9 @@ func reappraisedText(done wire.Reappraisal) report.Blocks {
 	}
 	if more := done.Changed - len(rows.Rows); more > 0 {
 		out.Notes = append(out.Notes, fmt.Sprintf("%d more change; -o json lists up to 1,000.", more))
+	}
+	if done.State != "done" {
+		out.Next = "attestd doctor"
 	}
 	if len(done.Changes) > 0 {
 		out.Next = look("attestd why", string(done.Changes[0].ID))

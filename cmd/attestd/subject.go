@@ -184,17 +184,7 @@ func subjectText(one wire.Subject, now time.Time) report.Blocks {
 	add("risk epoch", fmt.Sprintf("%d   generation %d", one.Epoch, one.Generation))
 	add("verdict", one.Appraisal)
 	add("sha256", one.Evidence)
-	risks := report.Block{Heads: []string{"points", "check", "why"}}
-	for _, reason := range one.Risks {
-		risks.Rows = append(risks.Rows, []string{fmt.Sprintf("+%d", reason.Points), string(reason.Check), reason.Detail})
-	}
-	for _, signal := range one.Signals {
-		text := signal.Detail + ", from " + signal.Source + " " + when(signal.At, now)
-		if !signal.Until.IsZero() {
-			text += ", until " + when(signal.Until, now)
-		}
-		risks.Rows = append(risks.Rows, []string{fmt.Sprintf("+%d", signal.Points), string(signal.Code), text})
-	}
+	risks := report.Block{Heads: []string{"points", "check", "why"}, Rows: riskRows(one, now)}
 	holds := report.Block{Heads: []string{"hold", "state", "why"}}
 	for _, bar := range one.Bars {
 		text := bar.Reason
@@ -218,6 +208,35 @@ func subjectText(one wire.Subject, now time.Time) report.Blocks {
 		out.Next = "attestd subject history " + id
 	}
 	return out
+}
+
+// riskRows are the reasons that the risk is the sum of, those of signals with whence and until when. A
+// signal that is not among them adds nothing beside a stronger one of its cause, or has ended.
+func riskRows(one wire.Subject, now time.Time) (rows [][]string) {
+	signals := slices.Clone(one.Signals)
+	for _, reason := range one.Risks {
+		text := reason.Detail
+		for i, signal := range signals {
+			if string(reason.Check) == "subject/"+string(signal.Code) && reason.Detail == signal.Detail {
+				text, signals = signalText(signal, now), slices.Delete(signals, i, i+1)
+				break
+			}
+		}
+		rows = append(rows, []string{fmt.Sprintf("+%d", reason.Points), string(reason.Check), text})
+	}
+	for _, signal := range signals {
+		rows = append(rows, []string{"-", "subject/" + string(signal.Code),
+			signalText(signal, now) + "; adds nothing"})
+	}
+	return rows
+}
+
+func signalText(signal subject.Signal, now time.Time) string {
+	text := signal.Detail + ", from " + signal.Source + " " + when(signal.At, now)
+	if !signal.Until.IsZero() {
+		text += ", until " + when(signal.Until, now)
+	}
+	return text
 }
 
 // shortKey leaves out the name that stands in the first line already.
