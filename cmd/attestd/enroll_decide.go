@@ -52,7 +52,8 @@ func newEnrollDeny(a *app) *cobra.Command {
 queued again. What many machines share (host, gce-project, aws-role), and what nobody has seen,
 only those who may act for every tenant can deny.
 
-A denial counts with the machine's next evidence. To stop a machine now, quarantine it.`,
+The subject of a denied machine (instance:) is suspect at once; what shares another denied key loses
+its trust with its next evidence. Approving lifts a denial: what must stay out, quarantine.`,
 		Example: `  attestd enroll deny 9c41f3aa --reason unlisted`,
 	})
 	command.Flags().StringVar(&made.ask.Label, "label", "", "`NAME` that you call the machine")
@@ -64,10 +65,9 @@ func newEnrollRemove(a *app) *cobra.Command {
 	return a.decides(made, &cobra.Command{
 		Use:   "rm KEY",
 		Short: "Forget whose a machine is",
-		Long: `Rm forgets an enrolment, a denial, or a machine that waits. The machine is nobody's then: with its
-next evidence it loses its tenant, and asks again.
-
-To stop a machine now, quarantine it.`,
+		Long: `Rm forgets an enrolment, a denial, or a machine that waits. The machine is nobody's then: the
+subject of one that is named itself (instance:) is suspect at once, others lose their tenant with
+their next evidence. It may ask again: what must stay out, quarantine.`,
 		Example: `  attestd enroll rm instance:i-0123456789abcdef0-enc0123 --reason "sold"`,
 	})
 }
@@ -150,12 +150,22 @@ func (d *decision) text(done wire.Decided, really string, now time.Time) report.
 		facts = append(facts, []string{"expires", when(one.ExpiresAt, now)})
 	}
 	out.Blocks = []report.Block{{Rows: facts}}
-	out.Notes = []string{"It counts with the machine's next evidence. What was issued before lives on; " +
-		"attestd quarantine stops a machine now."}
-	if d.done == "APPROVED" {
-		out.Notes = []string{"It counts with the machine's next evidence."}
-	}
+	out.Notes = []string{d.counts(one.Key)}
 	return out
+}
+
+// counts says from when a decision counts.
+func (d *decision) counts(key subject.Key) string {
+	const later = "It counts with the machine's next evidence."
+	switch {
+	case d.done == "APPROVED":
+		return later
+	case key.Kind == string(subject.BarInstance):
+		return "Its subject, if it has one, is suspect at once and gets no grant. What was issued before lives on; " +
+			"what must stay out is for attestd quarantine."
+	default:
+		return later + " What was issued before lives on; attestd quarantine stops a machine now."
+	}
 }
 
 // importedText shows what an import did.
