@@ -64,6 +64,15 @@ func (a *app) admin(s *adminServer) (*client.Client, error) {
 	})
 }
 
+// asking returns the client, and the form of an answer for people or programs.
+func (a *app) asking(s *adminServer) (asking *client.Client, form string, err error) {
+	if form, err = a.form(formText, formJSON); err != nil {
+		return nil, "", err
+	}
+	asking, err = a.admin(s)
+	return asking, form, err
+}
+
 // named returns the server that this command line or its environment names.
 func (s *adminServer) named(a *app) string {
 	if s.server != "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -38,7 +39,7 @@ func (d *bootDemo) enrol(ctx context.Context, url string, doc *demoDoc) error {
 		return err
 	}
 	if len(waiting.Enrolments) != 1 {
-		return fmt.Errorf("%d machines wait for approval, want 1", len(waiting.Enrolments))
+		return hinted(fmt.Errorf("%d machines wait for approval, want 1", len(waiting.Enrolments)), demoFault)
 	}
 	key := waiting.Enrolments[0].Key
 	if _, err := operator.Approve(ctx, wire.Decide{Key: key.String(), Label: demoReason}); err != nil {
@@ -49,7 +50,7 @@ func (d *bootDemo) enrol(ctx context.Context, url string, doc *demoDoc) error {
 		return err
 	}
 	if verdict.Standing == nil {
-		return fmt.Errorf("the verdict does not say whose the machine is")
+		return hinted(errors.New("the verdict does not say whose the machine is"), demoFault)
 	}
 	seen := &demoSubject{ID: verdict.Standing.Subject, Approved: verdict.Standing.State}
 	if _, err := operator.Quarantine(ctx, wire.Order{Target: seen.ID, Reason: demoReason}); err != nil {
@@ -67,7 +68,7 @@ func (d *bootDemo) enrol(ctx context.Context, url string, doc *demoDoc) error {
 		Class attestd.Class `json:"class"`
 	}
 	if err := json.Unmarshal(answer, &problem); err != nil {
-		return fmt.Errorf("status %d: %w", status, err)
+		return hinted(fmt.Errorf("status %d: %w", status, err), demoFault)
 	}
 	seen.Held, doc.Subject = problem.Class, seen
 	doc.Good = doc.Good && verdict.Verdict == attestd.VerdictAccepted && seen.Approved == attestd.StateTrusted &&
@@ -81,3 +82,6 @@ func (s demoSubject) note() string {
 		"quarantined, it hands in evidence as good as before and is answered 403 %s.",
 		s.Approved, shortID(s.ID), s.Held)
 }
+
+// demoFault is the hint to what only a fault of ours can cause here: nobody else asks this server.
+const demoFault = "this is a fault of attestd; report it with the output of `attestd version`"

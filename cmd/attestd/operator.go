@@ -97,11 +97,7 @@ func newOperatorList(a *app) *cobra.Command {
 		Example: `  attestd operator ls`,
 		Args:    arguments(0, 0, ""),
 		RunE: func(command *cobra.Command, _ []string) error {
-			form, err := a.form(formText, formJSON)
-			if err != nil {
-				return err
-			}
-			asking, err := a.admin(server)
+			asking, form, err := a.asking(server)
 			if err != nil {
 				return err
 			}
@@ -151,11 +147,7 @@ What they did stays in the audit log.`,
 		Example: `  attestd operator revoke ann`,
 		Args:    arguments(1, 1, "one NAME"),
 		RunE: func(command *cobra.Command, args []string) error {
-			form, err := a.form(formText, formJSON)
-			if err != nil {
-				return err
-			}
-			asking, err := a.admin(server)
+			asking, form, err := a.asking(server)
 			if err != nil {
 				return err
 			}
@@ -179,11 +171,7 @@ func newOperatorWhoami(a *app) *cobra.Command {
 		Example: `  attestd operator whoami`,
 		Args:    arguments(0, 0, ""),
 		RunE: func(command *cobra.Command, _ []string) error {
-			form, err := a.form(formText, formJSON)
-			if err != nil {
-				return err
-			}
-			asking, err := a.admin(server)
+			asking, form, err := a.asking(server)
 			if err != nil {
 				return err
 			}

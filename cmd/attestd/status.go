@@ -31,11 +31,7 @@ Exit code 0 is ready, 4 is not ready.`,
   attestd status --watch`,
 		Args: arguments(0, 0, ""),
 		RunE: func(command *cobra.Command, _ []string) error {
-			form, err := a.form(formText, formJSON)
-			if err != nil {
-				return err
-			}
-			asking, err := a.admin(server)
+			asking, form, err := a.asking(server)
 			if err != nil {
 				return err
 			}

@@ -139,11 +139,7 @@ instance's value.`,
 		Example: `  attestd subject show spiffe://example.org/agent/web-1`,
 		Args:    arguments(1, 1, "one ID"),
 		RunE: func(command *cobra.Command, args []string) error {
-			form, err := a.form(formText, formJSON)
-			if err != nil {
-				return err
-			}
-			asking, err := a.admin(server)
+			asking, form, err := a.asking(server)
 			if err != nil {
 				return err
 			}

@@ -24,11 +24,7 @@ Exit code 0 is that an identity would be given now, 3 that none would.`,
   attestd why 9c41f3aa -o json`,
 		Args: arguments(1, 1, "one ID"),
 		RunE: func(command *cobra.Command, args []string) error {
-			form, err := a.form(formText, formJSON)
-			if err != nil {
-				return err
-			}
-			asking, err := a.admin(server)
+			asking, form, err := a.asking(server)
 			if err != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ var auditCells = []cell{
 	{"audit", "slow", "an order is acknowledged when its record is there", false, slowAudit},
 	{"audit", "corrupt", "a log that the disk changed starts nothing until it is mended", false, corruptAudit},
 	{"audit", "partial", "a log without its end starts nothing", false, func(w *world) {
-		_, err := w.admin.Quarantine(context.Background(), wire.Order{Target: "instance:other", Reason: "a record"})
+		_, err := w.admin.Quarantine(context.Background(), wire.Order{Target: "instance:i-0fedcba9876543210-other", Reason: "a record"})
 		w.must(err)
 		w.end()
 		w.change("CREATE TABLE aside AS SELECT * FROM audit_leaves WHERE number >= "+
@@ -97,7 +97,7 @@ func timeoutAudit(w *world) {
 	end := w.slows("INSERT", "audit_leaves", 1500*time.Millisecond)
 	short, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
-	_, err := w.admin.Quarantine(short, wire.Order{Target: "instance:other", Reason: "hangs"})
+	_, err := w.admin.Quarantine(short, wire.Order{Target: "instance:i-0fedcba9876543210-other", Reason: "hangs"})
 	if err == nil {
 		w.Error("acknowledged before its record was there")
 	}
@@ -110,7 +110,7 @@ func timeoutAudit(w *world) {
 	end()
 	w.must(w.restart())
 	w.mayHave(false)
-	why, err := w.admin.Why(context.Background(), "instance:other")
+	why, err := w.admin.Why(context.Background(), "instance:i-0fedcba9876543210-other")
 	held := err == nil && strings.Contains(why.Cause, "quarantine")
 	if n := w.logged("quarantine", "other"); (n == 1) != held || n > 1 {
 		w.Errorf("held: %t (%s, %v), with %d records", held, why.Cause, err, n)
@@ -139,7 +139,7 @@ func slowAudit(w *world) {
 }
 
 func corruptAudit(w *world) {
-	_, err := w.admin.Quarantine(context.Background(), wire.Order{Target: "instance:other", Reason: "a record"})
+	_, err := w.admin.Quarantine(context.Background(), wire.Order{Target: "instance:i-0fedcba9876543210-other", Reason: "a record"})
 	w.must(err)
 	w.end()
 	database := w.beside()
@@ -179,7 +179,7 @@ func flappingAudit(w *world) {
 	acknowledged := map[string]bool{}
 	w.within(patience, "orders", func() {
 		for n := range 60 {
-			target := fmt.Sprintf("machine-%03d", n)
+			target := fmt.Sprintf("i-0fedcba9876543210-machine-%03d", n)
 			_, err := w.admin.Quarantine(context.Background(), wire.Order{Target: "instance:" + target, Reason: "flap"})
 			acknowledged[target] = err == nil
 			if err != nil {
