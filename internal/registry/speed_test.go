@@ -59,11 +59,12 @@ func accepted(number int, fold int, expect uint64, now time.Time) registry.Verdi
 var sharedCollateral = make([]byte, 2<<10)
 
 // TestDurableVerdictsAreFast measures verdicts with their subject, evidence and audit record, from 12
-// callers at once, each of which waits for its own: what so many wait is their number over the rate. The wish is 5,000/s with a median of 2 ms and 25 ms
-// at the 99th percentile; the test asks for a fifth of it, for machines that do other things meanwhile.
+// callers at once, each of which waits for its own: what so many wait is their number over the rate.
+// The wish is 5,000/s with a median of 2 ms and 25 ms at the 99th percentile; the test asks for a fifth
+// of it, for machines that do other things meanwhile.
 func TestDurableVerdictsAreFast(t *testing.T) {
 	if testing.Short() || underRace {
-		t.Skip("a measurement")
+		t.Skip("times mean nothing with -short or the race detector; the suite \"tests\" of make test measures")
 	}
 	store, err := registry.Open(t.Context(), registry.Config{
 		Path: filepath.Join(t.TempDir(), "attestd.db"), Clock: registry.SystemClock(), Limits: wide, Index: live.New(),
@@ -105,7 +106,7 @@ func TestDurableVerdictsAreFast(t *testing.T) {
 // ATTESTD_SOAK is set, which must take at most 3 s; the test asks for that times five.
 func TestAStoreOpensFastWithManySubjects(t *testing.T) {
 	if testing.Short() || underRace {
-		t.Skip("a measurement")
+		t.Skip("times mean nothing with -short or the race detector; the suite \"tests\" of make test measures")
 	}
 	count := 100_000
 	if os.Getenv("ATTESTD_SOAK") != "" {
