@@ -137,6 +137,25 @@ func TestImportsRunDownwards(t *testing.T) {
 			"internal/problem", "internal/reappraisal", "internal/registry", "internal/revocation",
 			"internal/strict", "internal/subject",
 		},
+		"internal/spire/wire": {"."},
+		// The way between attestd, its plugins and its controller: who is there, not what they say.
+		"internal/spire/link":    {"."},
+		"internal/spire/nodeca":  {"."},
+		"measurements/workloads": {".", "internal/yamldoc"},
+		// What decides about identities never talks to SPIRE, and what talks to SPIRE never sees evidence.
+		"internal/issuance": {
+			".", "internal/audit", "internal/challenge", "internal/registry", "internal/service",
+			"internal/spire/link", "internal/spire/nodeca", "internal/spire/wire", "internal/subject",
+			"measurements/workloads",
+		},
+		"internal/spire/controller": {".", "internal/spire/link", "internal/spire/wire"},
+		"internal/spire/front": {
+			".", "internal/issuance", "internal/operator", "internal/problem", "internal/spire/link",
+			"internal/spire/nodeca", "internal/spire/wire", "internal/subject",
+		},
+		"plugins/spire": {
+			".", "attester", "internal/spire/link", "internal/spire/wire", "internal/strict",
+		},
 		"internal/config": {".", "internal/appraisal", "internal/yamldoc", "measurements"},
 		"internal/service": {
 			".", "internal/appraisal", "internal/audit", "internal/challenge", "internal/enrol",
@@ -156,7 +175,7 @@ func TestImportsRunDownwards(t *testing.T) {
 			"internal/worker", "measurements",
 			"internal/admin", "internal/audit", "internal/condition", "internal/enrol",
 			"internal/operator", "internal/reappraisal", "internal/revocation", "internal/subject",
-			"internal/why",
+			"internal/why", "internal/issuance", "internal/spire", "measurements/workloads",
 		},
 		"cmd/attestd": {".", "attester", "internal", "measurements", "testvectors", "verifiers"},
 		// The suite is imported by tests alone, and its cases come from published vectors.
