@@ -146,9 +146,11 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/issuance": {
 			".", "internal/audit", "internal/challenge", "internal/registry", "internal/service",
 			"internal/spire/link", "internal/spire/nodeca", "internal/spire/wire", "internal/subject",
-			"measurements/workloads",
+			"internal/strict", "measurements/workloads", "plugins/spire/svidext",
 		},
 		"internal/spire/controller": {".", "internal/spire/link", "internal/spire/wire"},
+		// What relying parties read X.509-SVIDs with.
+		"plugins/spire/svidext": {"."},
 		"internal/spire/front": {
 			".", "internal/issuance", "internal/operator", "internal/problem", "internal/spire/link",
 			"internal/spire/nodeca", "internal/spire/wire", "internal/subject",
