@@ -42,6 +42,7 @@ func (c Config) check(problem report) {
 	c.checkListen(problem)
 	c.checkVerify(problem)
 	c.checkRegistry(problem)
+	c.checkSPIRE(problem)
 	c.checkNumbers(problem)
 }
 
@@ -142,6 +143,10 @@ func (c Config) checkNumbers(problem report) {
 		{"subjects.reattest", c.Subjects.Reattest, time.Second, 30 * 24 * time.Hour},
 		{"subjects.grace", c.Subjects.Grace, time.Second, 30 * 24 * time.Hour},
 		{"enrolment.pending_keep", c.Enrolment.PendingKeep, time.Minute, 365 * 24 * time.Hour},
+		{"spire.agent_ttl", c.SPIRE.AgentTTL, time.Second, 24 * time.Hour},
+		{"spire.x509_svid_ttl", c.SPIRE.X509TTL, time.Second, 24 * time.Hour},
+		{"spire.jwt_svid_ttl", c.SPIRE.JWTTTL, time.Second, 24 * time.Hour},
+		{"spire.poll", c.SPIRE.Poll, 100 * time.Millisecond, time.Minute},
 		{"admin.certificate", c.Admin.Certificate, time.Minute, 30 * 24 * time.Hour},
 		{"admin.login_token", c.Admin.LoginToken, time.Minute, time.Hour},
 		{"limits.read_header_timeout", c.Limits.ReadHeaderTimeout, 100 * time.Millisecond, time.Minute},

@@ -39,6 +39,7 @@ type Config struct {
 	Automation Automation `key:"automation"`
 	Enrolment  Enrolment  `key:"enrolment"`
 	Admin      Admin      `key:"admin"`
+	SPIRE      SPIRE      `key:"spire"`
 	Store      Store      `key:"store"`
 	Limits     Limits     `key:"limits"`
 }
@@ -120,7 +121,7 @@ func Default() Config {
 		Appraisals: Appraisals{Keep: 30 * 24 * time.Hour, Most: 20000},
 		Subjects:   Subjects{Reattest: time.Hour, Grace: 30 * time.Minute},
 		Automation: defaultAutomation(), Enrolment: defaultEnrolment(), Admin: defaultAdmin(),
-		Store: Store{Reserve: 64 << 20},
+		SPIRE: defaultSPIRE(), Store: Store{Reserve: 64 << 20},
 		Limits: Limits{
 			JSONBody: 2 << 20, RawBody: 1 << 20, AllBodies: 64 << 20, HeaderBytes: 16 << 10,
 			Connections: 1024, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,

@@ -97,6 +97,7 @@ limits:
 			HTTP: "127.0.0.1:8422", Names: []string{"attestd.example.org"}, Certificate: time.Hour,
 			LoginToken: 5 * time.Minute,
 		},
+		SPIRE: config.Default().SPIRE, // spire_test.go
 		Store: config.Store{Reserve: 2 << 20, AcceptRollback: true},
 		Limits: config.Limits{
 			JSONBody: 8192, RawBody: 8193, AllBodies: 8 << 20, HeaderBytes: 8194, Connections: 8,
