@@ -13,7 +13,8 @@ SUITE   := .ci/suite
 RACE := ./verifiers/... ./internal/service/... ./internal/registry/... ./internal/challenge/... \
         ./internal/api/... ./internal/worker/... ./attester/... ./internal/audit ./internal/condition \
         ./internal/subject ./internal/operator ./internal/admin/... ./internal/revocation \
-        ./internal/enrol ./internal/reappraisal
+        ./internal/enrol ./internal/reappraisal ./internal/spire/... ./internal/issuance \
+        ./plugins/spire/...
 
 FUZZTIME ?= 20s
 
@@ -22,9 +23,18 @@ help: ## what can be run here
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 .PHONY: build
-build: ## bin/attestd, one static binary without cgo
+build: ## bin/attestd and bin/attestd-spire, two static binaries without cgo
 	@mkdir -p bin
-	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/attestd ./cmd/attestd
+	@CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/attestd ./plugins/spire/cmd/attestd-spire
+
+.PHONY: spire
+spire: ## a SPIRE server and agent to test against, built once into the user's cache
+	@.ci/install gcc
+	@.ci/spire
+
+.PHONY: spire-test
+spire-test: build ## the whole path through a real SPIRE server and agents
+	@.ci/spire-test
 
 .PHONY: demo
 demo: ## the main job: published evidence and a software TPM through the HTTP API, and the verdicts
