@@ -53,6 +53,9 @@ type NodeBegin struct {
 	// AttestationKey and EndorsementKey are the TPMT_PUBLIC of a TPM's keys; both or none.
 	AttestationKey []byte `json:"attestation_key,omitempty"`
 	EndorsementKey []byte `json:"endorsement_key,omitempty"`
+	// Source is the address that the node reached the SPIRE server from, as that server saw it: failed
+	// evidence counts against it. Empty where SPIRE did not say.
+	Source string `json:"source,omitempty"`
 }
 
 // NodeChallenge answers a NodeBegin.
@@ -75,6 +78,8 @@ type NodeFinish struct {
 	KeySPKI          []byte `json:"key_spki,omitempty"`
 	ActivationSecret []byte `json:"activation_secret,omitempty"`
 	EnrolmentToken   string `json:"enrolment_token,omitempty"`
+	// Source as in NodeBegin.
+	Source string `json:"source,omitempty"`
 }
 
 // Grade says how the agent's key and the machine belong together.
