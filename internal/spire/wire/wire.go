@@ -196,6 +196,10 @@ type Map struct {
 	Entries []Entry   `json:"entries"`
 	Agents  []Agent   `json:"agents"`
 	At      time.Time `json:"at"`
+	// Part and Parts number the frames that a large map is handed over in, in order and from 1; 0 where
+	// it came in one. Parts of one map have the same At, and it is a map with the last of them only.
+	Part  int `json:"part,omitempty"`
+	Parts int `json:"parts,omitempty"`
 }
 
 // RefreshRequest asks for the entries of SPIFFE IDs that the last Map did not have.
