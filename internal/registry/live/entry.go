@@ -81,7 +81,8 @@ type shard struct {
 	table
 	arena[entry]
 	// texts are the ids that are kept whole.
-	texts map[uint32]string
+	texts     map[uint32]string
+	strangers strangers
 	// due is not later than the earliest deadline of a trusted subject of the shard.
 	due int64
 	_   [64]byte // the next shard's lock is on another cache line

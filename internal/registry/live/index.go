@@ -28,14 +28,16 @@ type Index struct {
 	// agents are the prefixes of ids whose last segment names an instance.
 	agents map[string]bool
 	// sweep is where the next [Index.Overdue] begins: a shard, and a number in it.
-	sweep atomic.Uint64
+	sweep  atomic.Uint64
+	holds  holds
+	notice notice
 }
 
 // New returns an index that refuses everything until it is loaded.
 func New() *Index {
 	x := &Index{
 		seed: maphash.MakeSeed(), keys: newKeys(), prefixes: newWords(), tenants: newWords(),
-		formats: newWords(), agents: map[string]bool{},
+		formats: newWords(), agents: map[string]bool{}, holds: newHolds(),
 	}
 	x.formats.take("") // what finds no number of its own has this one
 	for i := range x.shards {
@@ -57,6 +59,7 @@ func (x *Index) Load(
 		}
 		x.Publish(nil, []subject.BarWrite{{Key: one.Key, Next: &one}})
 	}
+	defer x.notice.tell()
 	x.publishing.Lock()
 	defer x.publishing.Unlock()
 	for one, err := range subjects {
@@ -73,6 +76,7 @@ func (x *Index) Load(
 // Publications come in the order of their commits. A row that is older than the one here is passed
 // over.
 func (x *Index) Publish(subjects []subject.Subject, bars []subject.BarWrite) {
+	defer x.notice.tell()
 	x.publishing.Lock()
 	defer x.publishing.Unlock()
 	last := map[subject.Key]int{} // several writes of one commit may change the same key
@@ -97,6 +101,7 @@ func (x *Index) Publish(subjects []subject.Subject, bars []subject.BarWrite) {
 // Hold lays bars that are not durable yet, beside those that are. They stay through every Publish
 // until [Index.Settle].
 func (x *Index) Hold(bars []subject.Bar) {
+	defer x.notice.tell()
 	x.publishing.Lock()
 	defer x.publishing.Unlock()
 	for _, bar := range bars {
@@ -106,6 +111,7 @@ func (x *Index) Hold(bars []subject.Bar) {
 
 // Settle ends holds of [Index.Hold], after the registry has taken them over.
 func (x *Index) Settle(held []subject.Key) {
+	defer x.notice.tell()
 	x.publishing.Lock()
 	defer x.publishing.Unlock()
 	for _, one := range held {

@@ -47,6 +47,7 @@ func (x *Index) publish(one subject.Subject) {
 	}
 	e.named = named
 	x.fill(s, e, one)
+	x.holds.see(refOf(place, number), e)
 	s.mu.Unlock()
 	x.link(place, number, e, has)
 }
@@ -204,6 +205,7 @@ func (x *Index) bar(on subject.Key, change func(*key)) {
 
 	switch subject.BarKind(on.Kind) {
 	case subject.BarSubject:
+		x.holds.name(on.Value, held)
 		x.holdNamed(on.Value, bySubject, held, namedOtherwise)
 	case subject.BarInstance:
 		x.holdListed(first, byInstance, held)
@@ -221,11 +223,12 @@ func (x *Index) bar(on subject.Key, change func(*key)) {
 
 // holdNamed holds the entry with that id, where its name stands for the key.
 func (x *Index) holdNamed(folded string, kind int, held attestd.State, named uint8) {
-	s, _, hash := x.locate(folded)
+	s, place, hash := x.locate(folded)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, e := x.seek(s, hash, folded); e != nil && (kind == bySubject || e.named == named) {
+	if number, e := x.seek(s, hash, folded); e != nil && (kind == bySubject || e.named == named) {
 		e.setHeld(kind, held)
+		x.holds.see(refOf(place, number), e)
 	}
 }
 
@@ -236,6 +239,7 @@ func (x *Index) holdListed(first ref, kind int, held attestd.State) {
 		s.mu.Lock()
 		e := s.at(number)
 		e.setHeld(kind, held)
+		x.holds.see(at, e)
 		at = e.next[kind-1]
 		s.mu.Unlock()
 	}

@@ -22,12 +22,8 @@ const maxSeconds = 24 * 60 * 60
 func (x *Index) Grant(
 	id subject.ID, seconds int, what string, now time.Time,
 ) (Standing, error) {
-	if seconds < 1 || seconds > maxSeconds || what == "" || len(what) > 64 {
-		return Standing{ID: id}, &attestd.CallerError{
-			Class: attestd.ClassMalformed,
-			Hint:  fmt.Sprintf("give 1 to %d seconds, and what is issued, as in x509-svid", maxSeconds),
-			Err:   fmt.Errorf("grant of %d seconds for %q", seconds, attestd.Excerpt(what, 80)),
-		}
+	if err := checkGrant(seconds, what); err != nil {
+		return Standing{ID: id}, err
 	}
 	if !x.ready() {
 		return Standing{ID: id}, notLoaded()
@@ -51,6 +47,17 @@ func (x *Index) Grant(
 	return standing, nil
 }
 
+func checkGrant(seconds int, what string) error {
+	if seconds >= 1 && seconds <= maxSeconds && what != "" && len(what) <= 64 {
+		return nil
+	}
+	return &attestd.CallerError{
+		Class: attestd.ClassMalformed,
+		Hint:  fmt.Sprintf("give 1 to %d seconds, and what is issued, as in x509-svid", maxSeconds),
+		Err:   fmt.Errorf("grant of %d seconds for %q", seconds, attestd.Excerpt(what, 80)),
+	}
+}
+
 func notLoaded() error {
 	return &attestd.UndecidedError{
 		Check: "registry/index", Class: attestd.ClassStoreUnavailable,
@@ -72,11 +79,14 @@ func (x *Index) Outstanding(id subject.ID, now time.Time) (n int, until time.Tim
 	s, _, hash := x.locate(folded)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	_, e := x.seek(s, hash, folded)
-	if e == nil {
-		return 0, time.Time{}
+	at := x.second(now)
+	// What was granted before there was a row goes on beside it.
+	counted := s.strangers.counts[folded]
+	n, last := counted.inForce(at)
+	if _, e := x.seek(s, hash, folded); e != nil {
+		more, end := e.grants.inForce(at)
+		n, last = n+more, max(last, end)
 	}
-	n, last := e.grants.inForce(x.second(now))
 	if n != 0 {
 		until = x.Since().Add(time.Duration(last) * time.Second)
 	}
