@@ -306,6 +306,10 @@ type Watching struct {
 	AgentID string `json:"agent_id"`
 	// EverySeconds is how often a snapshot comes where nothing changes.
 	EverySeconds int `json:"every_seconds"`
+	// Now is attestd's clock while it answered, the clock of IssuedAt: the node knows when it asked, so
+	// it can tell a snapshot that was held up on the way from one that was issued just now. A node asks
+	// again on the same connection now and then, since no two clocks run alike.
+	Now time.Time `json:"now"`
 }
 
 // Signed is a document with its signature: whoever carried it did not change it.
