@@ -23,6 +23,12 @@ type Document[T any] interface {
 	Check() []string
 }
 
+// Core is what SPIRE says of itself with a configuration.
+type Core struct {
+	// TrustDomain is SPIRE's own, without "spiffe://".
+	TrustDomain string
+}
+
 // Configured answers SPIRE's Configure and Validate for a plugin, by the same code, and keeps what the
 // plugin runs by: an immutable T with what was started for it. A call takes it once, by Acquire, and so
 // sees one configuration from its beginning to its end, whatever is configured meanwhile.
@@ -32,7 +38,7 @@ type Configured[T any] struct {
 	logger  hclog.Logger
 	fresh   func() *T
 	check   func(*T) []string
-	start   func(context.Context, *T) (func(), error)
+	start   func(context.Context, *T, Core) (func(), error)
 	change  sync.Mutex
 	current atomic.Pointer[active[T]]
 }
@@ -57,7 +63,7 @@ func (a *active[T]) release() {
 // tag), and returns what ends that again: called when the last call that uses it has returned. An error
 // of start refuses the configuration, and the one before stays.
 func NewConfigured[T any, P Document[T]](env Env, defaults func() T,
-	start func(ctx context.Context, document *T) (stop func(), err error)) *Configured[T] {
+	start func(ctx context.Context, document *T, core Core) (stop func(), err error)) *Configured[T] {
 	return &Configured[T]{
 		logger: env.Logger,
 		fresh:  func() *T { document := defaults(); return &document },
@@ -126,7 +132,7 @@ func (c *Configured[T]) Configure(ctx context.Context, request *configv1.Configu
 	}
 	c.change.Lock()
 	defer c.change.Unlock()
-	stop, err := c.start(ctx, document)
+	stop, err := c.start(ctx, document, Core{TrustDomain: request.GetCoreConfiguration().GetTrustDomain()})
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, "configuration: "+attestd.Excerpt(err.Error(), 400))
 	}
