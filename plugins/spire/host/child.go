@@ -41,8 +41,9 @@ func runChild(env Env, make func(Env) (Plugin, error)) (int, error) {
 	if err != nil {
 		return exitFailed, err
 	}
+	env.Keep = os.NewFile(childKeep, "keep")
 	c := &child{env: env, up: up}
-	if c.plugin, err = make(env); err != nil {
+	if c.plugin, err = make(c.env); err != nil {
 		return exitFailed, fmt.Errorf("the plugin cannot be made: %w", err)
 	}
 	kind := c.plugin.Server.Type()

@@ -2,7 +2,23 @@
 
 package host
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // dieWithUs leaves it to the child: it ends when its pipe from the supervisor does.
 func dieWithUs() *syscall.SysProcAttr { return nil }
+
+// memory is a file whose name is gone before anything is in it.
+func memory() (*os.File, error) {
+	file, err := os.CreateTemp("", "attestd-spire-keep-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}

@@ -21,6 +21,7 @@ const (
 	childListener = 3 + iota
 	childUp       // to the supervisor
 	childDown     // from the supervisor
+	childKeep     // Env.Keep
 )
 
 // Exit codes of a child and, where it is the first one that ends so, of the supervisor.

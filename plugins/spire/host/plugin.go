@@ -1,6 +1,7 @@
 package host
 
 import (
+	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -29,6 +30,9 @@ type Env struct {
 	Starts  int
 	Started time.Time
 	Version string
+	// Keep is memory without a name that the supervisor holds for its children: what one child writes
+	// there the next one finds, and it ends with the supervisor. It starts empty.
+	Keep *os.File
 	// Counts are shown by attestd for this plugin.
 	Counts *Counts
 }

@@ -40,6 +40,7 @@ type supervisor struct {
 	logger    hclog.Logger
 	address   *net.UnixAddr
 	socket    *os.File
+	keep      *os.File
 	announced bool
 	// configuration is the ConfigureRequest that was accepted last; nil before the first.
 	configuration []byte
@@ -65,6 +66,9 @@ func supervise(terminated <-chan struct{}, name string, logger hclog.Logger) (in
 	s := &supervisor{name: name, logger: logger, address: address}
 	if s.socket, err = listener.File(); err != nil {
 		return exitFailed, err
+	}
+	if s.keep, err = memory(); err != nil {
+		return exitFailed, fmt.Errorf("no memory to keep for the plugin: %w", err)
 	}
 	return s.run(ctx)
 }
@@ -150,7 +154,7 @@ func (s *supervisor) live(ctx context.Context, starts int) life {
 	command.Args[0] = os.Args[0]
 	command.Env = append(os.Environ(), childVariable+"="+strconv.Itoa(starts))
 	command.Stdout, command.Stderr = os.Stderr, os.Stderr // SPIRE reads one line of our stdout, and it is ours
-	command.ExtraFiles = []*os.File{s.socket, up, down}
+	command.ExtraFiles = []*os.File{s.socket, up, down, s.keep}
 	command.SysProcAttr = dieWithUs()
 	err = command.Start()
 	_, _ = up.Close(), down.Close()
