@@ -38,7 +38,6 @@ type SPIRE struct {
 	Unix         string        `key:"unix" doc:"path of the unix socket for the plugins of a SPIRE server on this host and for attestd's controller, from state_dir if relative, or off"`
 	Users        []string      `key:"users" doc:"users whose processes are answered there as plugins, by name or number; root and attestd's own user are, too"`
 	Listen       string        `key:"listen" doc:"IP address and port for the plugins on nodes, and for those of SPIRE servers elsewhere, with TLS and client certificates of attestd's own; or off"`
-	Names        []string      `key:"names" doc:"DNS names and IP addresses in the certificate of that listener, beside localhost"`
 	Reach        []string      `key:"reach" doc:"HOST:PORT under which nodes reach that listener, in the order to try; empty for spire.listen itself"`
 	Unattested   string        `key:"unattested" doc:"an identity that runs on no node attested by attestd: observe (SVIDs say attested: false and risk_score 100) or deny; must be written where spire is on"`
 	AttestedOnly []string      `key:"attested_only" doc:"beginnings of SPIFFE ID paths under which SVIDs are given for a key in evidence alone; minted by hand they are refused"`
@@ -186,11 +185,6 @@ func (c Config) checkSPIREAddresses(problem report) {
 		if _, err := netip.ParseAddrPort(s.Listen); err != nil {
 			problem("spire.listen", "got %q, want an IP address and a port, as in 127.0.0.1:8423, or off",
 				attestd.Excerpt(s.Listen, 60))
-		}
-	}
-	for _, name := range s.Names {
-		if _, err := netip.ParseAddr(name); err != nil && !hostForm.MatchString(name) {
-			problem("spire.names", "got %q, want DNS names and IP addresses", attestd.Excerpt(name, 60))
 		}
 	}
 	if len(s.Reach) != 0 && s.Listen == Off {

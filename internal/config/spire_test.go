@@ -25,7 +25,6 @@ spire:
   unix: spire.sock
   users: [spire, "998"]
   listen: "127.0.0.1:8423"
-  names: [attestd.example.org]
   reach: ["attestd.example.org:8423", "[::1]:8423"]
   unattested: observe
   attested_only: [/enclave/, /payments/]
@@ -49,7 +48,7 @@ spire:
 	}
 	want := config.SPIRE{
 		Unix: "spire.sock", Users: []string{"spire", "998"}, Listen: "127.0.0.1:8423",
-		Names: []string{"attestd.example.org"}, Reach: []string{"attestd.example.org:8423", "[::1]:8423"},
+		Reach:      []string{"attestd.example.org:8423", "[::1]:8423"},
 		Unattested: config.UnattestedObserve, AttestedOnly: []string{"/enclave/", "/payments/"},
 		Unbound: config.UnboundRatchet, AgentTTL: 2 * time.Minute, X509TTL: 3 * time.Minute,
 		JWTTTL: time.Minute, JWTMost: []string{"low=1m", "medium=30s"}, Audiences: []string{"gateway"},
