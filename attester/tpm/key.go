@@ -62,22 +62,12 @@ var keyName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 // Errors: where the file is there and is not a key; it is not replaced then. Where others can write to
 // the folder.
 func (d *Device) Key(ctx context.Context, name string) (key *Key, err error) {
-	if d.options.StateDir == "" || !keyName.MatchString(name) {
-		return nil, refuse("give a state folder, and a name of 1 to 64 of a-z, 0-9 and -",
-			fmt.Errorf("%q is no name of a key, or there is no folder for it (%q)", attestd.Excerpt(name, 64),
-				attestd.Excerpt(d.options.StateDir, 200)))
-	}
-	if err := demandClosed(d.options.StateDir); err != nil {
+	path, err := d.keyPath(name)
+	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(d.options.StateDir, name+".tpmkey")
 	err = d.with(ctx, func(c *connection) error {
-		clock, err := tpm2.ReadClock{}.Execute(c)
-		if err != nil {
-			return explain("read the clock", err)
-		}
-		resets := clock.CurrentTime.ClockInfo.ResetCount
-		parent, err := c.storage(d.options)
+		resets, parent, err := c.here(d.options)
 		if err != nil {
 			return err
 		}
@@ -220,9 +210,15 @@ func (c *connection) createKey(parent object) (keptKey, error) {
 
 // load loads the key. The storage key goes first: a TPM has three places.
 func (c *connection) load(k *Key, o Options) (object, error) {
-	parent, err := c.storage(o)
+	resets, parent, err := c.here(o)
 	if err != nil {
 		return object{}, err
+	}
+	if resets != k.kept.ResetCount {
+		// The TPM itself would go on loading the blob: stClear keeps saved contexts from a later boot, and
+		// not what lies below a storage key (TPM 2.0 Library, Part 2, revision 1.59, section 8.3.3).
+		return object{}, fmt.Errorf("%w: it is of reset %d, and this is reset %d", ErrNoKey,
+			k.kept.ResetCount, resets)
 	}
 	if !bytes.Equal(parent.name.Buffer, k.kept.Parent) {
 		return object{}, refuse("make the key again", fmt.Errorf(
