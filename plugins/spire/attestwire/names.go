@@ -12,21 +12,10 @@ import (
 
 // SPIFFE-ID, section 2: a trust domain of lower-case letters, digits, dots, dashes and underscores, a
 // path of segments without escapes, none empty and none "." or "..", at most 2,048 bytes in all.
-var (
-	agentForm       = regexp.MustCompile(`^spiffe://([a-z0-9._-]{1,255})/spire/agent/attestd((?:/[A-Za-z0-9._-]+)+)$`)
-	trustDomainForm = regexp.MustCompile(`^[a-z0-9._-]{1,255}$`)
-)
+var agentForm = regexp.MustCompile(
+	`^spiffe://([a-z0-9._-]{1,255})/spire/agent/attestd((?:/[A-Za-z0-9._-]+)+)$`)
 
 const maxID = 2048
-
-// CheckTrustDomain refuses a name that is no SPIFFE trust domain.
-func CheckTrustDomain(name string) error {
-	if !trustDomainForm.MatchString(name) {
-		return fmt.Errorf("%q is no trust domain: want lower-case letters, digits, dots, dashes and "+
-			"underscores, without spiffe://", attestd.Excerpt(name, 80))
-	}
-	return nil
-}
 
 // CheckTenant refuses a name that no tenant can have.
 func CheckTenant(name string) error {
