@@ -50,9 +50,22 @@ func NewEphemeralSigner() (*Signer, error) {
 
 // OpenSigner returns a signer over the key in the file, which it makes where there is none.
 //
-// Errors: where the file is readable by others than its owner, or holds anything but one Ed25519 key
-// in PKCS #8 PEM. A key that cannot be read is never replaced: attesters may have pinned it.
+// Errors: those of [OpenKey].
 func OpenSigner(path string) (*Signer, error) {
+	key, err := OpenKey(path)
+	if err != nil {
+		return nil, err
+	}
+	return newSigner(key)
+}
+
+// OpenKey returns the Ed25519 key in the file, which it makes where there is none. Each key of
+// attestd's signs one kind of thing and lies in a file of its own, whose name errors say.
+//
+// Errors: where the file is readable by others than its owner, or holds anything but one Ed25519 key
+// in PKCS #8 PEM. A key that cannot be read is never replaced: somebody may have pinned it.
+func OpenKey(path string) (ed25519.PrivateKey, error) {
+	name := filepath.Base(path)
 	file, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := createKey(path); err != nil {
@@ -61,32 +74,32 @@ func OpenSigner(path string) (*Signer, error) {
 		file, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read challenge key: %w", err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("read challenge key: %w", err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if open := info.Mode().Perm() & 0o077; open != 0 {
 		return nil, &attestd.CallerError{
 			Class: attestd.ClassConfig,
 			Hint:  "chmod 600 " + path,
-			Err:   fmt.Errorf("challenge key has mode %04o, want 0600", info.Mode().Perm()),
+			Err:   fmt.Errorf("%s has mode %04o, want 0600", name, info.Mode().Perm()),
 		}
 	}
 	block, rest := pem.Decode(file)
 	if block == nil || block.Type != pemType || len(bytes.TrimSpace(rest)) != 0 {
-		return nil, fmt.Errorf("challenge key is not one PEM block of type %q", pemType)
+		return nil, fmt.Errorf("%s is not one PEM block of type %q", name, pemType)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("challenge key: %w", err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	key, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("challenge key is a %T, want an Ed25519 key", parsed)
+		return nil, fmt.Errorf("%s is a %T, want an Ed25519 key", name, parsed)
 	}
-	return newSigner(key)
+	return key, nil
 }
 
 // createKey writes a new key beside path and links it into place, so that two processes that start
@@ -94,23 +107,23 @@ func OpenSigner(path string) (*Signer, error) {
 func createKey(path string) error {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return fmt.Errorf("make challenge key: %w", err)
+		return fmt.Errorf("make %s: %w", filepath.Base(path), err)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return fmt.Errorf("make challenge key: %w", err)
+		return fmt.Errorf("make %s: %w", filepath.Base(path), err)
 	}
-	fresh, err := os.CreateTemp(filepath.Dir(path), ".challenge-key-*") // mode 0600
+	fresh, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
 	if err != nil {
-		return fmt.Errorf("make challenge key: %w", err)
+		return fmt.Errorf("make %s: %w", filepath.Base(path), err)
 	}
 	defer func() { _ = os.Remove(fresh.Name()) }()
 	_, err = fresh.Write(pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}))
 	if err = errors.Join(err, fresh.Sync(), fresh.Close()); err != nil {
-		return fmt.Errorf("make challenge key: %w", err)
+		return fmt.Errorf("make %s: %w", filepath.Base(path), err)
 	}
 	if err := os.Link(fresh.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make challenge key: %w", err)
+		return fmt.Errorf("make %s: %w", filepath.Base(path), err)
 	}
 	return nil
 }
