@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 
 	goplugin "github.com/hashicorp/go-plugin"
 	"github.com/spiffe/spire-plugin-sdk/pluginsdk"
@@ -77,6 +78,9 @@ func runChild(env Env, make func(Env) (Plugin, error)) (int, error) {
 
 // inherited are the descriptors that a supervisor hands down.
 func inherited() (listener net.Listener, up, down *os.File, err error) {
+	for descriptor := childListener; descriptor <= childKeep; descriptor++ {
+		syscall.CloseOnExec(descriptor) // no program that the plugin starts shall hold them
+	}
 	socket := os.NewFile(childListener, "listener")
 	defer func() { _ = socket.Close() }()
 	if listener, err = net.FileListener(socket); err != nil {
