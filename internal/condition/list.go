@@ -34,6 +34,13 @@ const (
 	AdminCertificate
 	AdminToken
 	OperatorCertificates
+	SPIREController
+	SPIREHolds
+	SPIRECanaryMint
+	SPIRECanaryAttestation
+	SPIREPlugins
+	SPIREUnattested
+	SPIREExtension
 	ServerAnswers
 	ConfigReadable
 	FilesPrivate
@@ -316,6 +323,60 @@ var specs = map[ID]Spec{
 		Effect: "who has no other way in cannot quarantine from then on",
 		Fix:    "attestd operator add NAME gives a new login token; then attestd login",
 		Why:    "It should be seen before the night on which it matters.",
+		Alert:  Unknown,
+	},
+	SPIREController: {
+		Name: "spire/controller-absent", Title: "nothing carries holds out in SPIRE",
+		Effect: "agents are not banned and entries not held, though nothing is granted to what is held; " +
+			"POST /v1/svid mints nothing, and new entries are not known",
+		Fix:   "read the daemon's log for part=controller; is spire.server SPIRE's socket, and may attestd open it?",
+		Why:   "The controller is a process of its own, which talks to SPIRE's server API and sees no evidence.",
+		Alert: Failure, After: minute,
+	},
+	SPIREHolds: {
+		Name: "spire/holds-open", Title: "a hold is not carried out in SPIRE yet",
+		Effect: "an honest node drops it by itself; a hostile one goes on with the SVIDs it has",
+		Fix:    "attestd status names the id and what SPIRE said; the controller tries again at each poll",
+		Why: "A ban can be undone by an attestation that was under way, and an agent that SPIRE does not know " +
+			"cannot be banned: the hold stays, and is tried again.",
+		Alert: Warning, After: minute,
+	},
+	SPIRECanaryMint: {
+		Name: "spire/canary-mint", Title: "SPIRE mints nothing",
+		Effect: "no workload of the trust domain gets a new SVID; those that have one keep it to its end",
+		Fix:    "spire-server's log for credentialcomposer; then the composer's line in attestd status",
+		Why: "SPIRE's own health stays green for a minute after a plugin died. The controller mints an SVID " +
+			"for nobody every ten seconds instead.",
+		Alert: Failure, After: minute,
+	},
+	SPIRECanaryAttestation: {
+		Name: "spire/canary-attestation", Title: "SPIRE's server cannot attest nodes",
+		Effect: "agents cannot start, and those that must attest again lose their SVID; attestd forces no " +
+			"re-attestation meanwhile",
+		Fix: "spire-server's log for nodeattestor; then attestd doctor for store and workers",
+		Why: "An attestation that comes as far as attestd and back is tried every ten seconds, and issues " +
+			"nothing.",
+		Alert: Failure, After: minute,
+	},
+	SPIREPlugins: {
+		Name: "spire/plugin-restarts", Title: "a plugin of attestd's in SPIRE dies again and again",
+		Effect: "calls that were under way fail, and SPIRE tries again",
+		Fix:    "the log of the SPIRE server or agent, which has the plugin's last words",
+		Why:    "SPIRE never starts a plugin again: its supervisor does, and counts.",
+		Alert:  Warning, After: 10 * minute,
+	},
+	SPIREUnattested: {
+		Name: "spire/unattested-observed", Title: "identities are issued on nodes that attestd did not attest",
+		Effect: "their SVIDs say attested: false and risk_score 100; who does not look takes them",
+		Fix:    "attestd migrate plan, and then spire.unattested: deny",
+		Why:    "For a migration: nothing is refused while nodes change over.",
+		Alert:  Unknown,
+	},
+	SPIREExtension: {
+		Name: "spire/extension-oid", Title: "the X.509 extension has an OID from the arc for documentation",
+		Effect: "another product's extension could be taken for attestd's",
+		Fix:    "set spire.extension_oid to one of your own enterprise number",
+		Why:    "RFC 5612 reserves 1.3.6.1.4.1.32473 for examples: nobody owns it.",
 		Alert:  Unknown,
 	},
 	ServerAnswers: {
