@@ -15,8 +15,10 @@ import (
 	"os"
 	"slices"
 
+	"github.com/attestd/attestd/plugins/spire/agentattestor"
 	"github.com/attestd/attestd/plugins/spire/composer"
 	"github.com/attestd/attestd/plugins/spire/host"
+	"github.com/attestd/attestd/plugins/spire/nodeattestor"
 )
 
 // plugins are the sub-commands that SPIRE starts.
@@ -25,6 +27,8 @@ var plugins = []struct {
 	make       func(host.Env) (host.Plugin, error)
 }{
 	{"composer", "CredentialComposer of a server: no credential without a grant", composer.New},
+	{"nodeattestor-server", "NodeAttestor of a server: asks attestd for challenge and verdict", nodeattestor.New},
+	{"nodeattestor-agent", "NodeAttestor of an agent: answers the challenge with evidence", agentattestor.New},
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
