@@ -20,7 +20,7 @@ type Listener struct {
 	inner  *net.UnixListener
 	folder *Folder
 	name   string
-	lock   *os.File
+	unlock func() error
 	root   bool
 	refuse func(Peer)
 	once   sync.Once
@@ -46,20 +46,22 @@ const handover = 3 * time.Second
 //
 // Errors: where another process listens, and where something that is no socket has the name.
 func (f *Folder) Listen(ctx context.Context, name string, root bool, refused func(Peer)) (*Listener, error) {
-	lock, err := f.takeLock(ctx, name+".lock")
+	unlock, err := f.Lock(ctx, name+".lock")
 	if err != nil {
 		return nil, err
 	}
 	// Whoever holds the lock is the only one that listens: a socket that is there is a dead process's.
 	inner, err := f.bind(name)
 	if err != nil {
-		_ = lock.Close()
+		_ = unlock()
 		return nil, err
 	}
-	return &Listener{inner: inner, folder: f, name: name, lock: lock, root: root, refuse: refused}, nil
+	return &Listener{inner: inner, folder: f, name: name, unlock: unlock, root: root, refuse: refused}, nil
 }
 
-func (f *Folder) takeLock(ctx context.Context, name string) (*os.File, error) {
+// Lock waits for the lock on the file called name, for as long as a predecessor that was killed may take
+// to be gone, and returns what gives it back.
+func (f *Folder) Lock(ctx context.Context, name string) (unlock func() error, err error) {
 	file, err := os.OpenFile(f.at(name), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, f.problem(name, err)
@@ -70,7 +72,7 @@ func (f *Folder) takeLock(ctx context.Context, name string) (*os.File, error) {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
 		case err == nil:
-			return file, nil
+			return file.Close, nil
 		case errors.Is(err, unix.EINTR):
 			continue
 		case !errors.Is(err, unix.EWOULDBLOCK):
@@ -81,7 +83,7 @@ func (f *Folder) takeLock(ctx context.Context, name string) (*os.File, error) {
 		case <-ctx.Done():
 			_ = file.Close()
 			return nil, refuse("give each agent on this machine a folder of its own", fmt.Errorf(
-				"another process listens in %q", attestd.Excerpt(f.path, 200)))
+				"another process uses %q", attestd.Excerpt(f.path, 200)))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -134,7 +136,7 @@ func (l *Listener) Accept() (*Conn, error) {
 func (l *Listener) Close() error {
 	var err error
 	l.once.Do(func() {
-		err = errors.Join(l.inner.Close(), os.Remove(l.folder.at(l.name)), l.lock.Close())
+		err = errors.Join(l.inner.Close(), os.Remove(l.folder.at(l.name)), l.unlock())
 	})
 	return err
 }
