@@ -69,7 +69,10 @@ type Attestor struct {
 }
 
 // New makes the plugin. It starts nothing before it is configured.
-func New(env host.Env) (host.Plugin, error) {
+func New(env host.Env) (host.Plugin, error) { return newPlugin(env, silence, nil) }
+
+// newPlugin makes the plugin; tests have less patience, and stand in for attestd.
+func newPlugin(env host.Env, silence time.Duration, instead Caller) (host.Plugin, error) {
 	attestor := &Attestor{log: env.Logger, counts: env.Counts, places: make(chan struct{}, mostExchanges)}
 	attestor.configured = host.NewConfigured(env, defaults,
 		func(_ context.Context, c *Config, core host.Core) (func(), error) {
@@ -80,6 +83,9 @@ func New(env host.Env) (host.Plugin, error) {
 			c.run = &settings{
 				trustDomain: core.TrustDomain, canaryTenant: c.CanaryTenant, attestd: client,
 				silence: silence, judging: c.Timeout, now: time.Now,
+			}
+			if instead != nil {
+				c.run.attestd = instead
 			}
 			return stop, nil
 		})

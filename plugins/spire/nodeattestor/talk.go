@@ -77,15 +77,13 @@ func (t talk) receive() (*nodeattestorv1.AttestRequest, error) {
 	}
 }
 
-// received says what the end of a stream means. A message over gRPC's own limit is the node's doing.
+// received says what the end of a stream means.
 func received(err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF):
 		return status.Error(codes.InvalidArgument, "attestd: the node ended the exchange before its last message")
-	case status.Code(err) == codes.ResourceExhausted:
-		return status.Error(codes.InvalidArgument, "attestd: a message of the node is too large")
 	default:
 		return err
 	}
