@@ -52,11 +52,11 @@ func supervise(terminated <-chan struct{}, name string, logger hclog.Logger) (in
 	runtime.LockOSThread()
 	ctx, stop := untilEnd(terminated)
 	defer stop()
-	folder, err := os.MkdirTemp(os.Getenv(goplugin.EnvUnixSocketDir), "attestd-spire-")
+	folder, remove, err := makeFolder()
 	if err != nil {
 		return exitFailed, fmt.Errorf("no folder for the plugin's socket: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(folder) }()
+	defer remove()
 	address := &net.UnixAddr{Name: filepath.Join(folder, "plugin.sock"), Net: "unix"}
 	listener, err := net.ListenUnix("unix", address)
 	if err != nil {
