@@ -158,23 +158,30 @@ func (w *workload) listen(output io.Reader) {
 	}
 }
 
+// send asks one question; its answer comes by the channel.
+func (w *workload) send(question asked.Question) (<-chan asked.Answer, error) {
+	answered := make(chan asked.Answer, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next++
+	question.Number = w.next
+	w.waits[question.Number] = answered
+	line, err := json.Marshal(question)
+	if err != nil {
+		return nil, err
+	}
+	_, err = w.input.Write(append(line, '\n'))
+	return answered, err
+}
+
 // ask asks one question and waits for its answer.
 func (w *workload) ask(t *testing.T, question asked.Question) asked.Answer {
 	t.Helper()
 	if question.Within == 0 {
 		question.Within = 10 * time.Second
 	}
-	answered := make(chan asked.Answer, 1)
-	w.mu.Lock()
-	w.next++
-	question.Number = w.next
-	w.waits[question.Number] = answered
-	w.mu.Unlock()
-	line, err := json.Marshal(question)
+	answered, err := w.send(question)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.input.Write(append(line, '\n')); err != nil {
 		t.Fatal(err)
 	}
 	select {

@@ -52,7 +52,7 @@ func plainNode(t *testing.T, server *spireServer) *plain {
 		}
 	}`, token: token.GetValue(),
 	})
-	p.workload = p.agent.workload(t, made.workload)
+	p.workload = p.agent.workload(t, workloadProgram.file(t))
 	p.start = p.agent.firstJWT(t, p.workload)
 	return p
 }

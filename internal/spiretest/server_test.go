@@ -45,6 +45,7 @@ var (
 // serverConfig says what a SPIRE server is told beside what all of them are told.
 type serverConfig struct {
 	profile      profile
+	folder       string // made anew where it is empty
 	plugins      string // HCL, beside the data store and the key manager
 	experimental string // HCL, beside the profile's
 	agentTTL     string // 1h where it is empty
@@ -79,9 +80,12 @@ func serve(t *testing.T, config serverConfig) *spireServer {
 // configure makes the folder of a SPIRE server.
 func configure(t *testing.T, config serverConfig) *spireServer {
 	t.Helper()
-	folder, err := os.MkdirTemp(made.folder, "s")
-	if err != nil {
-		t.Fatal(err)
+	folder := config.folder
+	if folder == "" {
+		var err error
+		if folder, err = os.MkdirTemp(made.folder, "s"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s := &spireServer{folder: folder, port: freePort(t), profile: config.profile}
 	or := func(given, otherwise string) string {
@@ -128,6 +132,7 @@ plugins {
 `, s.port, s.socket(), trustDomain, folder, or(config.agentTTL, "1h"), or(config.x509TTL, "10m"),
 		or(config.jwtTTL, "1m"), config.profile.server, config.experimental,
 		filepath.Join(folder, "store.sqlite3"), filepath.Join(folder, "keys.json"), config.plugins))
+	var err error
 	s.conn, err = grpc.NewClient("unix:"+s.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(quickly))
 	if err != nil {
