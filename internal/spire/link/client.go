@@ -20,6 +20,10 @@ import (
 // attestd alone.
 const ServerName = "attestd"
 
+// ALPN names what is spoken (RFC 7301), so that no listener for something else can stand in for one of
+// ours under the same CA, and no other client be taken for one of ours.
+const ALPN = "attestd-link/1"
+
 // Bounds of a client's dials and pauses.
 const (
 	dialTimeout = 2 * time.Second
@@ -317,6 +321,7 @@ func (c *Client) secure(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	}
 	config := given.Clone()
 	config.MinVersion, config.ClientSessionCache = tls.VersionTLS13, nil
+	config.NextProtos = []string{ALPN}
 	if config.ServerName == "" {
 		config.ServerName = ServerName
 	}

@@ -144,6 +144,12 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// Go runs something that belongs to the link, such as what it pushes: its context ends with the link,
+// and [Conn.Wait] waits for it. It is for handlers to call, while the link has not been waited for.
+func (c *Conn) Go(run func(ctx context.Context)) {
+	c.work.Go(func() { run(c.ctx) })
+}
+
 // Wait returns when the link is over and its goroutines, those of handlers among them, have ended.
 func (c *Conn) Wait() { c.work.Wait() }
 

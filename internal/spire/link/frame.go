@@ -13,8 +13,9 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// MaxFrame is the greatest length of a frame where [Options] name no other.
-const MaxFrame = 2 << 20
+// MaxFrame is the greatest length of a frame where [Options] name no other: the 2 MiB that a node can
+// hand in through SPIRE, and what stands around them.
+const MaxFrame = 2<<20 + 256<<10
 
 // maxMethod bounds a method's name, headerSize is the length of a frame's length, and growth how much
 // memory is set aside for a frame before the bytes for it have come.
