@@ -23,7 +23,6 @@ import (
 // Index has the states of all subjects. Package live has the one there is.
 type Index interface {
 	Check(id subject.ID, now time.Time) live.Standing
-	Grant(id subject.ID, seconds int, what string, now time.Time) (live.Standing, error)
 	GrantOn(id subject.ID, nodes []subject.ID, now time.Time, decide live.Decide) error
 	Holds() (ids []subject.ID, version uint64)
 	HoldsVersion() uint64
@@ -41,8 +40,6 @@ type Verifier interface {
 // NodeCA certifies the keys of nodes for their way to attestd. Package nodeca has the one there is.
 type NodeCA interface {
 	Issue(spki []byte, id string, notAfter time.Time) (chain [][]byte, err error)
-	// Root is what attestd's own certificate for nodes chains to, in DER.
-	Root() []byte
 }
 
 // What is done where no node that SPIRE can issue an id to was attested by attestd.
@@ -71,8 +68,9 @@ type Lifetimes struct {
 	JWT map[attestd.Tier]time.Duration
 	// Grace is how long after a node's evidence was due a JWT-SVID may end.
 	Grace time.Duration
-	// Snapshot is how long a node may believe what it was told.
-	Snapshot time.Duration
+	// Snapshot is how long a node may believe what it was told, Map how long attestd believes what SPIRE
+	// had.
+	Snapshot, Map time.Duration
 }
 
 // Config is what an [Office] is made of. Fields without another word are required.
@@ -100,8 +98,10 @@ type Config struct {
 	NodeCA       NodeCA
 	// Workloads are the names of a tenant's executables by SHA-256, and the revision of that list.
 	Workloads func(tenant string) (names map[string]string, revision string)
-	// Addresses are where nodes reach attestd; none where they do not.
+	// Addresses are where nodes reach attestd, and ServerCA is what its certificate there chains to, in
+	// DER; none of both where they do not.
 	Addresses []string
+	ServerCA  []byte
 	// Refresh asks the controller for the entries of ids that the map does not have.
 	Refresh func(ctx context.Context, ids []string) (wire.Map, error)
 	Notes   service.Notes
@@ -138,6 +138,8 @@ func (c *Config) check() error {
 	}
 	_, err = svidext.ParseOID(c.ExtensionOID)
 	want(err == nil, "the extension's OID: %v", err)
+	want((len(c.Addresses) == 0) == (len(c.ServerCA) == 0), "addresses for nodes and the CA of the "+
+		"certificate there go together")
 	want(len(c.SnapshotKey) == ed25519.PrivateKeySize, "a snapshot key of %d bytes is required",
 		ed25519.PrivateKeySize)
 	problems = append(problems, c.Lifetimes.check())
@@ -161,6 +163,7 @@ func (l Lifetimes) check() error {
 	want("x509", l.X509, day)
 	want("max-x509", l.MaxX509, day)
 	want("snapshot", l.Snapshot, time.Minute)
+	want("map", l.Map, time.Hour)
 	for _, tier := range []attestd.Tier{attestd.TierLow, attestd.TierMedium, attestd.TierUnknown} {
 		want("jwt of tier "+tier.String(), l.JWT[tier], time.Hour)
 	}

@@ -1,26 +1,27 @@
 package issuance
 
 import (
-	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
 
-	"github.com/attestd/attestd/internal/registry/live"
+	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/internal/subject"
 )
 
-// Office answers for attestd what SPIRE may issue. It is safe for concurrent use; it starts nothing
-// and holds nothing open.
+// Office answers for attestd what SPIRE may issue. It is safe for concurrent use.
 type Office struct {
-	config Config
+	config      Config
+	snapshotKey ed25519.PublicKey
+	tickets     tickets
+	learned     learned
+	spread      spread
+	orders      orders
 }
-
-// Rejected says that evidence was judged and not accepted. The appraisal has the reasons.
-type Rejected struct {
-	AppraisalID string
-}
-
-// Error names the appraisal, and no reason: whoever may read those asks for it.
-func (e *Rejected) Error() string { return "evidence was rejected: appraisal " + e.AppraisalID }
 
 // New returns an office.
 //
@@ -29,55 +30,82 @@ func New(config Config) (*Office, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	return &Office{config: config}, nil
+	config.AttestedOnly, config.Audiences = slices.Clone(config.AttestedOnly), slices.Clone(config.Audiences)
+	config.Addresses = slices.Clone(config.Addresses)
+	config.Lifetimes.JWT = maps.Clone(config.Lifetimes.JWT)
+	public, _ := config.SnapshotKey.Public().(ed25519.PublicKey)
+	return &Office{
+		config: config, snapshotKey: public, tickets: newTickets(), learned: newLearned(),
+		spread: newSpread(),
+	}, nil
 }
 
-var errNotReady = &live.Refused{}
-
-// Begin asks for a challenge for a node. source is where the request came from, for the limits.
-func (o *Office) Begin(
-	ctx context.Context, ask wire.NodeBegin, source string,
-) (wire.NodeChallenge, error) {
-	return wire.NodeChallenge{}, errNotReady
+// Recall takes in what a node's latest accepted evidence showed, after a restart: keySPKI is the key
+// that it bound by digest, zero for none.
+func (o *Office) Recall(id subject.ID, key [sha256.Size]byte, given attestd.Appraisal) {
+	if o.learned.of(id) == (facts{}) {
+		o.learned.remember(id, factsOf(given, key))
+	}
 }
 
-// Finish judges a node's evidence.
+// Allow reports whether a call of the agent may pass SPIRE's gate. It answers from memory; whatever is
+// odd may not.
+func (o *Office) Allow(callerID string) bool {
+	who, err := o.parse(callerID)
+	if err != nil || !who.agent() {
+		return false
+	}
+	standing := o.config.Index.Check(who.id, o.config.Now())
+	if who.ours() {
+		return standing.Grants()
+	}
+	return o.config.Unattested == Observe && !subject.Barred(standing.State) && standing.Barred == "" &&
+		!o.config.Index.Since().IsZero()
+}
+
+// Ticket lets one credential of an id in a path that is attested only be issued, within a minute: for
+// a key by its SHA-256, or for exactly these audiences and once. node is the subject whose evidence
+// bound the key; it must be granted identities when the credential is issued, and the grant is counted
+// against it too. claims go into a JWT-SVID beside attestd's own.
 //
-// Errors: a [*Rejected], a [*attestd.CallerError] or an [*attestd.UndecidedError].
-func (o *Office) Finish(
-	ctx context.Context, ask wire.NodeFinish, source string,
-) (wire.NodeVerdict, error) {
-	return wire.NodeVerdict{}, errNotReady
-}
-
-// Grant says whether a credential may be issued now, and counts it where it may.
-func (o *Office) Grant(ctx context.Context, ask wire.GrantRequest) (wire.Granted, error) {
-	return wire.Granted{}, errNotReady
-}
-
-// SetMap takes in what SPIRE has, whole.
-func (o *Office) SetMap(whole wire.Map) error { return errNotReady }
-
-// Orders returns what must hold in SPIRE, and a channel that is closed when that may have changed.
-func (o *Office) Orders() (wire.Orders, <-chan struct{}) {
-	return wire.Orders{}, o.config.Index.Changed()
-}
-
-// Snapshot returns what holds for a node, signed.
-func (o *Office) Snapshot(id subject.ID) (wire.Signed, error) { return wire.Signed{}, errNotReady }
-
-// Changed returns a channel that is closed when what a snapshot says may have changed.
-func (o *Office) Changed() <-chan struct{} { return o.config.Index.Changed() }
-
-// Nodes returns the agents that SPIRE can issue the id to, and whether the map knows the id.
-func (o *Office) Nodes(id string) ([]subject.ID, bool) { return nil, false }
-
-// Allow reports whether the agent's calls may pass SPIRE's gate.
-func (o *Office) Allow(callerID string) bool { return false }
-
-// Ticket lets one credential in a path that is attested only be issued.
+// Errors: a [*attestd.CallerError].
 func (o *Office) Ticket(
 	node subject.ID, id string, keySHA256 []byte, audience []string, claims map[string]any,
 ) error {
-	return errNotReady
+	who, err := o.parse(id)
+	if err != nil {
+		return err
+	}
+	if _, err := o.parse(string(node)); err != nil {
+		return err
+	}
+	if !who.under(o.config.AttestedOnly) || who.agent() {
+		return denied("see spire.attested_only", "%s is issued to agents", attestd.Excerpt(id, 200))
+	}
+	for claim := range claims {
+		if reserved(claim) {
+			return malformed("leave it out", "claim %q is attestd's or SPIRE's", attestd.Excerpt(claim, 40))
+		}
+	}
+	now := o.config.Now()
+	ask := wire.GrantRequest{
+		Kind: wire.GrantWorkloadX509, KeySHA256: keySHA256, Audience: audience,
+	}
+	if len(audience) != 0 {
+		ask.Kind, ask.ExpiresAt = wire.GrantWorkloadJWT, now.Unix()+1
+	}
+	if err := checkRequest(ask, now); err != nil {
+		return err
+	}
+	one := ticket{node: node, ends: now.Add(ticketLife), claims: maps.Clone(claims)}
+	if len(audience) == 0 {
+		one.key = [sha256.Size]byte(keySHA256)
+	} else {
+		one.audience = slices.Sorted(slices.Values(audience))
+	}
+	err = o.tickets.add(who.id, one, now)
+	if errors.Is(err, errRatchet) {
+		return fmt.Errorf("ticket: %w", err) // those are for agents
+	}
+	return err
 }

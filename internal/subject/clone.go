@@ -181,6 +181,11 @@ func remember(s *Subject, seen Observation, order order) {
 	}
 }
 
+// EverBound reports whether accepted evidence of the subject ever bound a key.
+func (s Subject) EverBound() bool {
+	return s.Trail.Bound || s.Key != [32]byte{} || s.Trail.Former != ""
+}
+
 // stands reports whether a signal of that code counts.
 func (s Subject) stands(code Code, at time.Time) bool {
 	return slices.ContainsFunc(s.Signals, func(signal Signal) bool {

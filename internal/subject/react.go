@@ -150,6 +150,7 @@ func (s *Subject) take(seen Observation, owned, accepted bool, rules Rules) {
 		s.AppraisalID, s.Evidence = seen.AppraisalID, seen.Evidence
 		return
 	}
+	s.Trail.Bound = s.EverBound() || seen.Key != [32]byte{}
 	s.Boot, s.Host, s.Key = seen.Boot, seen.Host, seen.Key
 	s.AppraisalID, s.Evidence, s.EvidenceAt = seen.AppraisalID, seen.Evidence, seen.At
 	s.DueAt = seen.At.Add(rules.Reattest)

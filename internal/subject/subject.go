@@ -58,6 +58,9 @@ type Trail struct {
 	Clock *Clock `json:"clock,omitempty"`
 	// OwnedUntil is when the ownership that Tenant rests on ends; zero for never.
 	OwnedUntil time.Time `json:"owned_until,omitzero"`
+	// Bound says that accepted evidence once bound a key; it stays whatever comes later, also over a
+	// release, so that nobody gets round the binding by leaving the key out.
+	Bound bool `json:"bound,omitempty"`
 	// Tickets of re-images that a release was given for, newest first, at most 8: none counts twice.
 	Tickets []string `json:"tickets,omitempty"`
 }

@@ -31,6 +31,7 @@ type Index struct {
 	sweep  atomic.Uint64
 	holds  holds
 	notice notice
+	rooms  sync.Pool // of jointRoom
 }
 
 // New returns an index that refuses everything until it is loaded.

@@ -11,7 +11,7 @@ import (
 
 // Decide says whether a grant may be given to own, which runs on nodes, and how long what is issued on
 // it can live. It is called under locks and must not ask the index. An error is the answer of
-// [Index.GrantOn], and nothing is counted.
+// [Index.GrantOn], and nothing is counted. nodes is used again after it has returned.
 type Decide func(own Standing, nodes []Standing) (seconds int, err error)
 
 // GrantOn reads the states of an id and of the subjects that it runs on, lets decide say what follows,
@@ -25,8 +25,12 @@ type Decide func(own Standing, nodes []Standing) (seconds int, err error)
 func (x *Index) GrantOn(
 	id subject.ID, nodes []subject.ID, now time.Time, decide Decide,
 ) error {
-	places := make([]place, 0, 128)
-	places = append(places, x.placeOf(id))
+	room, _ := x.rooms.Get().(*jointRoom)
+	if room == nil {
+		room = &jointRoom{}
+	}
+	defer x.rooms.Put(room)
+	places := append(room.places[:0], x.placeOf(id))
 	var locks shardSet
 	locks.add(places[0].shard)
 	for _, node := range nodes {
@@ -45,10 +49,11 @@ func (x *Index) GrantOn(
 		x.shards[number].mu.Lock()
 		defer x.shards[number].mu.Unlock()
 	}
-	standings := make([]Standing, 0, 128)
+	standings := room.standings[:0]
 	for i := range places {
 		standings = append(standings, x.stand(&places[i], now))
 	}
+	room.places, room.standings = places, standings // as far as they have grown
 	seconds, err := decide(standings[0], standings[1:])
 	if err != nil {
 		return err
@@ -63,6 +68,12 @@ func (x *Index) GrantOn(
 		}
 	}
 	return nil
+}
+
+// jointRoom is room for one call of [Index.GrantOn], used again.
+type jointRoom struct {
+	places    []place
+	standings []Standing
 }
 
 // place is where a subject's entry is, or would be.

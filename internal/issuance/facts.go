@@ -1,0 +1,80 @@
+package issuance
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/spire/wire"
+)
+
+// facts are what a node's latest accepted evidence showed beside what the registry keeps. The zero
+// facts say nothing.
+type facts struct {
+	grade wire.Grade
+	// residency of the attestation key, as in "activated"; empty where the format has none.
+	residency string
+	// measurement is the name of the reference value that matched; empty for none.
+	measurement string
+}
+
+// measurementCheck is the check whose pass names a reference value.
+const measurementCheck attestd.CheckID = "measurement/known"
+
+// factsOf reads the facts from a verdict. key is the SHA-256 of the SubjectPublicKeyInfo that the
+// evidence bound, zero for none; nothing else of the request is in them.
+func factsOf(given attestd.Appraisal, key [sha256.Size]byte) facts {
+	out := facts{grade: wire.GradeNone}
+	if given.Verdict != attestd.VerdictAccepted {
+		return out
+	}
+	var shown struct {
+		Residency *string `json:"ak_residency"`
+		Certified *string `json:"certified_key"`
+	}
+	if json.Unmarshal(given.Claims, &shown) != nil {
+		shown.Residency, shown.Certified = nil, nil
+	}
+	if key != [sha256.Size]byte{} {
+		out.grade = wire.GradeBound
+		if shown.Certified != nil {
+			certified, err := hex.DecodeString(*shown.Certified)
+			if err == nil && bytes.Equal(certified, key[:]) {
+				out.grade = wire.GradeResident
+			}
+		}
+	}
+	if shown.Residency != nil {
+		out.residency = *shown.Residency
+	}
+	for _, check := range given.Checks {
+		if check.ID == measurementCheck && check.Result == attestd.ResultPass {
+			out.measurement, _, _ = strings.Cut(check.Got, " / ")
+		}
+	}
+	return out
+}
+
+// worse returns the lower of two grades.
+func worse(a, b wire.Grade) wire.Grade {
+	for _, grade := range []wire.Grade{wire.GradeNone, wire.GradeBound} {
+		if rank(a) == rank(grade) || rank(b) == rank(grade) {
+			return grade
+		}
+	}
+	return wire.GradeResident
+}
+
+func rank(grade wire.Grade) int {
+	switch grade {
+	case wire.GradeResident:
+		return 2
+	case wire.GradeBound:
+		return 1
+	default:
+		return 0
+	}
+}

@@ -1,0 +1,148 @@
+package issuance
+
+import (
+	"sync"
+	"time"
+
+	"github.com/attestd/attestd/internal/spire/wire"
+	"github.com/attestd/attestd/internal/subject"
+)
+
+// pluginType is the type of the selectors that SPIRE makes of what the node attestor says.
+const pluginType = "attestd"
+
+// slack is how much longer than the map's own time what was learned since is kept: SPIRE writes an
+// agent after attestd has answered for it, and the controller's clock is its own.
+const slack = 10 * time.Second
+
+// learned is what attestd knows of agents before SPIRE's next map does.
+type learned struct {
+	mu sync.RWMutex
+	// facts are kept for good: there are as many as nodes.
+	facts map[subject.ID]facts
+	// fresh are agents that attested themselves, or that another attestor's answer was granted for;
+	// bearers are those that have a selector.
+	fresh   map[subject.ID]freshAgent
+	bearers map[wire.Selector]map[subject.ID]struct{}
+}
+
+type freshAgent struct {
+	at time.Time
+	// selectors are nil for an agent of another attestor, whose selectors attestd does not know.
+	selectors []wire.Selector
+}
+
+func newLearned() learned {
+	return learned{
+		facts: map[subject.ID]facts{}, fresh: map[subject.ID]freshAgent{},
+		bearers: map[wire.Selector]map[subject.ID]struct{}{},
+	}
+}
+
+// learn takes in what a node's evidence showed.
+func (l *learned) learn(id subject.ID, shown facts, values []string, now time.Time) {
+	selectors := make([]wire.Selector, len(values))
+	for i, value := range values {
+		selectors[i] = wire.Selector{Type: pluginType, Value: value}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.facts[id] = shown
+	l.drop(id)
+	l.fresh[id] = freshAgent{now, selectors}
+	for _, selector := range selectors {
+		if l.bearers[selector] == nil {
+			l.bearers[selector] = map[subject.ID]struct{}{}
+		}
+		l.bearers[selector][id] = struct{}{}
+	}
+}
+
+// remember takes in what evidence showed that is no news.
+func (l *learned) remember(id subject.ID, shown facts) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.facts[id] = shown
+}
+
+// saw takes in that an agent of another attestor was granted its SVID.
+func (l *learned) saw(id subject.ID, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fresh[id] = freshAgent{at: now}
+}
+
+// drop ends what is known of a fresh agent. The lock is held.
+func (l *learned) drop(id subject.ID) {
+	for _, selector := range l.fresh[id].selectors {
+		if delete(l.bearers[selector], id); len(l.bearers[selector]) == 0 {
+			delete(l.bearers, selector)
+		}
+	}
+	delete(l.fresh, id)
+}
+
+// of returns what the node's evidence showed; the zero facts where that is not known.
+func (l *learned) of(id subject.ID) facts {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.facts[id]
+}
+
+// recent reports whether the agent was granted its SVID since SPIRE's map was made.
+func (l *learned) recent(id subject.ID) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	_, fresh := l.fresh[id]
+	return fresh
+}
+
+// forget drops agents that SPIRE's map of that time has.
+func (l *learned) forget(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, one := range l.fresh {
+		if at.Sub(one.at) >= slack {
+			l.drop(id)
+		}
+	}
+}
+
+// nodes are the agents that can obtain an id: those that SPIRE's map says, and those that attested
+// themselves since and match an alias, or are banned in the map no more.
+func (l *learned) nodes(spread *reach) []subject.ID {
+	ids := spread.nodes
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if len(l.fresh) == 0 || len(spread.conditions) == 0 && len(spread.banned) == 0 {
+		return ids
+	}
+	ids = ids[:len(ids):len(ids)] // what is appended goes elsewhere
+	for _, id := range spread.banned {
+		if _, fresh := l.fresh[id]; fresh {
+			ids = append(ids, id)
+		}
+	}
+	var added map[subject.ID]bool
+	for _, condition := range spread.conditions {
+		if len(condition) == 0 {
+			continue
+		}
+		fewest := l.bearers[condition[0]]
+		for _, selector := range condition[1:] {
+			if bearers := l.bearers[selector]; len(bearers) < len(fewest) {
+				fewest = bearers
+			}
+		}
+		for id := range fewest {
+			if spread.has[id] || added[id] || !hasAll(l.fresh[id].selectors, condition) {
+				continue
+			}
+			if added == nil {
+				added = map[subject.ID]bool{}
+			}
+			ids, added[id] = append(ids, id), true
+		}
+	}
+	return ids
+}
