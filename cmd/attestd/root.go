@@ -70,7 +70,7 @@ attestd.error.v1).`,
 	root.PersistentPreRunE = demandValues
 	root.AddCommand(
 		newVerify(a), newInspect(a), newExplain(a), newServe(a), newDev(a), newVersion(a), newRef(a),
-		newMeasure(a), newEvidence(a), newSchema(a), newCompletion(a), newMan(a), newWorker(a),
+		newMeasure(a), newEvidence(a), newSchema(a), newCompletion(a), newMan(a), newWorker(a), newController(a),
 		newAudit(a), newDoctor(a),
 	)
 	root.AddCommand(adminCommands(a)...)

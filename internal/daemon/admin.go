@@ -23,7 +23,8 @@ type admin struct {
 	tls *tls.Config
 }
 
-func (p *parts) addAdmin(ctx context.Context, options Options) error {
+// openOperators opens what operators, and the programs among them, are known by.
+func (p *parts) openOperators(options Options) error {
 	settings := options.Config
 	var err error
 	p.admin.pki, err = operator.OpenPKI(filepath.Join(settings.StateDir, "pki"), settings.Admin.Names, p.store.Now)
@@ -38,9 +39,12 @@ func (p *parts) addAdmin(ctx context.Context, options Options) error {
 		Store: p.store, PKI: p.admin.pki, Now: p.store.Now, TokenPath: token, Rand: rand.Reader,
 		CertificateLifetime: settings.Admin.Certificate, LoginLifetime: settings.Admin.LoginToken,
 	})
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+func (p *parts) addAdmin(ctx context.Context, options Options) error {
+	settings := options.Config
+	var err error
 	if settings.Admin.HTTP != config.Off {
 		p.admin.tls = p.admin.pki.ServerTLS()
 	}
@@ -52,7 +56,7 @@ func (p *parts) addAdmin(ctx context.Context, options Options) error {
 		return err
 	}
 	p.admin.handler, err = adminapi.New(adminapi.Config{
-		Book: p.admin.book, Orders: p.authority, Enrolments: p.desk, Reappraisals: p.engine,
+		Book: p.admin.book, Orders: p.orders(), Enrolments: p.desk, Reappraisals: p.engine,
 		Subjects: p.store, Index: p.index, Explainer: asker,
 		Audit:      adminapi.Ledger{Keeper: p.keeper, Log: p.log},
 		Conditions: p.health.set, Now: p.store.Now, Logger: options.Logger, Level: options.Level,

@@ -35,6 +35,9 @@ type Options struct {
 	Ready func(Bound)
 	// WorkerCommand starts a worker process; empty for this executable with the argument "worker".
 	WorkerCommand []string
+	// ControllerCommand starts the controller of SPIRE; empty for this executable with the argument
+	// "controller".
+	ControllerCommand []string
 	// Clock is the time of the store; nil for the machine's.
 	Clock *registry.Clock
 	// Version of this build, for the status.
@@ -125,6 +128,7 @@ type parts struct {
 	health  *health
 	metrics *prometheus.Registry
 	admin   admin
+	spire   spire
 	keys    []byte
 	specs   []attestd.CheckSpec
 	closers []io.Closer
@@ -165,6 +169,12 @@ func assemble(ctx context.Context, options Options) (_ *parts, err error) {
 		return nil, err
 	}
 	if err := p.addService(ctx, options, issuer); err != nil {
+		return nil, err
+	}
+	if err := p.openOperators(options); err != nil {
+		return nil, err
+	}
+	if err := p.addSPIRE(options); err != nil {
 		return nil, err
 	}
 	return p, p.addAdmin(ctx, options)

@@ -56,6 +56,9 @@ func (h *health) sources() []condition.Source {
 		{IDs: condition.SettingIDs, Look: h.switches},
 		{IDs: condition.AuditIDs, Look: h.audit},
 		h.fleetSource(),
+		{IDs: condition.SPIREIDs, Look: func(context.Context) []condition.Finding {
+			return h.parts.spireFindings(h.settings.SPIRE)
+		}},
 		{
 			IDs: []condition.ID{
 				condition.TLSCertificate, condition.AdminCertificate, condition.AdminToken,

@@ -38,7 +38,7 @@ func (p *parts) serve(ctx context.Context, options Options) error {
 	}
 	var work background
 	defer work.stop()
-	work.start(ctx, p.work(options.Logger)...)
+	work.start(ctx, append(p.work(options.Logger), p.runSPIRE(options)...)...)
 	p.engine.Trigger() // policies may have changed while nobody served
 	failed := make(chan error, len(servers))
 	for _, one := range servers {
@@ -90,6 +90,9 @@ func (p *parts) reload(ctx context.Context, options Options) {
 		err = p.service.Replace(ctx, service.Documents{
 			Policy: read.policy, Recorded: read.recorded, Tenants: read.tenants, References: read.references,
 		})
+	}
+	if err == nil {
+		err = p.reloadWorkloads(options)
 	}
 	p.health.reloaded(ctx, err)
 	if err != nil {
