@@ -59,7 +59,9 @@ type clientPlugin struct {
 	goplugin.NetRPCUnsupportedPlugin
 }
 
-func (clientPlugin) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error { return errors.New("host side") }
+func (clientPlugin) GRPCServer(*goplugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("host side")
+}
 
 func (clientPlugin) GRPCClient(_ context.Context, broker *goplugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
 	if _, err := broker.Accept(private.HostServiceProviderID); err != nil {

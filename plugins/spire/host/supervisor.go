@@ -19,10 +19,12 @@ import (
 
 // Times of a supervisor.
 const (
-	// Between the deaths of children that did not live: at first the one, in the end the other.
-	firstPause, lastPause = 10 * time.Millisecond, time.Second
-	// lived is how long a child must have answered calls for its death to count as the first.
-	lived = 2 * time.Second
+	// Between the deaths of children that did not live: at first the one, in the end the second, or the
+	// third where they cannot even start.
+	firstPause, readyPause, lastPause = 10 * time.Millisecond, 100 * time.Millisecond, time.Second
+	// lived is how long a child must have been there for its death to count as the first: what dies
+	// of a call now and then is started again at once, what cannot start is not started in a loop.
+	lived = 100 * time.Millisecond
 	// grace is how long SPIRE has to end the plugin itself, after a SIGTERM that both got.
 	grace = 5 * time.Second
 	// parting is how long a child may take to end after SPIRE has told it so. SPIRE waits 2 s.
@@ -114,9 +116,14 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 		case !s.announced:
 			return life.code, life.err
 		}
+		longest := lastPause
+		if life.ready {
+			longest = readyPause
+		}
 		if life.ready && life.lasted >= lived {
 			pause = 0
 		}
+		pause = min(pause, longest)
 		s.logger.Error("the plugin died and is started again", "plugin", s.name, "starts", starts,
 			"lived", life.lasted.Round(time.Millisecond).String(), "pause", pause.String(), "err", life.err)
 		select {
@@ -124,7 +131,7 @@ func (s *supervisor) run(ctx context.Context) (int, error) {
 		case <-ctx.Done():
 			return exitFailed, context.Cause(ctx)
 		}
-		pause = min(max(2*pause, firstPause), lastPause)
+		pause = max(2*pause, firstPause)
 	}
 }
 

@@ -376,4 +376,3 @@ func TestNothingButTheHandshakeReachesStandardOutput(t *testing.T) {
 		t.Errorf("got %q", out.String())
 	}
 }
-
