@@ -78,6 +78,7 @@ type service struct {
 	clock      clock
 	proc       string
 	ima        *measurementList
+	between    func() // called while a process is looked at; nil but in tests
 	configured *host.Configured[configuration]
 	engines    engines
 	looking    counter
@@ -85,14 +86,15 @@ type service struct {
 
 // New returns the plugin. It starts nothing before it is configured.
 func New(env host.Env) (host.Plugin, error) {
-	plugin := newService(env, systemClock{})
+	return pluginOf(newService(env, systemClock{})), nil
+}
+
+func pluginOf(s *service) host.Plugin {
 	return host.Plugin{
-		Name:   Name,
-		Server: workloadattestorv1.WorkloadAttestorPluginServer(plugin),
-		Services: []pluginsdk.ServiceServer{
-			configv1.ConfigServiceServer(plugin.configured),
-		},
-	}, nil
+		Name:     Name,
+		Server:   workloadattestorv1.WorkloadAttestorPluginServer(s),
+		Services: []pluginsdk.ServiceServer{configv1.ConfigServiceServer(s.configured)},
+	}
 }
 
 func newService(env host.Env, clock clock) *service {
@@ -115,7 +117,7 @@ func (s *service) start(ctx context.Context, document *configuration, core host.
 		return nil, err
 	}
 	document.engine = engine
-	document.inspector = &inspector{proc: s.proc, digests: found, ima: s.ima}
+	document.inspector = &inspector{proc: s.proc, digests: found, ima: s.ima, between: s.between}
 	// The kernel's list may be long: it is read before the first workload waits for it.
 	go s.ima.holds(noDigest)
 	return done, nil
