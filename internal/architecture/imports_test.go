@@ -139,7 +139,7 @@ func TestImportsRunDownwards(t *testing.T) {
 		},
 		"internal/spire/wire": {"."},
 		// The way between attestd, its plugins and its controller: who is there, not what they say.
-		"internal/spire/link": {".", "internal/strict"},
+		"internal/spire/link":    {".", "internal/strict"},
 		"internal/spire/nodeca":  {"."},
 		"measurements/workloads": {".", "internal/yamldoc"},
 		// What decides about identities never talks to SPIRE, and what talks to SPIRE never sees evidence.
