@@ -12,3 +12,14 @@ func Confuses(a, b subject.ID) bool {
 	}
 	return x.isNamed(s, 0, e, b.Fold())
 }
+
+// Strangers returns how many ids without a row are remembered with their grants.
+func (x *Index) Strangers() (n int) {
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.RLock()
+		n += len(s.strangers.counts)
+		s.mu.RUnlock()
+	}
+	return n
+}

@@ -108,8 +108,10 @@ func TestTheIndexAgreesWithAPlainOne(t *testing.T) {
 		p := plain{
 			map[string]subject.Subject{}, map[subject.Key]attestd.State{}, map[subject.Key]attestd.State{},
 		}
+		given := map[string]int{}
+		held, version := index.Holds()
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			switch rapid.IntRange(0, 5).Draw(t, "step") {
+			switch rapid.IntRange(0, 6).Draw(t, "step") {
 			case 0, 1, 2:
 				one := someone(t)
 				one.Generation = p.rows[one.ID.Fold()].Generation + 1
@@ -130,8 +132,13 @@ func TestTheIndexAgreesWithAPlainOne(t *testing.T) {
 				}
 			case 4:
 				on := someKey(t, p)
+				if on.Value == "" {
+					break
+				}
 				p.direct[on] = max(p.direct[on], attestd.StateQuarantined)
 				index.Hold([]subject.Bar{{Key: on, State: attestd.StateQuarantined}})
+			case 5:
+				jointly(t, p, given, index)
 			default:
 				on := someKey(t, p)
 				delete(p.direct, on)
@@ -153,6 +160,14 @@ func TestTheIndexAgreesWithAPlainOne(t *testing.T) {
 					}
 				}
 			}
+			now, next := index.Holds()
+			if want := p.holds(); !slices.Equal(now, want) {
+				t.Fatalf("%v are held, want %v", now, want)
+			}
+			if changed := !slices.Equal(now, held); changed && next <= version || next < version {
+				t.Fatalf("version %d after %d, and the holds changed: %t", next, version, changed)
+			}
+			held, version = now, next
 			stranger := someone(t).ID
 			want, _ := p.state(stranger)
 			if got := index.Check(stranger, start); got.State != want {
