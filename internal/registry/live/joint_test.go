@@ -333,3 +333,35 @@ func (p plain) holds() []subject.ID {
 	slices.Sort(out)
 	return out
 }
+
+// TestAHoldWaitsForTheGrantThatIsDecided: it must not return in between, whatever it lies on.
+func TestAHoldWaitsForTheGrantThatIsDecided(t *testing.T) {
+	for name, on := range map[string]subject.Key{
+		"on the workload": workload.Key(), "on the node": machine(0).ID.Key(),
+		"on the node's host": key(subject.BarHost, machine(0).Host),
+	} {
+		t.Run(name, func(t *testing.T) {
+			index := loaded(t, 1)
+			held := make(chan struct{})
+			err := index.GrantOn(workload, ids(0), start, func(live.Standing, []live.Standing) (int, error) {
+				go func() {
+					index.Publish(nil, lay(on, attestd.StateQuarantined))
+					close(held)
+				}()
+				select {
+				case <-held:
+					t.Error("the hold was effective before the grant was counted")
+				case <-time.After(20 * time.Millisecond):
+				}
+				return 60, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-held
+			if err := index.GrantOn(workload, ids(0), start, unlessBarred); !errors.Is(err, errBarred) {
+				t.Errorf("got %v after the hold, want a refusal", err)
+			}
+		})
+	}
+}
