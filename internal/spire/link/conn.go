@@ -336,11 +336,13 @@ func (c *Conn) read() {
 	defer c.work.Done()
 	defer c.shut()
 	reader := bufio.NewReaderSize(c.conn, 4<<10)
-	limited := false
-	begun := func() {
-		limited = true
-		late := c.options.FrameTimeout + time.Duration(c.options.FrameBytes>>20)*time.Second
-		_ = c.conn.SetReadDeadline(time.Now().Add(late))
+	var since time.Time // when we began to wait for the rest of a frame; zero where we do not
+	begun := func(size int) {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		late := c.options.FrameTimeout + time.Duration(size>>20)*time.Second
+		_ = c.conn.SetReadDeadline(since.Add(late))
 	}
 	for {
 		if _, err := reader.Peek(1); err != nil {
@@ -348,16 +350,16 @@ func (c *Conn) read() {
 			return
 		}
 		if reader.Buffered() < headerSize {
-			begun()
+			begun(0)
 		}
 		frame, err := readFrame(reader, c.options.FrameBytes, begun)
 		if err != nil {
 			c.broken(err)
 			return
 		}
-		if limited {
-			limited = false
-			_ = c.conn.SetReadDeadline(time.Time{})
+		if !since.IsZero() {
+			since = time.Time{}
+			_ = c.conn.SetReadDeadline(since)
 		}
 		c.heard.Store(int64(time.Since(c.began)))
 		m, err := parse(frame)

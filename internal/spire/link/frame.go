@@ -53,9 +53,9 @@ func breach(format string, args ...any) error {
 }
 
 // readFrame reads one frame into memory of its own, which grows as the bytes come: whoever announces a
-// long frame and sends none of it holds no more than growth. begun is called when the first bytes of a
-// frame are there, and more of them are needed than have come.
-func readFrame(r *bufio.Reader, limit int, begun func()) ([]byte, error) {
+// long frame and sends none of it holds no more than growth. begun is called with
+// the length of a frame that is not there yet as a whole.
+func readFrame(r *bufio.Reader, limit int, begun func(size int)) ([]byte, error) {
 	header, err := r.Peek(headerSize)
 	if err != nil {
 		if len(header) != 0 && errors.Is(err, io.EOF) {
@@ -71,7 +71,7 @@ func readFrame(r *bufio.Reader, limit int, begun func()) ([]byte, error) {
 		return nil, err
 	}
 	if r.Buffered() < size {
-		begun()
+		begun(size)
 	}
 	frame := make([]byte, 0, min(size, growth))
 	for len(frame) < size {
