@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/plugins/spire/host"
 	"github.com/attestd/attestd/plugins/spire/keysocket"
 )
@@ -55,13 +56,8 @@ func (c *Config) start(trustDomain string, log hclog.Logger) (stop func(), err e
 			return nil, fmt.Errorf("verifier_keys_file: %w", err)
 		}
 	}
-	stop = func() {}
 	if c.KeyBinding == bindingRequired {
-		client, err := keysocket.Dial(c.RuntimeDir)
-		if err != nil {
-			return nil, withHint(err)
-		}
-		run.keys, stop = client, func() { _ = client.Close() }
+		run.keys = socketKeys{c.RuntimeDir}
 	} else {
 		log.Warn("the agent's key is not bound to the evidence: whoever relays this machine's evidence can " +
 			"have an SVID for a key of his own; key_binding = \"required\" ends that")
@@ -71,7 +67,32 @@ func (c *Config) start(trustDomain string, log hclog.Logger) (stop func(), err e
 			"knows it by something else")
 	}
 	c.run = run
-	return stop, nil
+	return nil, nil
+}
+
+// socketKeys is the key manager behind the socket in a folder. The folder is opened for each call: SPIRE
+// may configure this plugin before the key manager, which makes it.
+type socketKeys struct{ folder string }
+
+func (s socketKeys) with(use func(*keysocket.Client) error) error {
+	client, err := keysocket.Dial(s.folder)
+	if err != nil {
+		return err
+	}
+	defer client.Close() //nolint:errcheck // a folder that was only looked into
+	return use(client)
+}
+
+func (s socketKeys) Newest(ctx context.Context) (key AgentKey, err error) {
+	err = s.with(func(client *keysocket.Client) error {
+		key, err = client.Newest(ctx)
+		return err
+	})
+	return key, err
+}
+
+func (s socketKeys) PutEnlist(ctx context.Context, enlist wire.Enlist) error {
+	return s.with(func(client *keysocket.Client) error { return client.PutEnlist(ctx, enlist) })
 }
 
 func withHint(err error) error {

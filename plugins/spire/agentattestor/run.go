@@ -223,6 +223,10 @@ func (r *runner) keep(
 	if err := enlisted(*outcome.Enlist, key.SPKI); err != nil {
 		return foreign(err)
 	}
+	if len(outcome.Enlist.Addresses) == 0 {
+		log.Info("attestd names no address for the node's other plugins: set spire.listen for live selectors")
+		return nil
+	}
 	if err := r.keys.PutEnlist(ctx, *outcome.Enlist); err != nil {
 		log.Error("the node's plugins cannot reach attestd: the key manager did not take their certificate",
 			"err", attestd.Excerpt(err.Error(), 300))
