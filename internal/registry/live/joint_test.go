@@ -262,10 +262,7 @@ func TestWhoeverWaitsIsToldOfEveryChange(t *testing.T) {
 }
 
 // jointly draws a joint grant and compares what it saw and counted with the plain index.
-func jointly(t *rapid.T, p plain, given map[string]int, index interface {
-	GrantOn(subject.ID, []subject.ID, time.Time, live.Decide) error
-	Outstanding(subject.ID, time.Time) (int, time.Time)
-}) {
+func jointly(t *rapid.T, p plain, given map[string]int, index *live.Index) {
 	own := someone(t).ID
 	var nodes []subject.ID
 	for range rapid.IntRange(0, 3).Draw(t, "nodes") {
@@ -324,7 +321,7 @@ func (p plain) holds() []subject.ID {
 	}
 	for _, bars := range []map[subject.Key]attestd.State{p.durable, p.direct} {
 		for on, state := range bars {
-			if on.Kind == string(subject.BarSubject) && state != attestd.StateUnknown && !names[on.Value] {
+			if on.Kind == string(subject.BarSubject) && on.Value != "" && state != attestd.StateUnknown && !names[on.Value] {
 				names[on.Value] = true
 				out = append(out, subject.ID(on.Value))
 			}

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/registry/live"
 	"github.com/attestd/attestd/internal/subject"
 )
 
@@ -101,77 +102,111 @@ func someKey(t *rapid.T, p plain) subject.Key {
 	return key(kind, few(t, string(kind)))
 }
 
+// both is an index and the plain one that it must agree with.
+type both struct {
+	plain
+	index *live.Index
+	// held and version are what the index said was held.
+	held    []subject.ID
+	version uint64
+}
+
+func newBoth(t *rapid.T) *both {
+	b := &both{index: loaded(t, 0), plain: plain{
+		map[string]subject.Subject{}, map[subject.Key]attestd.State{}, map[subject.Key]attestd.State{},
+	}}
+	b.held, b.version = b.index.Holds()
+	return b
+}
+
+// change publishes, holds, settles or lifts something in both.
+func (b *both) change(t *rapid.T, step int) {
+	p, index := b.plain, b.index
+	switch step {
+	case 0, 1, 2:
+		one := someone(t)
+		one.Generation = p.rows[one.ID.Fold()].Generation + 1
+		if one.Generation > 1 {
+			one.ID = p.rows[one.ID.Fold()].ID // the spelling of an id stays
+		}
+		p.rows[one.ID.Fold()] = one
+		index.Publish([]subject.Subject{one}, nil)
+	case 3:
+		on := someKey(t, p)
+		if rapid.Bool().Draw(t, "lift") {
+			delete(p.durable, on)
+			index.Publish(nil, lift(on))
+		} else if on.Value != "" {
+			state := attestd.State(rapid.IntRange(3, 4).Draw(t, "held")) //nolint:gosec // two states
+			p.durable[on] = state
+			index.Publish(nil, lay(on, state))
+		}
+	case 4:
+		on := someKey(t, p)
+		p.direct[on] = max(p.direct[on], attestd.StateQuarantined)
+		index.Hold([]subject.Bar{{Key: on, State: attestd.StateQuarantined}})
+	default:
+		on := someKey(t, p)
+		delete(p.direct, on)
+		index.Settle([]subject.Key{on})
+	}
+}
+
+// agree demands that both say the same.
+func (b *both) agree(t *rapid.T) {
+	p, index := b.plain, b.index
+	for folded, row := range p.rows {
+		for _, id := range []subject.ID{row.ID, subject.ID(folded), subject.ID(strings.ToUpper(folded))} {
+			want, barred := p.state(id)
+			got := index.Check(id, start)
+			if got.State != want || (got.Barred != "") != barred || got.ID != row.ID {
+				t.Fatalf("%s is %+v, want %s, barred %t, as %s", id, got, want, barred, row.ID)
+			}
+		}
+		if row.Host != "" {
+			got := index.SharedHost(row.Host)
+			slices.Sort(got)
+			if !slices.Equal(got, p.onHost(row.Host)) {
+				t.Fatalf("host %s has %v, want %v", row.Host, got, p.onHost(row.Host))
+			}
+		}
+	}
+	now, next := index.Holds()
+	if want := p.holds(); !slices.Equal(now, want) {
+		t.Fatalf("%v are held, want %v", now, want)
+	}
+	if changed := !slices.Equal(now, b.held); changed && next <= b.version || next < b.version {
+		t.Fatalf("version %d after %d, and the holds changed: %t", next, b.version, changed)
+	}
+	b.held, b.version = now, next
+	stranger := someone(t).ID
+	want, _ := p.state(stranger)
+	if got := index.Check(stranger, start); got.State != want {
+		t.Fatalf("%s is %s, want %s", stranger, got.State, want)
+	}
+}
+
 // TestTheIndexAgreesWithAPlainOne: whatever is published, held, settled and lifted in whatever order.
 func TestTheIndexAgreesWithAPlainOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		index := loaded(t, 0)
-		p := plain{
-			map[string]subject.Subject{}, map[subject.Key]attestd.State{}, map[subject.Key]attestd.State{},
-		}
-		given := map[string]int{}
-		held, version := index.Holds()
+		b := newBoth(t)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			switch rapid.IntRange(0, 6).Draw(t, "step") {
-			case 0, 1, 2:
-				one := someone(t)
-				one.Generation = p.rows[one.ID.Fold()].Generation + 1
-				if one.Generation > 1 {
-					one.ID = p.rows[one.ID.Fold()].ID // the spelling of an id stays
-				}
-				p.rows[one.ID.Fold()] = one
-				index.Publish([]subject.Subject{one}, nil)
-			case 3:
-				on := someKey(t, p)
-				if rapid.Bool().Draw(t, "lift") {
-					delete(p.durable, on)
-					index.Publish(nil, lift(on))
-				} else if on.Value != "" {
-					state := attestd.State(rapid.IntRange(3, 4).Draw(t, "held")) //nolint:gosec // two states
-					p.durable[on] = state
-					index.Publish(nil, lay(on, state))
-				}
-			case 4:
-				on := someKey(t, p)
-				if on.Value == "" {
-					break
-				}
-				p.direct[on] = max(p.direct[on], attestd.StateQuarantined)
-				index.Hold([]subject.Bar{{Key: on, State: attestd.StateQuarantined}})
-			case 5:
-				jointly(t, p, given, index)
-			default:
-				on := someKey(t, p)
-				delete(p.direct, on)
-				index.Settle([]subject.Key{on})
-			}
-			for folded, row := range p.rows {
-				for _, id := range []subject.ID{row.ID, subject.ID(folded), subject.ID(strings.ToUpper(folded))} {
-					want, barred := p.state(id)
-					got := index.Check(id, start)
-					if got.State != want || (got.Barred != "") != barred || got.ID != row.ID {
-						t.Fatalf("%s is %+v, want %s, barred %t, as %s", id, got, want, barred, row.ID)
-					}
-				}
-				if row.Host != "" {
-					got := index.SharedHost(row.Host)
-					slices.Sort(got)
-					if !slices.Equal(got, p.onHost(row.Host)) {
-						t.Fatalf("host %s has %v, want %v", row.Host, got, p.onHost(row.Host))
-					}
-				}
-			}
-			now, next := index.Holds()
-			if want := p.holds(); !slices.Equal(now, want) {
-				t.Fatalf("%v are held, want %v", now, want)
-			}
-			if changed := !slices.Equal(now, held); changed && next <= version || next < version {
-				t.Fatalf("version %d after %d, and the holds changed: %t", next, version, changed)
-			}
-			held, version = now, next
-			stranger := someone(t).ID
-			want, _ := p.state(stranger)
-			if got := index.Check(stranger, start); got.State != want {
-				t.Fatalf("%s is %s, want %s", stranger, got.State, want)
+			b.change(t, rapid.IntRange(0, 5).Draw(t, "step"))
+			b.agree(t)
+		}
+	})
+}
+
+// TestJointGrantsAgreeWithAPlainIndex: what they see, what they count, and against whom.
+func TestJointGrantsAgreeWithAPlainIndex(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := newBoth(t)
+		given := map[string]int{}
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			if rapid.Bool().Draw(t, "grant") {
+				jointly(t, b.plain, given, b.index)
+			} else {
+				b.change(t, rapid.IntRange(0, 5).Draw(t, "step"))
 			}
 		}
 	})
