@@ -89,6 +89,7 @@ type Conn struct {
 	waiting map[uint64]chan message // nil for a call that was given up
 	serving map[uint64]struct{}     // ids of the peer's calls that are worked on
 	notices chan message
+	idle    chan message  // to an answerer that waits
 	greeted chan struct{} // closed by the peer's greeting
 	out     outbox
 }
@@ -104,7 +105,7 @@ func NewConn(conn net.Conn, peer Peer, handler Handler, options Options) *Conn {
 		conn: conn, peer: peer, handler: handler, options: options, began: time.Now(),
 		done: make(chan struct{}), slots: make(chan struct{}, options.Calls),
 		waiting: make(map[uint64]chan message), serving: make(map[uint64]struct{}),
-		greeted: make(chan struct{}), out: outbox{ready: make(chan struct{}, 1)},
+		idle: make(chan message), greeted: make(chan struct{}), out: outbox{ready: make(chan struct{}, 1)},
 	}
 	if handler == nil {
 		c.handler = refuseAll
@@ -463,14 +464,38 @@ func (c *Conn) serve(m message) error {
 		}
 		return c.send(message{kind: kindError, id: m.id, value: busy.encode()})
 	}
-	c.work.Add(1)
-	go c.answer(m)
+	select {
+	case c.idle <- m:
+	default:
+		c.work.Go(func() { c.answerer(m) })
+	}
 	return nil
+}
+
+// linger is how long one that has answered waits for the next call: its stack has grown to what calls
+// need, which is a good part of what a short call costs.
+const linger = 2 * time.Second
+
+// answerer works on a call, and on those that come while it waits.
+func (c *Conn) answerer(m message) {
+	c.answer(m)
+	timer := time.NewTimer(linger)
+	defer timer.Stop()
+	for {
+		select {
+		case m := <-c.idle:
+			c.answer(m)
+			timer.Reset(linger)
+		case <-timer.C:
+			return
+		case <-c.done:
+			return
+		}
+	}
 }
 
 // answer works on one call.
 func (c *Conn) answer(m message) {
-	defer c.work.Done()
 	late := c.options.CallTimeout
 	if millis := uint64(late / time.Millisecond); m.millis < millis { //nolint:gosec // it is positive
 		late = time.Duration(m.millis) * time.Millisecond //nolint:gosec // below late

@@ -246,3 +246,9 @@ func closed(conn net.Conn) bool {
 	var timeout net.Error
 	return !errors.As(err, &timeout) || !timeout.Timeout()
 }
+
+func echoAsked(_ context.Context, _ link.Peer, _ string, body json.RawMessage) (any, error) {
+	var in asked
+	err := link.Decode(body, &in)
+	return in, err
+}
