@@ -83,7 +83,7 @@ func Decode(text string, into any) Problems {
 		return Problems{{Text: "is not HCL: want keys and values"}}
 	}
 	walk := &hclWalk{}
-	walk.object(list, target.Elem(), "", 1)
+	walk.object(list, target.Elem(), "", 0)
 	slices.SortStableFunc(walk.problems, func(a, b Problem) int { return a.Line - b.Line })
 	return walk.problems
 }
