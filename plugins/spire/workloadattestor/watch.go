@@ -26,8 +26,11 @@ const (
 	askAgain = time.Minute
 	// askTime bounds one such question.
 	askTime = 3 * time.Second
-	// missed is how many snapshots may stay out before the stream counts as dead.
-	missed = 3
+	// missed is how many snapshots may stay out before the stream counts as dead, and late how late one
+	// may be. The first over a connection comes at once, or the next address is tried.
+	missed    = 2
+	late      = 500 * time.Millisecond
+	firstTime = time.Second
 	// overlap is how long an old stream stays while the one for a new key has said nothing yet.
 	overlap = 15 * time.Second
 )
@@ -53,10 +56,12 @@ type watcher struct {
 
 // run follows the enlistments until ctx ends.
 func (w *watcher) run(ctx context.Context) {
+	var retired sync.WaitGroup
 	defer func() {
 		if open := w.open.Swap(nil); open != nil {
 			open.client.Close()
 		}
+		retired.Wait()
 	}()
 	revision, pause := "", 50*time.Millisecond
 	for ctx.Err() == nil {
@@ -81,16 +86,20 @@ func (w *watcher) run(ctx context.Context) {
 			continue
 		}
 		if before := w.open.Swap(next); before != nil {
-			// The old stream goes on until the new one has spoken, so that no selector blinks.
 			w.logger.InfoContext(ctx, "enlisted anew", "agent_id", enlisted.AgentID)
-			select {
-			case <-next.spoken:
-			case <-time.After(overlap):
-			case <-ctx.Done():
-			}
-			before.client.Close()
+			retired.Go(func() { before.retire(ctx, next) })
 		}
 	}
+}
+
+// retire ends a stream when the next one has spoken, so that no selector blinks.
+func (s *stream) retire(ctx context.Context, next *stream) {
+	select {
+	case <-next.spoken:
+	case <-time.After(overlap):
+	case <-ctx.Done():
+	}
+	s.client.Close()
 }
 
 func sleep(ctx context.Context, pause time.Duration) {
@@ -124,6 +133,8 @@ type stream struct {
 	// early is a snapshot that came on over before the answer to the question, which ties the clocks.
 	early *wire.Signed
 	over  *link.Conn
+	// begun is closed by the first snapshot over a new connection.
+	begun chan struct{}
 }
 
 // begin opens a stream for an enlistment.
@@ -190,10 +201,24 @@ func (w *watcher) tls(enlisted wire.Enlist) (func() (*tls.Config, error), error)
 
 // watch begins the stream over a new connection.
 func (s *stream) watch(ctx context.Context, conn *link.Conn) error {
+	begun := make(chan struct{})
+	s.mu.Lock()
+	s.begun = begun
+	s.mu.Unlock()
 	err := s.ask(ctx, conn)
 	if err == nil {
-		go s.attend(conn)
-		return nil
+		select {
+		case <-begun:
+			go s.attend(conn)
+			return nil
+		case <-conn.Done():
+			err = conn.Err()
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(firstTime):
+			// It answers, and does not know how this node is: another address may.
+			err = errors.New("attestd at " + conn.Peer().Address + " says nothing about this node")
+		}
 	}
 	s.trouble(err.Error())
 	var said *link.Error
@@ -249,7 +274,7 @@ func (s *stream) attend(conn *link.Conn) {
 		}
 		now := s.node.clock.steady()
 		s.mu.Lock()
-		silent := now-s.heard > missed*s.every
+		silent := now-s.heard > missed*s.every+late
 		s.mu.Unlock()
 		if !silent && now-asked > askAgain {
 			asked = now
@@ -300,6 +325,10 @@ func (s *stream) hear(signed wire.Signed, conn *link.Conn) error {
 	}
 	s.mu.Lock()
 	s.heard = s.node.clock.steady()
+	if s.begun != nil {
+		close(s.begun)
+		s.begun = nil
+	}
 	s.mu.Unlock()
 	address := conn.Peer().Address
 	s.address.Store(&address)
