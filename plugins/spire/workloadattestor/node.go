@@ -38,7 +38,11 @@ const (
 // admission is one snapshot that was verified. It does not change.
 type admission struct {
 	snapshot wire.Snapshot
-	names    map[string]string
+	// names are those of the snapshot's revision. They are sent once for a revision, and kept while
+	// snapshots name another or none, as those of a node that is not admitted do.
+	names        map[string]string
+	kept         map[string]string
+	keptRevision string
 	// issued is when it was issued at the earliest, by the steady clock, and lifetime how long it holds.
 	issued, lifetime time.Duration
 	// problem is why nothing is given by it, however fresh it is; empty where selectors follow.
@@ -111,14 +115,13 @@ func (n *node) accept(signed wire.Signed, from anchor) error {
 			return fmt.Errorf("a snapshot was issued at %s, not after the one before (%s)",
 				snapshot.IssuedAt.Format(time.RFC3339Nano), before.snapshot.IssuedAt.Format(time.RFC3339Nano))
 		}
-		next.names = before.names
+		next.kept, next.keptRevision = before.kept, before.keptRevision
 	}
-	switch {
-	case snapshot.Workloads != nil:
-		next.names = named(snapshot.Workloads)
-	case before == nil || before.snapshot.AgentID != snapshot.AgentID ||
-		before.snapshot.WorkloadsRevision != snapshot.WorkloadsRevision:
-		next.names = nil // names of a revision that was not sent; they come with the next connection
+	if snapshot.Workloads != nil {
+		next.kept, next.keptRevision = named(snapshot.Workloads), snapshot.WorkloadsRevision
+	}
+	if next.keptRevision == snapshot.WorkloadsRevision {
+		next.names = next.kept
 	}
 	next.issued = from.earliest(snapshot.IssuedAt, arrived)
 	next.snapshot.Workloads = nil

@@ -19,6 +19,7 @@ import (
 	"github.com/attestd/attestd/plugins/spire/composer"
 	"github.com/attestd/attestd/plugins/spire/host"
 	"github.com/attestd/attestd/plugins/spire/nodeattestor"
+	"github.com/attestd/attestd/plugins/spire/workloadattestor"
 )
 
 // plugins are the sub-commands that SPIRE starts.
@@ -29,6 +30,8 @@ var plugins = []struct {
 	{"composer", "CredentialComposer of a server: no credential without a grant", composer.New},
 	{"nodeattestor-server", "NodeAttestor of a server: asks attestd for challenge and verdict", nodeattestor.New},
 	{"nodeattestor-agent", "NodeAttestor of an agent: answers the challenge with evidence", agentattestor.New},
+	{"workloadattestor", "WorkloadAttestor of an agent: what a process is, and whether its node is admitted",
+		workloadattestor.New},
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
