@@ -28,8 +28,8 @@ import (
 	verifiertpm "github.com/attestd/attestd/verifiers/tpm"
 )
 
-// TestEvidenceBindsTheNewestKey: it is the key that SPIRE's agent made for this very attestation, and of
-// the grade that the key has. neg: 141
+// TestEvidenceBindsTheNewestKey: it is the key that SPIRE's agent made for this very attestation,
+// and of the grade that the key has. neg: 141
 func TestEvidenceBindsTheNewestKey(t *testing.T) {
 	for _, row := range []struct{ keys, grade string }{{"memory", "bound"}, {"tpm", "resident"}} {
 		t.Run(row.keys, func(t *testing.T) {
@@ -45,7 +45,8 @@ func TestEvidenceBindsTheNewestKey(t *testing.T) {
 			talk := a.aid(t)
 			opened, err := talk.opening()
 			must(t, err)
-			if opened.Format != attestd.FormatTPM || opened.Tenant != "blue" || len(opened.AttestationKey) == 0 ||
+			if opened.Format != attestd.FormatTPM || opened.Tenant != "blue" ||
+				len(opened.AttestationKey) == 0 ||
 				len(opened.EndorsementKey) == 0 {
 				t.Fatalf("opening %+v", opened)
 			}
@@ -96,12 +97,14 @@ func TestEvidenceBindsTheNewestKey(t *testing.T) {
 			}
 			// The certificate goes to the key manager, where the node's other plugins find it.
 			enlist := &wire.Enlist{
-				AgentID: agentID, Certificates: [][]byte{certificate(t, newest)}, CA: certificate(t, newest),
+				AgentID: agentID, Certificates: [][]byte{certificate(t, newest)},
+				CA:        certificate(t, newest),
 				Addresses: []string{"tcp:attestd.example.org:1"}, SnapshotKey: make([]byte, 32),
 				NotAfter: time.Now().Add(time.Hour).UTC(),
 			}
 			talk.tell(written(t, &attestwire.Outcome{
-				V: 1, AgentID: agentID, AppraisalID: "0191", Grade: wire.Grade(row.grade), Enlist: enlist,
+				V: 1, AgentID: agentID, AppraisalID: "0191", Grade: wire.Grade(row.grade),
+				Enlist: enlist,
 			}))
 			must(t, talk.hear(&attestwire.Receipt{}))
 			if _, err := talk.stream.Recv(); !errors.Is(err, io.EOF) {
@@ -114,7 +117,8 @@ func TestEvidenceBindsTheNewestKey(t *testing.T) {
 			if err != nil || !ok || kept.AgentID != agentID {
 				t.Errorf("the key manager has %+v, %v, %v", kept, ok, err)
 			}
-			if log := a.log.String(); !strings.Contains(log, "attested") || !strings.Contains(log, "0191") {
+			if log := a.log.String(); !strings.Contains(log, "attested") ||
+				!strings.Contains(log, "0191") {
 				t.Errorf("log: %s", log)
 			}
 		})
@@ -137,8 +141,8 @@ func certificate(t *testing.T, spki []byte) []byte {
 	return der
 }
 
-// TestAChallengeThatMayNotBeAnsweredGetsNoEvidence: what it would get could be used elsewhere to pass
-// for this machine.
+// TestAChallengeThatMayNotBeAnsweredGetsNoEvidence: what it would get could be used elsewhere to
+// pass for this machine.
 func TestAChallengeThatMayNotBeAnsweredGetsNoEvidence(t *testing.T) {
 	m := newMachine(t)
 	keys := m.keyManager("memory")
@@ -158,19 +162,28 @@ func TestAChallengeThatMayNotBeAnsweredGetsNoEvidence(t *testing.T) {
 		code    codes.Code
 		want    string
 	}{
-		{"of another trust domain", issue(func(r *challenge.Reply) { r.Challenge.TrustDomain = "example.com" }), "", codes.PermissionDenied, "trust domain"},
-		{"for another tenant", issue(func(r *challenge.Reply) { r.Challenge.Tenant = "red" }), "", codes.PermissionDenied, "tenant"},
-		{"for another format", issue(func(r *challenge.Reply) { r.Challenge.Format = attestd.FormatNitro }), "", codes.PermissionDenied, "format"},
-		{"that is over", issue(func(r *challenge.Reply) { r.Challenge.ExpiresAt = time.Now().Add(-time.Second) }), "", codes.FailedPrecondition, "was over"},
-		{"under another attestd's keys", foreign, `verifier_keys_file = "` + pinned + `"`, codes.PermissionDenied, "not in the set"},
+		{"of another trust domain",
+			issue(func(r *challenge.Reply) { r.Challenge.TrustDomain = "example.com" }), "",
+			codes.PermissionDenied, "trust domain"},
+		{"for another tenant", issue(func(r *challenge.Reply) { r.Challenge.Tenant = "red" }), "",
+			codes.PermissionDenied, "tenant"},
+		{"for another format",
+			issue(func(r *challenge.Reply) { r.Challenge.Format = attestd.FormatNitro }), "",
+			codes.PermissionDenied, "format"},
+		{"that is over",
+			issue(func(r *challenge.Reply) { r.Challenge.ExpiresAt = time.Now().Add(-time.Second) }), "", codes.FailedPrecondition, "was over"},
+		{"under another attestd's keys", foreign, `verifier_keys_file = "` + pinned + `"`,
+			codes.PermissionDenied, "not in the set"},
 		{"with a signature that its keys did not make", v.message(wire.NodeChallenge{
 			Challenge: unwrap(t, foreign).Challenge, Keys: v.keys(),
 		}), "", codes.PermissionDenied, "not in the set"},
 		{"with a credential of another TPM", issue(func(r *challenge.Reply) {
-			r.Activation = &challenge.Activation{CredentialBlob: make([]byte, 68), EncryptedSecret: make([]byte, 256)}
+			r.Activation = &challenge.Activation{CredentialBlob: make([]byte, 68),
+				EncryptedSecret: make([]byte, 256)}
 		}), "", codes.FailedPrecondition, "credential"},
 		// neg: 193
-		{"with something beside it", bytes.Replace(issue(nil), []byte("{"), []byte(`{"x":1,`), 1), "", codes.InvalidArgument, "unknown key"},
+		{"with something beside it", bytes.Replace(issue(nil), []byte("{"), []byte(`{"x":1,`), 1),
+			"", codes.InvalidArgument, "unknown key"},
 		{"that is none", []byte("{}"), "", codes.InvalidArgument, "v is 0"},
 		{"that is an outcome", written(t, &attestwire.Outcome{
 			V: 1, AgentID: agentID, AppraisalID: "0191", Grade: wire.GradeNone,
@@ -220,13 +233,19 @@ func TestAnOutcomeThatIsNotThisNodesIsRefused(t *testing.T) {
 		}, codes.OK},
 		{"without a certificate", func(*attestwire.Outcome) {}, codes.OK},
 		{"a certificate for another key", func(o *attestwire.Outcome) { // neg: 141
-			o.Enlist = &wire.Enlist{AgentID: agentID, Certificates: [][]byte{certificate(t, anotherSPKI)}}
+			o.Enlist = &wire.Enlist{AgentID: agentID, Certificates: [][]byte{certificate(t,
+				anotherSPKI)}}
 		}, codes.PermissionDenied},
 		{"a certificate that is none", func(o *attestwire.Outcome) {
 			o.Enlist = &wire.Enlist{AgentID: agentID, Certificates: [][]byte{{1}}}
 		}, codes.PermissionDenied},
-		{"no certificate in it", func(o *attestwire.Outcome) { o.Enlist = &wire.Enlist{AgentID: agentID} }, codes.PermissionDenied},
-		{"an id of a workload", func(o *attestwire.Outcome) { o.AgentID = "spiffe://example.org/web" }, codes.PermissionDenied}, // neg: 142
+		{"no certificate in it",
+			func(o *attestwire.Outcome) { o.Enlist = &wire.Enlist{AgentID: agentID} },
+			codes.PermissionDenied},
+		// neg: 142
+		{"an id of a workload",
+			func(o *attestwire.Outcome) { o.AgentID = "spiffe://example.org/web" },
+			codes.PermissionDenied},
 		{"an id of another trust domain", func(o *attestwire.Outcome) {
 			o.AgentID = "spiffe://example.com/spire/agent/attestd/tpm/m1"
 		}, codes.PermissionDenied},
@@ -248,12 +267,13 @@ func TestAnOutcomeThatIsNotThisNodesIsRefused(t *testing.T) {
 	}
 }
 
-// TestWithoutItsKeyAMachineDoesNotAttest: never with a key that is not the agent's, and never without
-// one where one is demanded.
+// TestWithoutItsKeyAMachineDoesNotAttest: never with a key that is not the agent's, and never
+// without one where one is demanded.
 func TestWithoutItsKeyAMachineDoesNotAttest(t *testing.T) {
 	m := newMachine(t)
 	a := newAgent(t, m.config())
-	if _, err := a.aid(t).opening(); status.Code(err) != codes.FailedPrecondition && status.Code(err) != codes.Unavailable {
+	if _, err := a.aid(t).opening(); status.Code(err) != codes.FailedPrecondition &&
+		status.Code(err) != codes.Unavailable {
 		t.Errorf("without a key manager: %v", err)
 	}
 	keys := m.keyManager("tpm")
@@ -266,12 +286,14 @@ func TestWithoutItsKeyAMachineDoesNotAttest(t *testing.T) {
 	}
 	// A machine that was started anew has lost it, and makes no other in its place.
 	must(t, m.tpm.Reboot())
-	if _, err := a.aid(t).opening(); err == nil || !strings.Contains(err.Error(), "the agent's key") {
+	if _, err := a.aid(t).opening(); err == nil || !strings.Contains(err.Error(),
+		"the agent's key") {
 		t.Errorf("after a restart: %v", err)
 	}
 }
 
-// TestAnotherKeyThanTheAgentsIsNotCertified: the file of another key lies where the newest one's is.
+// TestAnotherKeyThanTheAgentsIsNotCertified: the file of another key lies where the newest one's
+// is.
 func TestAnotherKeyThanTheAgentsIsNotCertified(t *testing.T) {
 	m := newMachine(t)
 	keys := m.keyManager("tpm")
@@ -298,7 +320,8 @@ func TestAnotherKeyThanTheAgentsIsNotCertified(t *testing.T) {
 
 func TestWithoutKeyBindingNoKeyIsNamed(t *testing.T) {
 	m := newMachine(t)
-	text := strings.Replace(m.config(`key_binding = "none"`), `runtime_dir = "`+m.runtimeDir+`"`, "", 1)
+	text := strings.Replace(m.config(`key_binding = "none"`), `runtime_dir = "`+m.runtimeDir+`"`,
+		"", 1)
 	a := newAgent(t, text)
 	talk := a.aid(t)
 	_, err := talk.opening()

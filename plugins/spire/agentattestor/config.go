@@ -24,17 +24,18 @@ type Config struct {
 	Format string `hcl:"format,required"`
 	// Tenant whose machine this is.
 	Tenant string `hcl:"tenant,required"`
-	// TrustDomain of the attestd that may be answered. It is SPIRE's own; written out, the plugin starts
-	// in no other.
+	// TrustDomain of the attestd that may be answered. It is SPIRE's own; written out, the plugin
+	// starts in no other.
 	TrustDomain string `hcl:"trust_domain"`
-	// KeyBinding is "required" or "none". With "none" attestd cannot know whose key SPIRE certifies.
+	// KeyBinding is "required" or "none". With "none" attestd cannot know whose key SPIRE
+	// certifies.
 	KeyBinding string `hcl:"key_binding"`
 	// RuntimeDir is the folder of the key manager's socket, as that plugin's runtime_dir.
 	RuntimeDir string `hcl:"runtime_dir"`
 	// EnrolmentTokenFile holds a one-time token. It may be gone once the machine is enrolled.
 	EnrolmentTokenFile string `hcl:"enrolment_token_file"`
-	// VerifierKeysFile holds attestd's keys, as GET /v1/keys answered them. Without it those that come
-	// with the challenge are taken, for which SPIRE's connection to its server vouches.
+	// VerifierKeysFile holds attestd's keys, as GET /v1/keys answered them. Without it those that
+	// come with the challenge are taken, for which SPIRE's connection to its server vouches.
 	VerifierKeysFile string `hcl:"verifier_keys_file"`
 
 	TPM   *TPMConfig    `hcl:"tpm"`
@@ -44,8 +45,8 @@ type Config struct {
 	run *runner
 }
 
-// TPMConfig says where the TPM is and what of it is quoted. The zero value is what a machine with one
-// TPM wants.
+// TPMConfig says where the TPM is and what of it is quoted. The zero value is what a machine with
+// one TPM wants.
 type TPMConfig struct {
 	// Device is a device file, or swtpm:PATH for a software TPM.
 	Device string `hcl:"device"`
@@ -85,16 +86,19 @@ func (c *Config) Check() []string {
 	}
 	kinds := formats()
 	if !slices.Contains(kinds, c.Format) {
-		add("format", "got %q, want one of %s", attestd.Excerpt(c.Format, 40), strings.Join(kinds, ", "))
+		add("format", "got %q, want one of %s", attestd.Excerpt(c.Format, 40),
+			strings.Join(kinds, ", "))
 	}
 	if err := attestwire.CheckTenant(c.Tenant); err != nil {
 		add("tenant", "%v", err)
 	}
 	switch {
 	case c.KeyBinding != bindingRequired && c.KeyBinding != bindingNone:
-		add("key_binding", "got %q, want %q or %q", attestd.Excerpt(c.KeyBinding, 40), bindingRequired, bindingNone)
+		add("key_binding", "got %q, want %q or %q", attestd.Excerpt(c.KeyBinding, 40),
+			bindingRequired, bindingNone)
 	case c.KeyBinding == bindingRequired && c.RuntimeDir == "":
-		add("runtime_dir", "is missing; give that of the key manager of attestd's, or write key_binding = %q",
+		add("runtime_dir",
+			"is missing; give that of the key manager of attestd's, or write key_binding = %q",
 			bindingNone)
 	case c.KeyBinding == bindingNone && c.RuntimeDir != "":
 		add("runtime_dir", "has no meaning with key_binding = %q", bindingNone)
@@ -155,7 +159,8 @@ func (c *TPMConfig) pcrs() ([]uint8, error) {
 		from, errFrom := strconv.ParseUint(first, 10, 8)
 		to, errTo := strconv.ParseUint(last, 10, 8)
 		if errFrom != nil || errTo != nil || from > to || to > 23 {
-			return nil, fmt.Errorf("got %q, want numbers from 0 to 23, as in \"0-7,11\"", attestd.Excerpt(c.PCRs, 60))
+			return nil, fmt.Errorf("got %q, want numbers from 0 to 23, as in \"0-7,11\"",
+				attestd.Excerpt(c.PCRs, 60))
 		}
 		for pcr := from; pcr <= to; pcr++ {
 			out = append(out, uint8(pcr))

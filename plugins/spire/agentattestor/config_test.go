@@ -21,23 +21,32 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		want      []string
 	}{
 		{"an unknown key", good + "tenent = \"x\"\n", []string{"line 4", "tenent"}},
-		{"an unknown key in a block", good + "tpm {\n  devise = \"x\"\n}\n", []string{"line 5", "tpm.devise"}},
+		{"an unknown key in a block", good + "tpm {\n  devise = \"x\"\n}\n",
+			[]string{"line 5", "tpm.devise"}},
 		{"a key twice", good + "tenant = \"red\"\n", []string{"line 4", "tenant"}},
 		{"nothing", "", []string{"format", "tenant", "runtime_dir"}},
-		{"an unknown format", strings.Replace(good, "tpm", "sgx", 1), []string{"format", "nitro, sev-snp, tpm"}},
-		{"a tenant that is none", strings.Replace(good, "blue", "Blue Team", 1), []string{"tenant"}},
+		{"an unknown format", strings.Replace(good, "tpm", "sgx", 1),
+			[]string{"format", "nitro, sev-snp, tpm"}},
+		{"a tenant that is none", strings.Replace(good, "blue", "Blue Team", 1),
+			[]string{"tenant"}},
 		{"an empty tenant", strings.Replace(good, "blue", "", 1), []string{"tenant"}},
-		{"another trust domain", good + `trust_domain = "example.com"`, []string{"trust_domain", "example.com"}},
+		{"another trust domain", good + `trust_domain = "example.com"`,
+			[]string{"trust_domain", "example.com"}},
 		{"a binding that is none", good + `key_binding = "optional"`, []string{"key_binding"}},
-		{"no folder of the key manager's", "format = \"tpm\"\ntenant = \"a\"\n", []string{"runtime_dir", "key_binding"}},
+		{"no folder of the key manager's", "format = \"tpm\"\ntenant = \"a\"\n",
+			[]string{"runtime_dir", "key_binding"}},
 		{"a folder and no binding", good + `key_binding = "none"`, []string{"runtime_dir"}},
-		{"a folder from here", strings.Replace(good, "/run", "run", 1), []string{"runtime_dir", "whole path"}},
-		{"a block of another format", good + "nitro {\n  device = \"/dev/nsm\"\n}\n", []string{"nitro"}},
+		{"a folder from here", strings.Replace(good, "/run", "run", 1),
+			[]string{"runtime_dir", "whole path"}},
+		{"a block of another format", good + "nitro {\n  device = \"/dev/nsm\"\n}\n",
+			[]string{"nitro"}},
 		{"PCRs that are none", good + "tpm {\n  pcrs = \"0-99\"\n}\n", []string{"tpm.pcrs"}},
 		{"a bank that is none", good + "tpm {\n  bank = \"sha1\"\n}\n", []string{"tpm.bank"}},
-		{"a handle of the platform's", good + "tpm {\n  ak_handle = \"0x81800000\"\n}\n", []string{"tpm.ak_handle"}},
+		{"a handle of the platform's", good + "tpm {\n  ak_handle = \"0x81800000\"\n}\n",
+			[]string{"tpm.ak_handle"}},
 		{
-			"everything at once", "format = \"x\"\ntenant = \"A\"\nkey_binding = \"y\"\nz = 1\ntpm {\n  pcrs = \"a\"\n}\n",
+			"everything at once",
+			"format = \"x\"\ntenant = \"A\"\nkey_binding = \"y\"\nz = 1\ntpm {\n  pcrs = \"a\"\n}\n",
 			[]string{"format", "tenant", "key_binding", "z", "tpm.pcrs"},
 		},
 	} {
@@ -53,7 +62,8 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 				t.Fatalf("got %v, and %v, %v of Validate", err, checked, checkErr)
 			}
 			for _, want := range row.want {
-				if !strings.Contains(err.Error(), want) || !strings.Contains(strings.Join(checked.GetNotes(), "\n"), want) {
+				if !strings.Contains(err.Error(), want) ||
+					!strings.Contains(strings.Join(checked.GetNotes(), "\n"), want) {
 					t.Errorf("%q is not in %v, or not in %v", want, err, checked.GetNotes())
 				}
 			}
@@ -73,8 +83,8 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestConfiguringWhileItAttests: each attestation goes by one configuration. Its worth is under -race.
-// neg: 200
+// TestConfiguringWhileItAttests: each attestation goes by one configuration. Its worth is under
+// -race. neg: 200
 func TestConfiguringWhileItAttests(t *testing.T) {
 	m := newMachine(t)
 	m.keyManager("memory").generate("agent-svid-A")
@@ -83,7 +93,8 @@ func TestConfiguringWhileItAttests(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := range 30 {
-			if err := configure(a.config, m.config(`key_binding = "required"`, "# "+strings.Repeat("x", i))); err != nil {
+			if err := configure(a.config, m.config(`key_binding = "required"`,
+				"# "+strings.Repeat("x", i))); err != nil {
 				t.Error(err)
 			}
 		}

@@ -68,12 +68,19 @@ type plain struct {
 }
 
 func (p plain) attester(context.Context, AgentKey) (attester.Attester, error) { return p.from, nil }
-func (p plain) carriesKey(key AgentKey) bool                                  { return p.keyField && len(key.SPKI) > 0 }
-func (p plain) identity(context.Context) ([]byte, []byte, error)              { return nil, nil, nil }
+func (p plain) carriesKey(key AgentKey) bool {
+	return p.keyField &&
+		len(key.SPKI) > 0
+}
+func (p plain) identity(context.Context) ([]byte, []byte, error) {
+	return nil, nil,
+		nil
+}
 
 func (p plain) activate(context.Context, []byte, []byte) ([]byte, error) {
-	return nil, fmt.Errorf("the challenge brings a credential, and evidence of format %s answers none",
-		p.from.Format())
+	return nil,
+		fmt.Errorf("the challenge brings a credential, and evidence of format %s answers none",
+			p.from.Format())
 }
 
 // Largest files that are read, in bytes.

@@ -21,7 +21,8 @@ import (
 	"github.com/attestd/attestd/plugins/spire/keysocket"
 )
 
-// between is whoever sits between node and server, as SPIRE does; nil passes everything on as it is.
+// between is whoever sits between node and server, as SPIRE does; nil passes everything on as it
+// is.
 type between func(toServer []byte, turn int) []byte
 
 // attest carries the messages of one attestation, as SPIRE's agent and server do.
@@ -34,7 +35,8 @@ func (w *world) attest(a *agent, change between) (*serverv1.AgentAttributes, err
 	defer cancel()
 	node, err := a.AidAttestation(ctx)
 	must(w.T, err)
-	server, err := w.server.Attest(metadata.AppendToOutgoingContext(ctx, "X-Forwarded-Client-IP", "192.0.2.9"))
+	server, err := w.server.Attest(metadata.AppendToOutgoingContext(ctx, "X-Forwarded-Client-IP",
+		"192.0.2.9"))
 	must(w.T, err)
 	first, err := node.Recv()
 	if err != nil {
@@ -94,7 +96,8 @@ func TestAMeasuredNodeIsAttested(t *testing.T) {
 			if got.GetSpiffeId() != id || !got.GetCanReattest() {
 				t.Errorf("attributes %v", got)
 			}
-			for _, want := range []string{"format:tpm", "tenant:blue", "state:trusted", "key:" + row.grade} {
+			for _, want := range []string{"format:tpm", "tenant:blue", "state:trusted", "key:" +
+				row.grade} {
 				if !slices.Contains(got.GetSelectorValues(), want) {
 					t.Errorf("%s is not among %v", want, got.GetSelectorValues())
 				}
@@ -126,8 +129,8 @@ func TestAMeasuredNodeIsAttested(t *testing.T) {
 	}
 }
 
-// TestEvidenceOfOneNodeIsNoGoodForAnother: whoever relays a node's evidence gets nothing for a key of
-// his own, and whoever keeps it gets nothing for another challenge. neg: 141
+// TestEvidenceOfOneNodeIsNoGoodForAnother: whoever relays a node's evidence gets nothing for a key
+// of his own, and whoever keeps it gets nothing for another challenge. neg: 141
 func TestEvidenceOfOneNodeIsNoGoodForAnother(t *testing.T) {
 	w, m := newWorld(t), newMachine(t)
 	ek := w.own(m, "blue")
@@ -151,12 +154,21 @@ func TestEvidenceOfOneNodeIsNoGoodForAnother(t *testing.T) {
 		change between
 		want   codes.Code
 	}{
-		{"with the relay's own key", answering(func(a *attestwire.Answer) { a.KeySPKI = own }), codes.PermissionDenied},
-		{"with no key", answering(func(a *attestwire.Answer) { a.KeySPKI = nil }), codes.PermissionDenied},
-		{"without the credential's answer", answering(func(a *attestwire.Answer) { a.ActivationSecret = nil }), codes.PermissionDenied},
-		{"with another answer", answering(func(a *attestwire.Answer) { a.ActivationSecret[0] ^= 1 }), codes.PermissionDenied},
-		{"with a key that is none", answering(func(a *attestwire.Answer) { a.KeySPKI = []byte{1} }), codes.InvalidArgument},
-		{"one bit off", answering(func(a *attestwire.Answer) { a.Evidence[len(a.Evidence)/2] ^= 1 }), codes.PermissionDenied},
+		{"with the relay's own key", answering(func(a *attestwire.Answer) { a.KeySPKI = own }),
+			codes.PermissionDenied},
+		{"with no key", answering(func(a *attestwire.Answer) { a.KeySPKI = nil }),
+			codes.PermissionDenied},
+		{"without the credential's answer",
+			answering(func(a *attestwire.Answer) { a.ActivationSecret = nil }),
+			codes.PermissionDenied},
+		{"with another answer",
+			answering(func(a *attestwire.Answer) { a.ActivationSecret[0] ^= 1 }),
+			codes.PermissionDenied},
+		{"with a key that is none", answering(func(a *attestwire.Answer) { a.KeySPKI = []byte{1} }),
+			codes.InvalidArgument},
+		{"one bit off",
+			answering(func(a *attestwire.Answer) { a.Evidence[len(a.Evidence)/2] ^= 1 }),
+			codes.PermissionDenied},
 		{"as it should be", func(text []byte, turn int) []byte {
 			if turn == 1 {
 				kept = text
@@ -215,7 +227,8 @@ func TestTheNodeSeesTheEnd(t *testing.T) {
 	_, err := talk.opening()
 	must(t, err)
 	must(t, talk.stream.CloseSend())
-	if err := talk.hear(&attestwire.Answer{}); status.Code(err) != codes.Aborted || errors.Is(err, io.EOF) {
+	if err := talk.hear(&attestwire.Answer{}); status.Code(err) != codes.Aborted ||
+		errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want Aborted", err)
 	}
 }

@@ -39,8 +39,8 @@ import (
 	"github.com/attestd/attestd/plugins/spire/nodeattestor"
 )
 
-// world is a whole attestd without its daemon: store, service and office behind a link, and the SPIRE
-// server's plugin before it.
+// world is a whole attestd without its daemon: store, service and office behind a link, and the
+// SPIRE server's plugin before it.
 type world struct {
 	*testing.T
 	store  *registry.Store
@@ -72,7 +72,8 @@ func newWorld(t *testing.T) *world {
 	signer, err := challenge.NewEphemeralSigner()
 	must(t, err)
 	issuer, err := challenge.NewIssuer(challenge.Config{
-		Store: w.store, Signer: signer, TrustDomain: trustDomain, Lifetime: time.Minute, NonceBytes: 32,
+		Store: w.store, Signer: signer, TrustDomain: trustDomain, Lifetime: time.Minute,
+		NonceBytes: 32,
 	})
 	must(t, err)
 	tenants := []string{"default", "blue", "red"}
@@ -84,9 +85,10 @@ func newWorld(t *testing.T) *world {
 	policy := service.Document{Source: "test", Bytes: w.policyOf(judging.Specs())}
 	local := service.NewLocal(judging)
 	svc, err := service.New(service.Config{
-		Store: w.store, Issuer: issuer, Judge: local, Refuse: local, Policy: policy, RecordedPolicy: policy,
-		Formats: []attestd.Format{attestd.FormatNitro, attestd.FormatTPM, attestd.FormatSEVSNP},
-		Tenants: tenants, Timeout: 30 * time.Second, Concurrency: 16, Waiting: 1 << 10,
+		Store: w.store, Issuer: issuer, Judge: local, Refuse: local, Policy: policy,
+		RecordedPolicy: policy,
+		Formats:        []attestd.Format{attestd.FormatNitro, attestd.FormatTPM, attestd.FormatSEVSNP},
+		Tenants:        tenants, Timeout: 30 * time.Second, Concurrency: 16, Waiting: 1 << 10,
 		Subjects: service.Subjects{
 			Held: func(...subject.Key) (attestd.State, subject.Key) {
 				return attestd.StateUnknown, subject.Key{}
@@ -106,7 +108,8 @@ func newWorld(t *testing.T) *world {
 func (w *world) policyOf(specs []attestd.CheckSpec) []byte {
 	w.policy.WriteString("schema: attestd.policy.v1\nid: tpm\ndescription: test\nformats:\n  tpm:\n")
 	for _, spec := range specs {
-		if check, ours := strings.CutPrefix(string(spec.ID), "tpm/"); ours && spec.Stage == attestd.StageAppraise {
+		if check, ours := strings.CutPrefix(string(spec.ID), "tpm/"); ours &&
+			spec.Stage == attestd.StageAppraise {
 			fmt.Fprintf(&w.policy, "    %s: any\n", check)
 		}
 	}
@@ -123,11 +126,14 @@ func (w *world) open(svc *service.Service, index *live.Index, signer *challenge.
 	keys, err := signer.KeySet()
 	must(w.T, err)
 	w.office, err = issuance.New(issuance.Config{
-		TrustDomain: trustDomain, Index: index, Verifier: svc, Keys: json.RawMessage(keys), Now: w.store.Now,
+		TrustDomain: trustDomain, Index: index, Verifier: svc, Keys: json.RawMessage(keys),
+		Now: w.store.Now,
 		Lifetimes: issuance.Lifetimes{
-			Agent: time.Hour, X509: time.Hour, MaxX509: time.Hour, Grace: time.Minute, Snapshot: 10 * time.Second,
-			Map: time.Minute, JWT: map[attestd.Tier]time.Duration{
-				attestd.TierLow: time.Minute, attestd.TierMedium: time.Minute, attestd.TierUnknown: time.Minute,
+			Agent: time.Hour, X509: time.Hour, MaxX509: time.Hour, Grace: time.Minute,
+			Snapshot: 10 * time.Second,
+			Map:      time.Minute, JWT: map[attestd.Tier]time.Duration{
+				attestd.TierLow: time.Minute, attestd.TierMedium: time.Minute,
+				attestd.TierUnknown: time.Minute,
 			},
 		},
 		Unattested: issuance.Deny, Unbound: issuance.Ratchet, Audiences: []string{"*"},
@@ -143,7 +149,8 @@ func (w *world) open(svc *service.Service, index *live.Index, signer *challenge.
 	must(w.T, err)
 }
 
-// serve puts the office behind a link, as the daemon does, and the SPIRE server's plugin before that.
+// serve puts the office behind a link, as the daemon does, and the SPIRE server's plugin before
+// that.
 func (w *world) serve() {
 	w.Helper()
 	folder, err := os.MkdirTemp("", "aw")
@@ -172,12 +179,14 @@ func (w *world) serve() {
 }
 
 // answer says of errors what the daemon's front says.
-func (w *world) answer(ctx context.Context, _ link.Peer, method string, body json.RawMessage) (any, error) {
+func (w *world) answer(ctx context.Context, _ link.Peer, method string, body json.RawMessage) (any,
+	error) {
 	told := func(out any, err error) (any, error) {
 		var rejected *issuance.Rejected
 		if errors.As(err, &rejected) {
 			return nil, &link.Error{
-				Class: attestd.ClassPolicyDeny, Message: err.Error(), AppraisalID: rejected.AppraisalID,
+				Class: attestd.ClassPolicyDeny, Message: err.Error(),
+				AppraisalID: rejected.AppraisalID,
 			}
 		}
 		return out, err
@@ -209,7 +218,8 @@ func (w *world) own(m *machine, tenant string) string {
 	who, err := device.Identity(w.Context())
 	must(w.T, err)
 	digest := who.EKSHA256()
-	key := subject.Key{Kind: string(subject.BarInstance), Value: "ek:" + hex.EncodeToString(digest[:])}
+	key := subject.Key{Kind: string(subject.BarInstance), Value: "ek:" +
+		hex.EncodeToString(digest[:])}
 	known, err := w.store.Known(w.Context(), subject.Ask{
 		Instance: attestd.Handle{Kind: attestd.HandleInstance, Value: key.Value},
 		Owners:   []subject.Key{key}, Bars: []subject.Key{key},
@@ -221,7 +231,8 @@ func (w *world) own(m *machine, tenant string) string {
 	}
 	must(w.T, w.store.Write(w.Context(), subject.Write{
 		Owners: []subject.OwnershipWrite{{Key: key, Expect: expect, Next: &subject.Ownership{
-			Key: key, Tenant: tenant, Method: subject.MethodInventory, Status: subject.StatusApproved, Source: "test",
+			Key: key, Tenant: tenant, Method: subject.MethodInventory,
+			Status: subject.StatusApproved, Source: "test",
 			CreatedAt: w.store.Now(),
 		}}},
 		Audit: []audit.Record{w.record("enroll.approve")},

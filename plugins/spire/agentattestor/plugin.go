@@ -59,19 +59,19 @@ func (c *Config) start(trustDomain string, log hclog.Logger) (stop func(), err e
 	if c.KeyBinding == bindingRequired {
 		run.keys = socketKeys{c.RuntimeDir}
 	} else {
-		log.Warn("the agent's key is not bound to the evidence: whoever relays this machine's evidence can " +
-			"have an SVID for a key of his own; key_binding = \"required\" ends that")
+		log.Warn("the agent's key is not bound to the evidence: whoever relays this " +
+			"machine's evidence can have an SVID for a key of his own; key_binding = \"required\" ends that")
 	}
 	if run.format == attestd.FormatSEVSNP {
-		log.Warn("a SEV-SNP report alone names no instance: attestd gives this machine an id only where it " +
-			"knows it by something else")
+		log.Warn("a SEV-SNP report alone names no instance: attestd gives this machine an id only " +
+			"where it knows it by something else")
 	}
 	c.run = run
 	return nil, nil
 }
 
-// socketKeys is the key manager behind the socket in a folder. The folder is opened for each call: SPIRE
-// may configure this plugin before the key manager, which makes it.
+// socketKeys is the key manager behind the socket in a folder. The folder is opened for each call:
+// SPIRE may configure this plugin before the key manager, which makes it.
 type socketKeys struct{ folder string }
 
 func (s socketKeys) with(use func(*keysocket.Client) error) error {
@@ -115,9 +115,10 @@ func (a *Attestor) AidAttestation(stream nodeattestorv1.NodeAttestor_AidAttestat
 		err = told(err)
 		// SPIRE ends the stream where its server refused, and logs the reason itself.
 		if code := status.Code(err); code == codes.Canceled || code == codes.Aborted {
-			a.log.Warn("the exchange ended before the server's verdict; SPIRE's own line has the reason")
+			a.log.Warn("the exchange ended before the verdict; SPIRE's own line has the reason")
 		} else {
-			a.log.Error("this machine was not attested", "code", code.String(), "err", status.Convert(err).Message())
+			a.log.Error("this machine was not attested", "code", code.String(), "err",
+				status.Convert(err).Message())
 		}
 		return err
 	}
@@ -134,7 +135,8 @@ func (a *Attestor) guarded(
 			a.counts.Add("panics")
 			a.log.Error("attestation panicked, and the plugin goes on",
 				"panic", attestd.Excerpt(fmt.Sprint(panicked), 200), "stack", string(debug.Stack()))
-			err = status.Error(codes.Internal, "attestd: internal error in the plugin, see SPIRE's log")
+			err = status.Error(codes.Internal,
+				"attestd: internal error in the plugin, see SPIRE's log")
 		}
 	}()
 	return run.attest(stream, a.log)

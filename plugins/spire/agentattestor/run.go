@@ -29,8 +29,9 @@ type Keys interface {
 	PutEnlist(ctx context.Context, enlist wire.Enlist) error
 }
 
-// budget is what an attestation may take on this machine before the log says so: SPIRE's agent makes no
-// request while it attests. limit is where it ends: the server waits no longer for a message.
+// budget is what an attestation may take on this machine before the log says so: SPIRE's agent
+// makes no request while it attests. limit is where it ends: the server waits no longer for a
+// message.
 const (
 	budget = 2 * time.Second
 	limit  = 25 * time.Second
@@ -50,7 +51,8 @@ type runner struct {
 }
 
 // attest is one whole exchange.
-func (r *runner) attest(stream nodeattestorv1.NodeAttestor_AidAttestationServer, log hclog.Logger) error {
+func (r *runner) attest(stream nodeattestorv1.NodeAttestor_AidAttestationServer,
+	log hclog.Logger) error {
 	ctx, cancel := context.WithTimeout(stream.Context(), limit)
 	defer cancel()
 	watch := stopwatch{began: r.now(), now: r.now}
@@ -67,7 +69,8 @@ func (r *runner) attest(stream nodeattestorv1.NodeAttestor_AidAttestationServer,
 	if err != nil {
 		return err
 	}
-	log.Debug("asked for a challenge", "format", r.format, "tenant", r.tenant, "key", ready.key.Kind)
+	log.Debug("asked for a challenge", "format", r.format, "tenant", r.tenant, "key",
+		ready.key.Kind)
 	var asked attestwire.Challenge
 	if err := talk.hear(&asked); err != nil {
 		return err
@@ -101,7 +104,8 @@ func (r *runner) attest(stream nodeattestorv1.NodeAttestor_AidAttestationServer,
 		return err
 	}
 	watch.lap("enlisted")
-	watch.report(log, "agent", outcome.AgentID, "grade", outcome.Grade, "appraisal", outcome.AppraisalID)
+	watch.report(log, "agent", outcome.AgentID, "grade", outcome.Grade, "appraisal",
+		outcome.AppraisalID)
 	return nil
 }
 
@@ -116,8 +120,9 @@ func (r *runner) prepare(ctx context.Context) (prepared, error) {
 	var ready prepared
 	var err error
 	if r.keys != nil {
-		// SPIRE's agent generates a key, signs its request with it, and only then asks for evidence: the
-		// newest key is the one that the identity is for. No other is generated before this exchange is over.
+		// SPIRE's agent generates a key, signs its request with it, and only then asks for
+		// evidence: the newest key is the one that the identity is for. No other is generated
+		// before this exchange is over.
 		if ready.key, err = r.keys.Newest(ctx); err != nil {
 			return ready, fmt.Errorf("the agent's key: %w", err)
 		}
@@ -139,22 +144,25 @@ func (r *runner) accept(given wire.NodeChallenge) (attester.Challenge, error) {
 		verifier.KeySet = given.Keys
 	}
 	if len(verifier.KeySet) == 0 {
-		return attester.Challenge{}, foreign(errors.New("the challenge came without the keys that it is signed by"))
+		return attester.Challenge{},
+			foreign(errors.New("the challenge came without the keys that it is signed by"))
 	}
 	challenge, err := verifier.Accept(given.Challenge, r.format, r.now())
 	if err != nil {
 		return challenge, err
 	}
 	if challenge.Tenant() != r.tenant {
-		return attester.Challenge{}, foreign(fmt.Errorf("the challenge is for tenant %q, and this machine is of %q",
-			attestd.Excerpt(challenge.Tenant(), 60), r.tenant))
+		return attester.Challenge{},
+			foreign(fmt.Errorf("the challenge is for tenant %q, and this machine is of %q",
+				attestd.Excerpt(challenge.Tenant(), 60), r.tenant))
 	}
 	return challenge, nil
 }
 
 func foreign(err error) error {
 	return &attestd.CallerError{
-		Class: attestd.ClassForbidden, Err: err, Hint: "look which attestd the SPIRE server's plugin is linked to",
+		Class: attestd.ClassForbidden, Err: err,
+		Hint: "look which attestd the SPIRE server's plugin is linked to",
 	}
 }
 
@@ -187,7 +195,8 @@ func (r *runner) collect(
 	return answer, append(notes, evidence.Notes...), nil
 }
 
-// token reads the enrolment token. A machine that attestd knows needs none, so the file may be gone.
+// token reads the enrolment token. A machine that attestd knows needs none, so the file may be
+// gone.
 func (r *runner) token() (token string, notes []string, err error) {
 	if r.tokenFile == "" {
 		return "", nil, nil
@@ -195,15 +204,17 @@ func (r *runner) token() (token string, notes []string, err error) {
 	text, err := readFile(r.tokenFile, maxToken)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", []string{"there is no enrolment token in " + r.tokenFile + ": the machine must be enrolled already"}, nil
+		return "", []string{"there is no enrolment token in " + r.tokenFile +
+			": the machine must be enrolled already"}, nil
 	case err != nil:
 		return "", nil, fmt.Errorf("enrolment_token_file: %w", err)
 	}
 	token = strings.TrimSpace(string(text))
 	if strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", nil, &attestd.CallerError{
-			Class: attestd.ClassConfig, Hint: "save what attestd enroll token printed, and nothing else",
-			Err: errors.New("enrolment_token_file holds something else than a token"),
+			Class: attestd.ClassConfig,
+			Hint:  "save what attestd enroll token printed, and nothing else",
+			Err:   errors.New("enrolment_token_file holds something else than a token"),
 		}
 	}
 	return token, nil, nil
@@ -224,11 +235,11 @@ func (r *runner) keep(
 		return foreign(err)
 	}
 	if len(outcome.Enlist.Addresses) == 0 {
-		log.Info("attestd names no address for the node's other plugins: set spire.listen for live selectors")
+		log.Info("attestd names no address for the node's plugins: set spire.listen")
 		return nil
 	}
 	if err := r.keys.PutEnlist(ctx, *outcome.Enlist); err != nil {
-		log.Error("the node's plugins cannot reach attestd: the key manager did not take their certificate",
+		log.Error("the key manager refused the certificate for the node's other plugins",
 			"err", attestd.Excerpt(err.Error(), 300))
 	}
 	return nil
@@ -241,10 +252,11 @@ func enlisted(enlist wire.Enlist, spki []byte) error {
 	}
 	leaf, err := x509.ParseCertificate(enlist.Certificates[0])
 	if err != nil {
-		return fmt.Errorf("the certificate for the node's plugins: %s", attestd.Excerpt(err.Error(), 120))
+		return fmt.Errorf("the certificate for the node's plugins: %s",
+			attestd.Excerpt(err.Error(), 120))
 	}
 	if !bytes.Equal(leaf.RawSubjectPublicKeyInfo, spki) {
-		return errors.New("the certificate for the node's plugins is for another key than this agent's")
+		return errors.New("the certificate for the node's plugins is for another key than its agent's")
 	}
 	return nil
 }

@@ -37,7 +37,8 @@ func (t talk) say(document attestwire.Document) error {
 	})
 }
 
-// hear reads one message. SPIRE ends the stream where its server refused; the agent's own log has why.
+// hear reads one message. SPIRE ends the stream where its server refused; the agent's own log has
+// why.
 func (t talk) hear(into attestwire.Document) error {
 	message, err := t.stream.Recv()
 	switch {

@@ -28,7 +28,8 @@ func newTPM(c *Config) (machine, error) {
 		given.Device = "/dev/tpmrm0"
 	}
 	options := tpm.Options{
-		LockFile: given.LockFile, StateDir: given.StateDir, BootLog: given.EventLog, IMALog: given.IMALog,
+		LockFile: given.LockFile, StateDir: given.StateDir, BootLog: given.EventLog,
+		IMALog: given.IMALog,
 	}
 	made := &tpmMachine{}
 	var err error
@@ -86,8 +87,8 @@ func (m *tpmMachine) attester(ctx context.Context, key AgentKey) (attester.Attes
 	if request.Key, err = device.FindKey(ctx, key.TPMName); err != nil {
 		return nil, fmt.Errorf("the agent's key in the TPM: %w", err)
 	}
-	// Another key than the agent's must not be certified: attestd would take the node's own key for one
-	// that never leaves the TPM.
+	// Another key than the agent's must not be certified: attestd would take the node's own key for
+	// one that never leaves the TPM.
 	if !bytes.Equal(request.Key.SPKI(), key.SPKI) {
 		return nil, &attestd.CallerError{
 			Class: attestd.ClassConfig,

@@ -86,8 +86,9 @@ func newMachine(t *testing.T) *machine {
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	m := &machine{
-		t: t, tpm: chip, runtimeDir: filepath.Join(folder, "run"), stateDir: filepath.Join(folder, "state"),
-		chain: filepath.Join(folder, "chain.pem"),
+		t: t, tpm: chip, runtimeDir: filepath.Join(folder, "run"),
+		stateDir: filepath.Join(folder, "state"),
+		chain:    filepath.Join(folder, "chain.pem"),
 	}
 	issuer, err := made.ca.IssuerPEM()
 	must(t, err)
@@ -135,7 +136,8 @@ func (j *journal) String() string {
 func newEnv(name string) (host.Env, *journal) {
 	log := &journal{}
 	return host.Env{
-		Name: name, Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: log}), Starts: 1,
+		Name: name, Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: log}),
+		Starts:  1,
 		Started: time.Now(), Version: "test", Counts: &host.Counts{},
 	}, log
 }
@@ -160,7 +162,8 @@ func (m *machine) keyManager(keys string) *manager {
 	})
 	text := `keys = "` + keys + `"` + "\n" + `runtime_dir = "` + m.runtimeDir + `"` + "\n"
 	if keys == "tpm" {
-		text += "tpm {\n  device = \"swtpm:" + m.tpm.Socket() + "\"\n  state_dir = \"" + m.stateDir + "\"\n}\n"
+		text += "tpm {\n  device = \"swtpm:" + m.tpm.Socket() + "\"\n  state_dir = \"" +
+			m.stateDir + "\"\n}\n"
 	}
 	must(m.t, configure(out.config, text))
 	return out
@@ -178,7 +181,8 @@ func (m *manager) generate(id string) []byte {
 
 func configure(client configv1.ConfigServiceClient, hcl string) error {
 	_, err := client.Configure(context.Background(), &configv1.ConfigureRequest{
-		CoreConfiguration: &configv1.CoreConfiguration{TrustDomain: trustDomain}, HclConfiguration: hcl,
+		CoreConfiguration: &configv1.CoreConfiguration{TrustDomain: trustDomain},
+		HclConfiguration:  hcl,
 	})
 	return err
 }
@@ -238,7 +242,8 @@ func (a *aiding) opening() (attestwire.Opening, error) {
 
 func (a *aiding) tell(text []byte) {
 	a.t.Helper()
-	_ = a.stream.Send(&nodeattestorv1.Challenge{Challenge: text}) // what became of it, the next receive says
+	// what became of it, the next receive says
+	_ = a.stream.Send(&nodeattestorv1.Challenge{Challenge: text})
 }
 
 func (a *aiding) hear(into attestwire.Document) error {
@@ -276,8 +281,9 @@ func (v *verifier) issue(change func(*challenge.Reply)) (attestd.Challenge, []by
 	v.t.Helper()
 	now := time.Now()
 	issued := attestd.Challenge{
-		ID: "0190", Nonce: bytes.Repeat([]byte{3}, 32), TrustDomain: trustDomain, VerifierKeyID: v.signer.KeyID(),
-		Tenant: "blue", Purpose: "node-attestation", Format: attestd.FormatTPM, IssuedAt: now,
+		ID: "0190", Nonce: bytes.Repeat([]byte{3}, 32), TrustDomain: trustDomain,
+		VerifierKeyID: v.signer.KeyID(),
+		Tenant:        "blue", Purpose: "node-attestation", Format: attestd.FormatTPM, IssuedAt: now,
 		ExpiresAt: now.Add(time.Minute),
 	}
 	reply := challenge.Reply{Schema: challenge.Schema, Challenge: issued}

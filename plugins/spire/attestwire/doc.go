@@ -11,7 +11,7 @@
 //
 // SPIRE then gets the agent's attributes. An Opening that holds a canary instead gets an error.
 //
-// What comes in: bytes from the other side. What is true where [Decode] returns no error: they are one
-// such document and nothing else, in the sizes that [Document] states. What is not shown: that anything
-// in it is true. Whoever is on the SPIRE side of a stream chose it.
+// What comes in: bytes from the other side. What is true where [Decode] returns no error: they are
+// one such document and nothing else, in the sizes that [Document] states. What is not shown: that
+// anything in it is true. Whoever is on the SPIRE side of a stream chose it.
 package attestwire

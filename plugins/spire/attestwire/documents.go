@@ -16,12 +16,14 @@ import (
 // guessed.
 const Version = 1
 
-// MaxDocument is the largest document in bytes. Evidence has at most 1 MiB, and base64 adds a third.
+// MaxDocument is the largest document in bytes. Evidence has at most 1 MiB, and base64 adds a
+// third.
 const MaxDocument = 2 << 20
 
 // Most that the parts of a document may have, in bytes where no other word stands there.
 const (
-	maxPublic       = 1 << 10 // TPMT_PUBLIC and SubjectPublicKeyInfo; those of RSA-4096 have about 600
+	// TPMT_PUBLIC and SubjectPublicKeyInfo; those of RSA-4096 have about 600
+	maxPublic       = 1 << 10
 	maxEvidence     = 1 << 20 // as verifiers take it
 	maxEndorsements = 16      // certificates, and as many CRLs
 	maxEndorsement  = 64 << 10
@@ -38,8 +40,8 @@ type Document interface {
 	limit() int
 }
 
-// An Opening and a Receipt come from whoever can reach the SPIRE server, before anything is known of
-// them, and are held while others are waited for.
+// An Opening and a Receipt come from whoever can reach the SPIRE server, before anything is known
+// of them, and are held while others are waited for.
 func (*Opening) limit() int   { return 8 << 10 }
 func (*Challenge) limit() int { return 256 << 10 }
 func (*Answer) limit() int    { return MaxDocument }
@@ -71,7 +73,8 @@ type Answer struct {
 	V            int          `json:"v"`
 	Evidence     []byte       `json:"evidence"`
 	Endorsements Endorsements `json:"endorsements"`
-	// KeySPKI is the DER SubjectPublicKeyInfo of the agent's key that the evidence binds; empty for none.
+	// KeySPKI is the DER SubjectPublicKeyInfo of the agent's key that the evidence binds; empty for
+	// none.
 	KeySPKI          []byte `json:"key_spki,omitempty"`
 	ActivationSecret []byte `json:"activation_secret,omitempty"`
 	EnrolmentToken   string `json:"enrolment_token,omitempty"`
@@ -86,7 +89,8 @@ type Endorsements struct {
 // Outcome is the server's last message before SPIRE's own answer.
 type Outcome struct {
 	V int `json:"v"`
-	// AgentID, AppraisalID and Grade are attestd's, for the node's log. SPIRE gives the node its id.
+	// AgentID, AppraisalID and Grade are attestd's, for the node's log. SPIRE gives the node its
+	// id.
 	AgentID     string     `json:"agent_id"`
 	AppraisalID string     `json:"appraisal_id"`
 	Grade       wire.Grade `json:"grade"`
@@ -187,7 +191,8 @@ func (o *Opening) check() error {
 }
 
 func (c *Challenge) check() error {
-	return errors.Join(version(c.V), within("challenge", len(c.Challenge.Challenge), 2, MaxDocument),
+	return errors.Join(version(c.V), within("challenge", len(c.Challenge.Challenge), 2,
+		MaxDocument),
 		within("keys", len(c.Challenge.Keys), 2, MaxDocument))
 }
 
@@ -196,7 +201,8 @@ func (a *Answer) check() error {
 		return errors.New("enrolment_token is not printable ASCII")
 	}
 	return errors.Join(version(a.V), within("evidence", len(a.Evidence), 1, maxEvidence),
-		certificates("certificates", a.Endorsements.Certificates), certificates("crls", a.Endorsements.CRLs),
+		certificates("certificates", a.Endorsements.Certificates),
+		certificates("crls", a.Endorsements.CRLs),
 		within("key_spki", len(a.KeySPKI), 0, maxPublic),
 		within("activation_secret", len(a.ActivationSecret), 0, maxSecret),
 		within("enrolment_token", len(a.EnrolmentToken), 0, maxToken))

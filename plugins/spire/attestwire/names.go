@@ -10,8 +10,8 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// SPIFFE-ID, section 2: a trust domain of lower-case letters, digits, dots, dashes and underscores, a
-// path of segments without escapes, none empty and none "." or "..", at most 2,048 bytes in all.
+// SPIFFE-ID, section 2: a trust domain of lower-case letters, digits, dots, dashes and underscores,
+// a path of segments without escapes, none empty and none "." or "..", at most 2,048 bytes in all.
 var agentForm = regexp.MustCompile(
 	`^spiffe://([a-z0-9._-]{1,255})/spire/agent/attestd((?:/[A-Za-z0-9._-]+)+)$`)
 
@@ -20,14 +20,15 @@ const maxID = 2048
 // CheckTenant refuses a name that no tenant can have.
 func CheckTenant(name string) error {
 	if !tenantForm.MatchString(name) {
-		return fmt.Errorf("%q is no tenant: want 1 to 64 of a-z, 0-9 and -", attestd.Excerpt(name, 80))
+		return fmt.Errorf("%q is no tenant: want 1 to 64 of a-z, 0-9 and -",
+			attestd.Excerpt(name, 80))
 	}
 	return nil
 }
 
-// CheckAgentID refuses an id that attestd may not give to an agent of the trust domain. SPIRE itself
-// only warns where a node attestor names an id outside of its own part of the trust domain, so an id
-// of a workload or of another attestor's agent would be signed.
+// CheckAgentID refuses an id that attestd may not give to an agent of the trust domain. SPIRE
+// itself only warns where a node attestor names an id outside of its own part of the trust domain,
+// so an id of a workload or of another attestor's agent would be signed.
 //
 // Errors: what is wrong with the id, which is escaped.
 func CheckAgentID(id, trustDomain string) error {
@@ -37,7 +38,8 @@ func CheckAgentID(id, trustDomain string) error {
 	shown := attestd.Excerpt(id, 120)
 	parts := agentForm.FindStringSubmatch(id)
 	if parts == nil {
-		return fmt.Errorf("%q is no id of an agent: want spiffe://%s/spire/agent/attestd/...", shown, trustDomain)
+		return fmt.Errorf("%q is no id of an agent: want spiffe://%s/spire/agent/attestd/...",
+			shown, trustDomain)
 	}
 	if parts[1] != trustDomain {
 		return fmt.Errorf("agent id %q is of another trust domain, want %s", shown, trustDomain)
@@ -84,8 +86,8 @@ func CheckSelectors(selectors []string, tenant string) error {
 		}
 		values[parts[1]] = parts[2]
 	}
-	// Whoever registers entries for tenant:blue must not get a node that was judged by another tenant's
-	// policy.
+	// Whoever registers entries for tenant:blue must not get a node that was judged by another
+	// tenant's policy.
 	if got := values[selectorTenant]; got != tenant {
 		if got == "" {
 			return errors.New("no selector says which tenant the node is of")

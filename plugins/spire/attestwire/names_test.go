@@ -55,7 +55,8 @@ func TestAgentIDs(t *testing.T) {
 
 func TestSelectors(t *testing.T) {
 	good := []string{
-		"format:tpm", "tenant:blue", "tier:low", "measurement:kernel%3A6.1", "measurement:shim", "state:trusted",
+		"format:tpm", "tenant:blue", "tier:low", "measurement:kernel%3A6.1", "measurement:shim",
+		"state:trusted",
 	}
 	if err := attestwire.CheckSelectors(good, "blue"); err != nil {
 		t.Error(err)
@@ -81,7 +82,8 @@ func TestSelectors(t *testing.T) {
 		"the same again":          "measurement:shim",
 		"another tenant":          "tenant:red",
 	} {
-		if err := attestwire.CheckSelectors(append(good[:len(good):len(good)], bad), "blue"); err == nil {
+		if err := attestwire.CheckSelectors(append(good[:len(good):len(good)], bad),
+			"blue"); err == nil {
 			t.Errorf("%s: %q was taken", name, bad)
 		} else if strings.ContainsAny(err.Error(), "\n\x1b") {
 			t.Errorf("%s: the error holds what it found: %q", name, err)

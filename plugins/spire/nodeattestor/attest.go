@@ -23,7 +23,8 @@ type Caller interface {
 	Call(ctx context.Context, method string, in, out any) error
 }
 
-// settings are one accepted configuration. They are never changed: another configuration makes others.
+// settings are one accepted configuration. They are never changed: another configuration makes
+// others.
 type settings struct {
 	trustDomain  string
 	canaryTenant string
@@ -57,7 +58,8 @@ func (s *settings) attest(
 	if err != nil {
 		return nil, err
 	}
-	log.Debug("node was challenged", "format", opening.Format, "tenant", opening.Tenant, "source", source)
+	log.Debug("node was challenged", "format", opening.Format, "tenant", opening.Tenant, "source",
+		source)
 	var answer attestwire.Answer
 	message := attestwire.Challenge{V: attestwire.Version, Challenge: given}
 	if err := talk.ask(&message, &answer); err != nil {
@@ -77,11 +79,12 @@ func (s *settings) attest(
 		return nil, err
 	}
 	log.Info("node was attested", "agent", verdict.AgentID, "format", opening.Format,
-		"tenant", opening.Tenant, "grade", verdict.Grade, "appraisal", verdict.AppraisalID, "source", source)
+		"tenant", opening.Tenant, "grade", verdict.Grade, "appraisal", verdict.AppraisalID,
+		"source", source)
 	return &nodeattestorv1.AgentAttributes{
 		SpiffeId: verdict.AgentID, SelectorValues: verdict.Selectors,
-		// With it every renewal of the agent's SVID is an attestation. Without it SPIRE renews on its own
-		// and the selectors stay what they were.
+		// With it every renewal of the agent's SVID is an attestation. Without it SPIRE renews on
+		// its own and the selectors stay what they were.
 		CanReattest: true,
 	}, nil
 }
@@ -96,11 +99,12 @@ func (s *settings) begin(
 	if err := s.attestd.Call(ctx, wire.MethodNodeBegin, ask, &given); err != nil {
 		return given, attester.Challenge{}, err
 	}
-	// The node looks at it too. Here it shows that what answers is an attestd, and the one of this trust
-	// domain: an answer that is none must end as "out of reach" and not as the node's fault.
+	// The node looks at it too. Here it shows that what answers is an attestd, and the one of this
+	// trust domain: an answer that is none must end as "out of reach" and not as the node's fault.
 	verifier := attester.Verifier{TrustDomain: s.trustDomain, KeySet: given.Keys}
 	if len(given.Keys) == 0 {
-		return given, attester.Challenge{}, noAnswer("the challenge came without the keys that it is signed by")
+		return given, attester.Challenge{},
+			noAnswer("the challenge came without the keys that it is signed by")
 	}
 	asked, err := verifier.Accept(given.Challenge, ask.Format, s.now())
 	if err != nil {
@@ -118,7 +122,8 @@ type checked struct{ wire.NodeVerdict }
 
 func (c checked) outcome() *attestwire.Outcome {
 	return &attestwire.Outcome{
-		V: attestwire.Version, AgentID: c.AgentID, AppraisalID: c.AppraisalID, Grade: c.Grade, Enlist: c.Enlist,
+		V: attestwire.Version, AgentID: c.AgentID, AppraisalID: c.AppraisalID, Grade: c.Grade,
+		Enlist: c.Enlist,
 	}
 }
 
@@ -136,8 +141,8 @@ func (s *settings) finish(ctx context.Context, answer wire.NodeFinish) (checked,
 	if err := attestwire.CheckSelectors(verdict.Selectors, answer.Tenant); err != nil {
 		return checked{}, noAnswer("%v", err)
 	}
-	// A node without a bound key must not be taken for one with: the grade speaks of the key that the
-	// node named.
+	// A node without a bound key must not be taken for one with: the grade speaks of the key that
+	// the node named.
 	if verdict.Grade != wire.GradeNone && len(answer.KeySPKI) == 0 {
 		return checked{}, noAnswer("grade %q for evidence that binds no key",
 			attestd.Excerpt(string(verdict.Grade), 40))
@@ -159,8 +164,8 @@ func (s *settings) canary(ctx context.Context, source string) error {
 	return status.Error(codes.FailedPrecondition, canaryOK)
 }
 
-// noAnswer says that what came from attestd is no answer. The node learns no more than that: it could
-// not do anything about it.
+// noAnswer says that what came from attestd is no answer. The node learns no more than that: it
+// could not do anything about it.
 func noAnswer(format string, args ...any) error {
 	return &badAnswer{fmt.Errorf(format, args...)}
 }
@@ -174,8 +179,9 @@ func (b *badAnswer) Error() string {
 
 // GRPCStatus is what SPIRE and the node see of it.
 func (b *badAnswer) GRPCStatus() *status.Status {
-	return status.New(codes.Unavailable, "attestd: could not decide: its answer was not taken; see the "+
-		"SPIRE server's log")
+	return status.New(codes.Unavailable,
+		"attestd: could not decide: its answer was not taken; see the "+
+			"SPIRE server's log")
 }
 
 // forwardedIP is what SPIRE calls the address that it saw the node come from.

@@ -31,8 +31,9 @@ func TestANodeGetsWhatAttestdSaid(t *testing.T) {
 	var asked attestwire.Challenge
 	must(t, n.hear(&asked))
 	n.respond(written(t, &attestwire.Answer{
-		V: 1, Evidence: []byte("evidence"), KeySPKI: []byte("key"), ActivationSecret: []byte("secret"),
-		EnrolmentToken: "token", Endorsements: attestwire.Endorsements{Certificates: [][]byte{{9}}},
+		V: 1, Evidence: []byte("evidence"), KeySPKI: []byte("key"),
+		ActivationSecret: []byte("secret"),
+		EnrolmentToken:   "token", Endorsements: attestwire.Endorsements{Certificates: [][]byte{{9}}},
 	}))
 	var outcome attestwire.Outcome
 	must(t, n.hear(&outcome))
@@ -54,8 +55,10 @@ func TestANodeGetsWhatAttestdSaid(t *testing.T) {
 		t.Errorf("asked %+v", o.asked)
 	}
 	handed := o.ended[0]
-	if handed.ChallengeID != "0190" || handed.Tenant != "blue" || handed.Format != attestd.FormatTPM ||
-		string(handed.Evidence) != "evidence" || string(handed.KeySPKI) != "key" || handed.Source != "192.0.2.7" ||
+	if handed.ChallengeID != "0190" || handed.Tenant != "blue" ||
+		handed.Format != attestd.FormatTPM ||
+		string(handed.Evidence) != "evidence" || string(handed.KeySPKI) != "key" ||
+		handed.Source != "192.0.2.7" ||
 		string(handed.ActivationSecret) != "secret" || handed.EnrolmentToken != "token" ||
 		len(handed.Endorsements.Certificates) != 1 {
 		t.Errorf("handed in %+v", handed)
@@ -65,8 +68,10 @@ func TestANodeGetsWhatAttestdSaid(t *testing.T) {
 func TestASourceThatIsNoAddressIsNone(t *testing.T) {
 	o := newOffice(t, answers{})
 	p := serverPlugin(t, o)
-	for _, given := range []string{"", "evil line", "host.example.org", "::ffff:192.0.2.7", "fe80::1%eth0"} {
-		stream, err := p.Attest(metadata.AppendToOutgoingContext(t.Context(), "X-Forwarded-Client-IP", given))
+	for _, given := range []string{"", "evil line", "host.example.org", "::ffff:192.0.2.7",
+		"fe80::1%eth0"} {
+		stream, err := p.Attest(metadata.AppendToOutgoingContext(t.Context(),
+			"X-Forwarded-Client-IP", given))
 		must(t, err)
 		n := &node{t, stream}
 		n.payload(opening(t))
@@ -78,24 +83,35 @@ func TestASourceThatIsNoAddressIsNone(t *testing.T) {
 	}
 }
 
-// TestAnAnswerThatIsNoneGivesNothing: whatever stands at attestd's place, a node never gets attributes
-// that attestd did not give it, and is never told that its evidence was refused. neg: 195
+// TestAnAnswerThatIsNoneGivesNothing: whatever stands at attestd's place, a node never gets
+// attributes that attestd did not give it, and is never told that its evidence was refused. neg:
+// 195
 func TestAnAnswerThatIsNoneGivesNothing(t *testing.T) {
 	var o *office
 	changed := func(change func(*attestd.Challenge)) answers {
-		return answers{begin: func(ask wire.NodeBegin) (any, error) { return o.challenge(ask, change), nil }}
+		return answers{begin: func(ask wire.NodeBegin) (any,
+			error) {
+			return o.challenge(ask, change), nil
+		}}
 	}
 	judged := func(change func(*wire.NodeVerdict)) answers {
-		return answers{finish: func(ask wire.NodeFinish) (any, error) { return verdict(ask, change), nil }}
+		return answers{finish: func(ask wire.NodeFinish) (any, error) {
+			return verdict(ask, change),
+				nil
+		}}
 	}
 	for _, row := range []struct {
 		name  string
 		given answers
 	}{
-		{"a challenge for another tenant", changed(func(c *attestd.Challenge) { c.Tenant = "red" })},
-		{"a challenge of another trust domain", changed(func(c *attestd.Challenge) { c.TrustDomain = "example.com" })},
-		{"a challenge for another format", changed(func(c *attestd.Challenge) { c.Format = attestd.FormatNitro })},
-		{"a challenge that is over", changed(func(c *attestd.Challenge) { c.ExpiresAt = c.IssuedAt.Add(-time.Second) })},
+		{"a challenge for another tenant",
+			changed(func(c *attestd.Challenge) { c.Tenant = "red" })},
+		{"a challenge of another trust domain",
+			changed(func(c *attestd.Challenge) { c.TrustDomain = "example.com" })},
+		{"a challenge for another format",
+			changed(func(c *attestd.Challenge) { c.Format = attestd.FormatNitro })},
+		{"a challenge that is over",
+			changed(func(c *attestd.Challenge) { c.ExpiresAt = c.IssuedAt.Add(-time.Second) })},
 		{"a challenge without keys", answers{begin: func(ask wire.NodeBegin) (any, error) {
 			given := o.challenge(ask, nil)
 			given.Keys = nil
@@ -112,29 +128,50 @@ func TestAnAnswerThatIsNoneGivesNothing(t *testing.T) {
 		{"garbage for a challenge", answers{begin: func(wire.NodeBegin) (any, error) {
 			return json.RawMessage(`"ok"`), nil
 		}}},
-		{"nothing for a challenge", answers{begin: func(wire.NodeBegin) (any, error) { return wire.Empty{}, nil }}},
-		{"a challenge with more in it", answers{begin: func(ask wire.NodeBegin) (any, error) {
-			return map[string]any{"challenge": map[string]any{}, "keys": map[string]any{}, "agent_id": agentID}, nil
+		{"nothing for a challenge", answers{begin: func(wire.NodeBegin) (any,
+			error) {
+			return wire.Empty{}, nil
 		}}},
-		{"nothing for a verdict", answers{finish: func(wire.NodeFinish) (any, error) { return wire.Empty{}, nil }}},
-		{"garbage for a verdict", answers{finish: func(wire.NodeFinish) (any, error) { return []int{1}, nil }}},
-		{"a verdict of another tenant", judged(func(v *wire.NodeVerdict) { v.Selectors[1] = "tenant:red" })},
-		{"a verdict of no tenant", judged(func(v *wire.NodeVerdict) { v.Selectors = v.Selectors[:1] })},
+		{"a challenge with more in it", answers{begin: func(ask wire.NodeBegin) (any, error) {
+			return map[string]any{"challenge": map[string]any{}, "keys": map[string]any{},
+				"agent_id": agentID}, nil
+		}}},
+		{"nothing for a verdict", answers{finish: func(wire.NodeFinish) (any,
+			error) {
+			return wire.Empty{}, nil
+		}}},
+		{"garbage for a verdict", answers{finish: func(wire.NodeFinish) (any,
+			error) {
+			return []int{1}, nil
+		}}},
+		{"a verdict of another tenant",
+			judged(func(v *wire.NodeVerdict) { v.Selectors[1] = "tenant:red" })},
+		{"a verdict of no tenant",
+			judged(func(v *wire.NodeVerdict) { v.Selectors = v.Selectors[:1] })},
 		{"a verdict without selectors", judged(func(v *wire.NodeVerdict) { v.Selectors = nil })},
-		{"a verdict without an appraisal", judged(func(v *wire.NodeVerdict) { v.AppraisalID = "" })},
+		{"a verdict without an appraisal",
+			judged(func(v *wire.NodeVerdict) { v.AppraisalID = "" })},
 		{"a verdict without an agent", judged(func(v *wire.NodeVerdict) { v.AgentID = "" })},
 		{"a verdict of an unknown grade", judged(func(v *wire.NodeVerdict) { v.Grade = "best" })},
-		{"a grade for a key that was not named", judged(func(v *wire.NodeVerdict) { v.Grade = wire.GradeResident })},
+		{"a grade for a key that was not named",
+			judged(func(v *wire.NodeVerdict) { v.Grade = wire.GradeResident })},
 		{"a certificate for a key that was not named", judged(func(v *wire.NodeVerdict) {
 			v.Enlist = &wire.Enlist{AgentID: agentID}
 		})},
 		// neg: 142
-		{"a workload's id", judged(func(v *wire.NodeVerdict) { v.AgentID = "spiffe://example.org/web" })},
+		{"a workload's id",
+			judged(func(v *wire.NodeVerdict) { v.AgentID = "spiffe://example.org/web" })},
 		{"an agent of another attestor", judged(func(v *wire.NodeVerdict) {
 			v.AgentID = "spiffe://example.org/spire/agent/join_token/x"
 		})},
-		{"a way up in the id", judged(func(v *wire.NodeVerdict) { v.AgentID = agentID + "/../../../../web" })},
-		{"an escaped way up in the id", judged(func(v *wire.NodeVerdict) { v.AgentID = agentID + "/%2e%2e" })},
+		{"a way up in the id", judged(func(v *wire.NodeVerdict) {
+			v.AgentID = agentID +
+				"/../../../../web"
+		})},
+		{"an escaped way up in the id", judged(func(v *wire.NodeVerdict) {
+			v.AgentID = agentID +
+				"/%2e%2e"
+		})},
 		{"an id of another trust domain", judged(func(v *wire.NodeVerdict) {
 			v.AgentID = strings.Replace(agentID, "example.org", "example.com", 1)
 		})},
@@ -149,7 +186,8 @@ func TestAnAnswerThatIsNoneGivesNothing(t *testing.T) {
 			v.Selectors = append(v.Selectors, "measurement:x:tier:low")
 		})},
 		{"an error without a class", answers{finish: func(wire.NodeFinish) (any, error) {
-			return nil, &attestd.UndecidedError{Check: "x", Class: attestd.ClassStoreUnavailable, Err: io.ErrUnexpectedEOF}
+			return nil, &attestd.UndecidedError{Check: "x", Class: attestd.ClassStoreUnavailable,
+				Err: io.ErrUnexpectedEOF}
 		}}},
 		{"attestd has too much to do", answers{begin: func(wire.NodeBegin) (any, error) {
 			return nil, &link.Error{Class: attestd.ClassRateLimited, Message: "slow down"}
@@ -164,7 +202,8 @@ func TestAnAnswerThatIsNoneGivesNothing(t *testing.T) {
 			if got != nil || status.Code(err) != codes.Unavailable {
 				t.Errorf("got %v, %v; want Unavailable and nothing else", got, err)
 			}
-			if text := status.Convert(err).Message(); strings.ContainsAny(text, "\n") || strings.Contains(text, "evil") {
+			if text := status.Convert(err).Message(); strings.ContainsAny(text, "\n") ||
+				strings.Contains(text, "evil") {
 				t.Errorf("the node is told %q", text)
 			}
 		})
@@ -199,7 +238,8 @@ timeout = "150ms"`))
 	}
 }
 
-// TestRefusedEvidenceIsSaidNeutrally: the node's log learns the appraisal to ask for, and no reason.
+// TestRefusedEvidenceIsSaidNeutrally: the node's log learns the appraisal to ask for, and no
+// reason.
 func TestRefusedEvidenceIsSaidNeutrally(t *testing.T) {
 	for _, row := range []struct {
 		class attestd.Class
@@ -216,16 +256,19 @@ func TestRefusedEvidenceIsSaidNeutrally(t *testing.T) {
 	} {
 		t.Run(string(row.class), func(t *testing.T) {
 			o := newOffice(t, answers{finish: func(wire.NodeFinish) (any, error) {
-				return nil, &link.Error{Class: row.class, Message: "pcr 4 is of kernel-evil", AppraisalID: "0192-abc"}
+				return nil, &link.Error{Class: row.class, Message: "pcr 4 is of kernel-evil",
+					AppraisalID: "0192-abc"}
 			}})
 			p := serverPlugin(t, o)
 			got, err := p.whole(t)
 			said := status.Convert(err).Message()
-			if got != nil || status.Code(err) != row.code || strings.Contains(said, "kernel-evil") ||
+			if got != nil || status.Code(err) != row.code ||
+				strings.Contains(said, "kernel-evil") ||
 				!strings.Contains(said, "0192-abc") {
 				t.Errorf("got %v, %v; want %s with the appraisal and no reason", got, err, row.code)
 			}
-			if log := p.log.String(); !strings.Contains(log, "kernel-evil") || !strings.Contains(log, "0192-abc") {
+			if log := p.log.String(); !strings.Contains(log, "kernel-evil") ||
+				!strings.Contains(log, "0192-abc") {
 				t.Errorf("the server's log lacks the reason: %s", log)
 			}
 		})
@@ -249,7 +292,8 @@ func TestACanaryGoesToAttestdAndIssuesNothing(t *testing.T) {
 		status.Convert(err).Message() != "attestd: canary: ok" {
 		t.Errorf("all is well: %v", err)
 	}
-	if len(o.asked) != 1 || o.asked[0].Tenant != "blue" || o.asked[0].Format != attestd.FormatTPM || len(o.ended) != 0 {
+	if len(o.asked) != 1 || o.asked[0].Tenant != "blue" || o.asked[0].Format != attestd.FormatTPM ||
+		len(o.ended) != 0 {
 		t.Errorf("asked %+v, handed in %+v", o.asked, o.ended)
 	}
 	o.mu.Lock()
@@ -276,7 +320,8 @@ func TestAPanicEndsOneAttestation(t *testing.T) {
 	p := configured(t, over(way), newOffice(t, answers{}))
 	for range 3 {
 		got, err := p.whole(t)
-		if got != nil || status.Code(err) != codes.Internal || strings.Contains(err.Error(), "evil") {
+		if got != nil || status.Code(err) != codes.Internal ||
+			strings.Contains(err.Error(), "evil") {
 			t.Fatalf("got %v, %v; want Internal", got, err)
 		}
 	}

@@ -24,7 +24,8 @@ import (
 // Config is the plugin's part of the SPIRE server's configuration.
 type Config struct {
 	host.Uplink
-	// TrustDomain that challenges must be for. It is SPIRE's own; written out, the plugin starts in no other.
+	// TrustDomain that challenges must be for. It is SPIRE's own; written out, the plugin starts in
+	// no other.
 	TrustDomain string `hcl:"trust_domain"`
 	// CanaryTenant is a tenant of attestd's, which canaries ask for a challenge for.
 	CanaryTenant string `hcl:"canary_tenant"`
@@ -32,8 +33,8 @@ type Config struct {
 	run *settings
 }
 
-// Time limits. A judgement waits for its turn at attestd, which takes long when many machines start at
-// once.
+// Time limits. A judgement waits for its turn at attestd, which takes long when many machines start
+// at once.
 const (
 	defaultTimeout = 20 * time.Second
 	silence        = 30 * time.Second
@@ -54,8 +55,8 @@ func (c *Config) Check() []string {
 	return problems
 }
 
-// mostExchanges is how many nodes are attested at once. Anybody who reaches the SPIRE server can begin
-// an exchange and say nothing more.
+// mostExchanges is how many nodes are attested at once. Anybody who reaches the SPIRE server can
+// begin an exchange and say nothing more.
 const mostExchanges = 4096
 
 // Attestor is the plugin.
@@ -73,7 +74,8 @@ func New(env host.Env) (host.Plugin, error) { return newPlugin(env, silence, nil
 
 // newPlugin makes the plugin; tests have less patience, and stand in for attestd.
 func newPlugin(env host.Env, silence time.Duration, instead Caller) (host.Plugin, error) {
-	attestor := &Attestor{log: env.Logger, counts: env.Counts, places: make(chan struct{}, mostExchanges)}
+	attestor := &Attestor{log: env.Logger, counts: env.Counts,
+		places: make(chan struct{}, mostExchanges)}
 	attestor.configured = host.NewConfigured(env, defaults,
 		func(_ context.Context, c *Config, core host.Core) (func(), error) {
 			client, stop, err := c.Connect(env, wire.MethodNodeBegin)
@@ -119,7 +121,8 @@ func (a *Attestor) Attest(stream nodeattestorv1.NodeAttestor_AttestServer) error
 	return a.told(stream.Context(), err)
 }
 
-// guarded ends a panic here: one hostile message must not take the plugin away from every other node.
+// guarded ends a panic here: one hostile message must not take the plugin away from every other
+// node.
 func (a *Attestor) guarded(
 	stream nodeattestorv1.NodeAttestor_AttestServer, run *settings,
 ) (attributes *nodeattestorv1.AgentAttributes, err error) {
@@ -128,7 +131,8 @@ func (a *Attestor) guarded(
 			a.counts.Add("panics")
 			a.log.Error("attestation panicked, and the plugin goes on",
 				"panic", attestd.Excerpt(fmt.Sprint(panicked), 200), "stack", string(debug.Stack()))
-			attributes, err = nil, status.Error(codes.Internal, "attestd: internal error in the plugin, see SPIRE's log")
+			attributes, err = nil, status.Error(codes.Internal,
+				"attestd: internal error in the plugin, see SPIRE's log")
 		}
 	}()
 	return run.attest(stream, a.log)
@@ -148,9 +152,11 @@ func (a *Attestor) told(ctx context.Context, err error) error {
 		return out
 	}
 	a.counts.Add("refused_" + code.String())
-	about := []any{"code", code.String(), "err", attestd.Excerpt(err.Error(), 400), "source", sourceOf(ctx)}
+	about := []any{"code", code.String(), "err", attestd.Excerpt(err.Error(), 400), "source",
+		sourceOf(ctx)}
 	if linked := (*link.Error)(nil); errors.As(err, &linked) {
-		about = append(about, "class", linked.Class, "appraisal", linked.AppraisalID, "hint", linked.Hint)
+		about = append(about, "class", linked.Class, "appraisal", linked.AppraisalID, "hint",
+			linked.Hint)
 	}
 	a.log.Warn("node was not attested", about...)
 	return out

@@ -21,9 +21,9 @@ import (
 	"github.com/attestd/attestd/plugins/spire/nodeattestor"
 )
 
-// impatient is the plugin with 50 ms of patience for a silent node.
+// impatient is the plugin with 0.4 s of patience for a silent node.
 func impatient(env host.Env) (host.Plugin, error) {
-	return nodeattestor.NewImpatient(env, 50*time.Millisecond)
+	return nodeattestor.NewImpatient(env, 400*time.Millisecond)
 }
 
 // neg: 192
@@ -31,37 +31,53 @@ func TestTheRoundsAreExactlyThese(t *testing.T) {
 	o := newOffice(t, answers{})
 	p := configured(t, impatient, o)
 	begun := func(n *node) { n.payload(opening(t)); must(t, n.hear(&attestwire.Challenge{})) }
-	judged := func(n *node) { begun(n); n.respond(answer(t)); must(t, n.hear(&attestwire.Outcome{})) }
-	// A message that gRPC itself takes. Over its own limit it answers by itself, which host stands before.
+	judged := func(n *node) {
+		begun(n)
+		n.respond(answer(t))
+		must(t, n.hear(&attestwire.Outcome{}))
+	}
+	// A message that gRPC itself takes. Over its own limit it answers by itself, which host stands
+	// before.
 	big := append(answer(t), bytes.Repeat([]byte{' '}, 2<<20)...)
 	for _, row := range []struct {
 		name string
 		do   func(n *node)
 		want codes.Code
 	}{
-		{"a response before the payload", func(n *node) { n.respond(answer(t)) }, codes.InvalidArgument},
+		{"a response before the payload", func(n *node) { n.respond(answer(t)) },
+			codes.InvalidArgument},
 		{"an empty payload", func(n *node) { n.payload(nil) }, codes.InvalidArgument},
 		{"a payload of over 2 MiB", func(n *node) { n.payload(big) }, codes.InvalidArgument},
-		{"a payload of 9 KiB", func(n *node) { n.payload(append(opening(t), make([]byte, 9<<10)...)) }, codes.InvalidArgument},
+		{"a payload of 9 KiB", func(n *node) {
+			n.payload(append(opening(t), make([]byte, 9<<10)...))
+		}, codes.InvalidArgument},
 		{"an answer for a payload", func(n *node) { n.payload(answer(t)) }, codes.InvalidArgument},
-		{"a payload for an answer", func(n *node) { begun(n); n.payload(opening(t)) }, codes.InvalidArgument},
-		{"the opening once more", func(n *node) { begun(n); n.respond(opening(t)) }, codes.InvalidArgument},
-		{"an answer of over 2 MiB", func(n *node) { begun(n); n.respond(big) }, codes.InvalidArgument},
+		{"a payload for an answer", func(n *node) { begun(n); n.payload(opening(t)) },
+			codes.InvalidArgument},
+		{"the opening once more", func(n *node) { begun(n); n.respond(opening(t)) },
+			codes.InvalidArgument},
+		{"an answer of over 2 MiB", func(n *node) { begun(n); n.respond(big) },
+			codes.InvalidArgument},
 		{"an empty answer", func(n *node) { begun(n); n.respond(nil) }, codes.InvalidArgument},
-		{"a second answer", func(n *node) { judged(n); n.respond(answer(t)) }, codes.InvalidArgument},
+		{"a second answer", func(n *node) { judged(n); n.respond(answer(t)) },
+			codes.InvalidArgument},
 		{"an empty receipt", func(n *node) { judged(n); n.respond(nil) }, codes.InvalidArgument},
-		{"the end after the payload", func(n *node) { begun(n); _ = n.stream.CloseSend() }, codes.InvalidArgument},
-		{"the end after the verdict", func(n *node) { judged(n); _ = n.stream.CloseSend() }, codes.InvalidArgument},
+		{"the end after the payload", func(n *node) { begun(n); _ = n.stream.CloseSend() },
+			codes.InvalidArgument},
+		{"the end after the verdict", func(n *node) { judged(n); _ = n.stream.CloseSend() },
+			codes.InvalidArgument},
 		{"silence", func(*node) {}, codes.DeadlineExceeded},
 		{"silence after the challenge", begun, codes.DeadlineExceeded},
 		{"silence after the verdict", judged, codes.DeadlineExceeded},
 		// neg: 193
 		{"an id in the payload", func(n *node) {
-			n.payload(bytes.Replace(opening(t), []byte("{"), []byte(`{"agent_id":"spiffe://example.org/web",`), 1))
+			n.payload(bytes.Replace(opening(t), []byte("{"),
+				[]byte(`{"agent_id":"spiffe://example.org/web",`), 1))
 		}, codes.InvalidArgument},
 		{"selectors in the answer", func(n *node) {
 			begun(n)
-			n.respond(bytes.Replace(answer(t), []byte("{"), []byte(`{"selectors":["tier:low"],`), 1))
+			n.respond(bytes.Replace(answer(t), []byte("{"), []byte(`{"selectors":["tier:low"],`),
+				1))
 		}, codes.InvalidArgument},
 		{"another challenge in the answer", func(n *node) {
 			begun(n)
@@ -155,8 +171,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 
 func goroutines() int { return runtime.NumGoroutine() }
 
-// TestConfiguringWhileNodesAttest: each exchange goes by one configuration from its beginning to its
-// end. Its worth is under -race. neg: 200
+// TestConfiguringWhileNodesAttest: each exchange goes by one configuration from its beginning to
+// its end. Its worth is under -race. neg: 200
 func TestConfiguringWhileNodesAttest(t *testing.T) {
 	first, second := newOffice(t, answers{}), newOffice(t, answers{})
 	second.given.finish = func(ask wire.NodeFinish) (any, error) {
@@ -212,18 +228,24 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		name, hcl, domain string
 		want              []string
 	}{
-		{"an unknown key", good + "adresses = [\"x\"]\n", trustDomain, []string{"line 2", "adresses"}},
+		{"an unknown key", good + "adresses = [\"x\"]\n", trustDomain,
+			[]string{"line 2", "adresses"}},
 		{"a key twice", good + good, trustDomain, []string{"line 2", "addresses"}},
 		{"no address", "", trustDomain, []string{"addresses"}},
 		{"an empty list", "addresses = []", trustDomain, []string{"addresses"}},
-		{"an address of no kind", `addresses = ["http://x"]`, trustDomain, []string{"addresses[0]"}},
-		{"another trust domain", good + `trust_domain = "example.com"`, trustDomain, []string{"trust_domain", "example.com"}},
+		{"an address of no kind", `addresses = ["http://x"]`, trustDomain,
+			[]string{"addresses[0]"}},
+		{"another trust domain", good + `trust_domain = "example.com"`, trustDomain,
+			[]string{"trust_domain", "example.com"}},
 		{"no trust domain of SPIRE's", good, "", []string{"trust domain"}},
-		{"a tenant that is none", good + `canary_tenant = "a b"`, trustDomain, []string{"canary_tenant"}},
+		{"a tenant that is none", good + `canary_tenant = "a b"`, trustDomain,
+			[]string{"canary_tenant"}},
 		{"a timeout of a number", good + `timeout = 2`, trustDomain, []string{"line 2", "timeout"}},
-		{"tcp without certificates", `addresses = ["tcp:a.example:1"]`, trustDomain, []string{"certificate", "key", "ca"}},
+		{"tcp without certificates", `addresses = ["tcp:a.example:1"]`, trustDomain,
+			[]string{"certificate", "key", "ca"}},
 		{
-			"everything at once", "adresses = [\"x\"]\ncanary_tenant = \"A\"\ntimeout = \"1h\"\n", trustDomain,
+			"everything at once", "adresses = [\"x\"]\ncanary_tenant = \"A\"\ntimeout = \"1h\"\n",
+			trustDomain,
 			[]string{"adresses", "canary_tenant", "timeout", "addresses"},
 		},
 		{"no HCL", "addresses = [", trustDomain, []string{"line"}},
@@ -240,7 +262,8 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 				t.Fatalf("got %v, and %v, %v of Validate", err, checked, checkErr)
 			}
 			for _, want := range row.want {
-				if !strings.Contains(err.Error(), want) || !strings.Contains(strings.Join(checked.GetNotes(), "\n"), want) {
+				if !strings.Contains(err.Error(), want) ||
+					!strings.Contains(strings.Join(checked.GetNotes(), "\n"), want) {
 					t.Errorf("%q is not in %v, or not in %v", want, err, checked.GetNotes())
 				}
 			}

@@ -48,14 +48,15 @@ func (t talk) ask(question, answer attestwire.Document) error {
 	if err != nil {
 		return err
 	}
-	if _, follows := request.GetRequest().(*nodeattestorv1.AttestRequest_ChallengeResponse); !follows {
+	_, follows := request.GetRequest().(*nodeattestorv1.AttestRequest_ChallengeResponse)
+	if !follows {
 		return outOfTurn()
 	}
 	return invalid(attestwire.Decode(request.GetChallengeResponse(), answer))
 }
 
-// receive reads one message. Where nothing comes the goroutine stays until the stream ends, which it
-// does as soon as the caller has returned.
+// receive reads one message. Where nothing comes the goroutine stays until the stream ends, which
+// it does as soon as the caller has returned.
 func (t talk) receive() (*nodeattestorv1.AttestRequest, error) {
 	type message struct {
 		request *nodeattestorv1.AttestRequest
@@ -83,7 +84,8 @@ func received(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF):
-		return status.Error(codes.InvalidArgument, "attestd: the node ended the exchange before its last message")
+		return status.Error(codes.InvalidArgument,
+			"attestd: the node ended the exchange before its last message")
 	default:
 		return err
 	}

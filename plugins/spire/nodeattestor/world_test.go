@@ -32,8 +32,8 @@ const (
 	agentID     = "spiffe://example.org/spire/agent/attestd/tpm/m1"
 )
 
-// answers is what stands behind a link in place of attestd's own brain; what is nil answers as attestd
-// does when all is well.
+// answers is what stands behind a link in place of attestd's own brain; what is nil answers as
+// attestd does when all is well.
 type answers struct {
 	begin  func(wire.NodeBegin) (any, error)
 	finish func(wire.NodeFinish) (any, error)
@@ -90,7 +90,8 @@ func serveLink(t *testing.T, path string, handle link.Handler) {
 	})
 }
 
-func (o *office) handle(_ context.Context, _ link.Peer, method string, body json.RawMessage) (any, error) {
+func (o *office) handle(_ context.Context, _ link.Peer, method string, body json.RawMessage) (any,
+	error) {
 	o.mu.Lock()
 	given := o.given
 	o.mu.Unlock()
@@ -122,7 +123,8 @@ func (o *office) handle(_ context.Context, _ link.Peer, method string, body json
 		}
 		return verdict(ask, nil), nil
 	}
-	return nil, &attestd.CallerError{Class: attestd.ClassForbidden, Hint: "none", Err: os.ErrPermission}
+	return nil, &attestd.CallerError{Class: attestd.ClassForbidden, Hint: "none",
+		Err: os.ErrPermission}
 }
 
 // challenge is a signed challenge for what was asked; change may be nil.
@@ -130,8 +132,10 @@ func (o *office) challenge(ask wire.NodeBegin, change func(*attestd.Challenge)) 
 	o.t.Helper()
 	now := time.Now()
 	issued := attestd.Challenge{
-		ID: "0190", Nonce: bytes.Repeat([]byte{3}, 32), TrustDomain: trustDomain, VerifierKeyID: o.signer.KeyID(),
-		Tenant: ask.Tenant, Purpose: "svid", Format: ask.Format, IssuedAt: now, ExpiresAt: now.Add(time.Minute),
+		ID: "0190", Nonce: bytes.Repeat([]byte{3}, 32), TrustDomain: trustDomain,
+		VerifierKeyID: o.signer.KeyID(),
+		Tenant:        ask.Tenant, Purpose: "svid", Format: ask.Format, IssuedAt: now,
+		ExpiresAt: now.Add(time.Minute),
 	}
 	if change != nil {
 		change(&issued)
@@ -155,7 +159,8 @@ func verdict(ask wire.NodeFinish, change func(*wire.NodeVerdict)) wire.NodeVerdi
 		Selectors: []string{"format:" + string(ask.Format), "tenant:" + ask.Tenant, "tier:low"},
 	}
 	if len(ask.KeySPKI) > 0 {
-		out.Grade, out.Enlist = wire.GradeBound, &wire.Enlist{AgentID: agentID, Certificates: [][]byte{{1}}}
+		out.Grade, out.Enlist = wire.GradeBound, &wire.Enlist{AgentID: agentID,
+			Certificates: [][]byte{{1}}}
 	}
 	if change != nil {
 		change(&out)
@@ -191,7 +196,8 @@ func (j *journal) String() string {
 func newEnv(name string) (host.Env, *journal) {
 	log := &journal{}
 	return host.Env{
-		Name: name, Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: log}), Starts: 1,
+		Name: name, Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: log}),
+		Starts:  1,
 		Started: time.Now(), Version: "test", Counts: &host.Counts{},
 	}, log
 }
@@ -212,7 +218,8 @@ func load(t *testing.T, make func(host.Env) (host.Plugin, error)) *plugin {
 
 func (p *plugin) configure(hcl string) error {
 	_, err := p.config.Configure(context.Background(), &configv1.ConfigureRequest{
-		CoreConfiguration: &configv1.CoreConfiguration{TrustDomain: trustDomain}, HclConfiguration: hcl,
+		CoreConfiguration: &configv1.CoreConfiguration{TrustDomain: trustDomain},
+		HclConfiguration:  hcl,
 	})
 	return err
 }
@@ -223,7 +230,8 @@ func serverPlugin(t *testing.T, o *office, more ...string) *plugin {
 	return configured(t, nodeattestor.New, o, more...)
 }
 
-func configured(t *testing.T, make func(host.Env) (host.Plugin, error), o *office, more ...string) *plugin {
+func configured(t *testing.T, make func(host.Env) (host.Plugin, error), o *office,
+	more ...string) *plugin {
 	t.Helper()
 	p := load(t, make)
 	must(t, p.configure("addresses = [\""+o.address+"\"]\n"+strings.Join(more, "\n")))
