@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/attestd/attestd/internal/spire/controller"
+	spirewire "github.com/attestd/attestd/internal/spire/wire"
 )
 
 func newController(a *app) *cobra.Command {
@@ -33,6 +34,7 @@ socket. It is let in on the socket as root or as attestd's own user.`,
 			}
 			settings.Logger = slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: &leveler})).
 				With("part", "controller")
+			settings.CanaryID = "spiffe://" + settings.TrustDomain + spirewire.CanaryPath
 			return controller.Run(ctx, settings)
 		},
 	}

@@ -41,6 +41,10 @@ type spire struct {
 // attestd is out of its reach.
 const snapshotLife = 10 * time.Second
 
+// mapLife is how long attestd believes what SPIRE had: a restart of the controller or of SPIRE's server
+// stops nobody, and an entry that was deleted meanwhile is no way to an identity for longer.
+const mapLife = 5 * time.Minute
+
 // unattestedLife is how long a JWT-SVID lives that says that nothing was attested.
 const unattestedLife = time.Minute
 
@@ -71,17 +75,21 @@ func (p *parts) addSPIRE(options Options) error {
 	if err != nil {
 		return err
 	}
+	var serverCA []byte
+	if settings.SPIRE.Listen != config.Off {
+		serverCA = p.admin.pki.CA()
+	}
 	p.spire.office, err = issuance.New(issuance.Config{
 		TrustDomain: settings.TrustDomain, Index: p.index, Verifier: p.service,
 		Keys: json.RawMessage(p.keys), Now: p.store.Now, Lifetimes: lifetimes(settings),
 		Unattested: settings.SPIRE.Unattested, Unbound: settings.SPIRE.Unbound,
 		AttestedOnly: settings.SPIRE.AttestedOnly, Bound: p.everBound,
 		Audiences: settings.SPIRE.Audiences, ExtensionOID: settings.SPIRE.ExtensionOID,
-		SnapshotKey: key, NodeCA: nodes.WithRoot(p.admin.pki.CA()),
+		SnapshotKey: key, NodeCA: nodes,
 		Workloads: func(tenant string) (map[string]string, string) {
 			return p.spire.names.Load().Names(tenant)
 		},
-		Addresses: reach(settings.SPIRE),
+		Addresses: reach(settings.SPIRE), ServerCA: serverCA,
 		Refresh:   p.spire.controller.Refresh, Notes: p.keeper, Logger: options.Logger,
 	})
 	if err != nil {
@@ -182,7 +190,7 @@ func lifetimes(settings config.Config) issuance.Lifetimes {
 	}
 	return issuance.Lifetimes{
 		Agent: s.AgentTTL, X509: s.X509TTL, MaxX509: maxX509, JWT: jwt,
-		Grace: settings.Subjects.Grace, Snapshot: snapshotLife,
+		Grace: settings.Subjects.Grace, Snapshot: snapshotLife, Map: max(mapLife, 6*s.Poll),
 	}
 }
 

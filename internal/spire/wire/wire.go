@@ -41,6 +41,12 @@ const (
 	MethodSnapshot = "snapshot" // attestd to agent, a notice without an answer: Signed over Snapshot
 )
 
+// The mint canary is a JWT-SVID of this path for this audience: it grants nothing anywhere.
+const (
+	CanaryPath     = "/attestd/canary"
+	CanaryAudience = "attestd-canary"
+)
+
 // Empty is a document without content.
 type Empty struct{}
 
