@@ -108,6 +108,7 @@ func TestFoldersThatOthersReachAreRefused(t *testing.T) {
 
 // Two agents on one machine would take each other's socket, and remove each other's keys.
 func TestAnotherAgentsFoldersAreRefused(t *testing.T) {
+	t.Parallel() // it waits for predecessors that do not go
 	n, other := newNode(t, "tpm", ""), newNode(t, "tpm", "")
 	a := n.generate(slotA, p256)
 	for name, hcl := range map[string]string{

@@ -41,3 +41,6 @@ func (p *plugin) Die() {
 		p.ring.close()
 	}
 }
+
+// Unlimit lets so many signatures through that the limit is not what is measured.
+func (p *plugin) Unlimit() { p.ring.limit(1 << 30) }

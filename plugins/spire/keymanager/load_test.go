@@ -31,6 +31,7 @@ func (k *agentKey) try(ctx context.Context) error {
 // TestMemoryOfAFloodOfSignatures: each refused JWT-SVID costs the agent a connection, and that one
 // signature. A storm of them waits, and then is refused; it does not reach the TPM.
 func TestMemoryOfAFloodOfSignatures(t *testing.T) {
+	t.Parallel()
 	const rate, floods = 20, 300
 	n := newNode(t, "memory", fmt.Sprintf("signatures_per_second = %d", rate))
 	a := n.generate(slotA, p256)
@@ -175,7 +176,8 @@ func TestMemoryKeysAreMadeAskedForAndUsedAtOnce(t *testing.T) {
 // several at once.
 func BenchmarkSignatures(b *testing.B) {
 	for _, kind := range kinds {
-		n := newNode(b, kind, "signatures_per_second = 1000")
+		n := newNode(b, kind, "")
+		n.Unlimit()
 		a := n.generate(slotA, p256)
 		signer, err := n.socket().SignerOf(a.spki)
 		if err != nil {
@@ -192,15 +194,8 @@ func BenchmarkSignatures(b *testing.B) {
 				var took []time.Duration
 				for b.Loop() {
 					began := time.Now()
-					for {
-						err := sign()
-						if err == nil {
-							break
-						}
-						if status.Code(err) != codes.ResourceExhausted && !errors.Is(err, keysocket.ErrBusy) {
-							b.Fatal(err)
-						}
-						began = time.Now()
+					if err := sign(); err != nil {
+						b.Fatal(err)
 					}
 					took = append(took, time.Since(began))
 				}

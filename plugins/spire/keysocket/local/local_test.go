@@ -271,13 +271,17 @@ func TestALivingListenerIsNotReplacedAndAGoneOneIsFollowedAtOnce(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(folder.Path(), "s")); err != nil {
 		t.Errorf("the first one's socket: %v", err)
 	}
-	time.AfterFunc(100*time.Millisecond, func() { _ = first.Close() })
+	closed := make(chan error)
+	time.AfterFunc(100*time.Millisecond, func() { closed <- first.Close() })
 	began := time.Now()
 	second, err := folder.Listen(t.Context(), "s", false, func(local.Peer) {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	closeAfter(t, second)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
 	if waited := time.Since(began); waited > 2*time.Second {
 		t.Errorf("waited %s", waited)
 	}
