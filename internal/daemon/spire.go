@@ -90,7 +90,7 @@ func (p *parts) addSPIRE(options Options) error {
 			return p.spire.names.Load().Names(tenant)
 		},
 		Addresses: reach(settings.SPIRE), ServerCA: serverCA,
-		Refresh:   p.spire.controller.Refresh, Notes: p.keeper, Logger: options.Logger,
+		Refresh: p.spire.controller.Refresh, Notes: p.keeper, Logger: options.Logger,
 	})
 	if err != nil {
 		return err

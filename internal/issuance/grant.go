@@ -41,6 +41,8 @@ func (o *Office) Grant(ctx context.Context, ask wire.GrantRequest) (wire.Granted
 	case who.agent():
 		err = g.agent()
 	case g.canary(): // it says that nothing was attested, and rests on nobody
+		g.said.close(true)
+		g.expires = min(ask.ExpiresAt, now.Add(o.config.Lifetimes.JWT[attestd.TierUnknown]).Unix())
 	case who.under(o.config.AttestedOnly):
 		err = g.direct()
 	default:

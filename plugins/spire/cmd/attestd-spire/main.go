@@ -18,6 +18,7 @@ import (
 	"github.com/attestd/attestd/plugins/spire/agentattestor"
 	"github.com/attestd/attestd/plugins/spire/composer"
 	"github.com/attestd/attestd/plugins/spire/host"
+	"github.com/attestd/attestd/plugins/spire/keymanager"
 	"github.com/attestd/attestd/plugins/spire/nodeattestor"
 	"github.com/attestd/attestd/plugins/spire/workloadattestor"
 )
@@ -30,6 +31,7 @@ var plugins = []struct {
 	{"composer", "CredentialComposer of a server: no credential without a grant", composer.New},
 	{"nodeattestor-server", "NodeAttestor of a server: asks attestd for challenge and verdict", nodeattestor.New},
 	{"nodeattestor-agent", "NodeAttestor of an agent: answers the challenge with evidence", agentattestor.New},
+	{"keymanager", "KeyManager of an agent: keys that evidence binds, gone with the boot", keymanager.New},
 	{"workloadattestor", "WorkloadAttestor of an agent: what a process is, and whether its node is admitted",
 		workloadattestor.New},
 }
