@@ -133,7 +133,6 @@ controller_may if {
 controller_may if {
 	input.full_method == "/spire.api.server.entry.v1.Entry/BatchUpdateEntry"
 	input.req.input_mask == {"selectors": true}
-	count(input.req.entries) > 0
 	data.attestd.entry_prefix != ""
 	every entry in input.req.entries {
 		startswith(entry.id, data.attestd.entry_prefix)

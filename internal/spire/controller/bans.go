@@ -77,7 +77,7 @@ func (o *orders) burst(ctx context.Context, t *task, slots chan struct{}, mine, 
 	o.bursts.Add(1)
 	defer o.bursts.Add(-1)
 	var began time.Time
-	looks, delay := readBacks(), banEvery
+	looks, delay := o.c.readBacks, banEvery
 	for {
 		if began.IsZero() || often {
 			if o.layOnce(ctx, t, slots, mine) {
@@ -104,7 +104,7 @@ func (o *orders) burst(ctx context.Context, t *task, slots chan struct{}, mine, 
 			switch {
 			case !o.stands(ctx, t, "read back"):
 				// What undid it may come again.
-				began, looks, often = time.Now(), readBacks(), true
+				began, looks, often = time.Now(), o.c.readBacks, true
 			case len(looks) == 0:
 				return true
 			}

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,10 +27,11 @@ const (
 	canaryAttestation = "attestation"
 )
 
-// What the node attestor says to a canary: the answer came from attestd, and nothing was issued.
+// What the node attestor says to a canary: the answer came from attestd, and nothing was issued. SPIRE
+// puts the plugin's name before it, in the place of "attestd: ".
 const (
 	canaryAttestor = "attestd"
-	canaryAlive    = "attestd: canary: ok"
+	canaryAlive    = "nodeattestor(attestd): canary: ok"
 )
 
 const canaryTTL = 60 // seconds
@@ -158,7 +158,7 @@ func (k *canaries) attest(ctx context.Context) error {
 	if err == nil {
 		return errors.New("the node attestor went on with a canary")
 	}
-	if said := status.Convert(err); said.Code() != codes.FailedPrecondition || !strings.Contains(said.Message(), canaryAlive) {
+	if said := status.Convert(err); said.Code() != codes.FailedPrecondition || said.Message() != canaryAlive {
 		return fmt.Errorf("the node attestor says %s: %s", said.Code(), attestd.Excerpt(said.Message(), 150))
 	}
 	return nil

@@ -92,10 +92,23 @@ func newOrders(c *controller) *orders {
 // wait returns when the tasks have ended, after their context has.
 func (o *orders) wait() { o.work.Wait() }
 
-// set takes orders, which are always a whole: what they no longer name is lifted. Orders that a new
-// link begins with count whatever their number is; later ones only where theirs is not lower. It
-// returns the tasks that began.
-func (o *orders) set(in wire.Orders, begins bool) (changed []*task, taken bool) {
+// newLink forgets the number of the last orders: the daemon that answers now may count anew. On one
+// link, what was asked for and what is sent unasked can overtake each other, and the number decides.
+func (o *orders) newLink() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.number = 0
+	for _, one := range o.tasks {
+		one.mu.Lock()
+		one.untold = one.once
+		one.mu.Unlock()
+	}
+	o.signal()
+}
+
+// set takes orders, which are always a whole: what they no longer name is lifted. It returns the tasks
+// that began, and false where newer orders came before.
+func (o *orders) set(in wire.Orders) (changed []*task, taken bool) {
 	wanted := map[target]bool{}
 	for _, id := range in.Bans {
 		wanted[target{id: id}] = true
@@ -105,7 +118,7 @@ func (o *orders) set(in wire.Orders, begins bool) (changed []*task, taken bool) 
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.ctx.Err() != nil || !begins && o.taken && in.Number < o.number {
+	if o.ctx.Err() != nil || in.Number < o.number {
 		return nil, false
 	}
 	o.taken, o.number = true, in.Number
@@ -125,14 +138,6 @@ func (o *orders) set(in wire.Orders, begins bool) (changed []*task, taken bool) 
 		if at := (target{id: id}); !wanted[at] && o.tasks[at] == nil {
 			changed = append(changed, o.begin(at, false, now))
 		}
-	}
-	if begins {
-		for _, one := range o.tasks {
-			one.mu.Lock()
-			one.untold = one.once
-			one.mu.Unlock()
-		}
-		o.signal()
 	}
 	return changed, true
 }

@@ -27,12 +27,16 @@ type controller struct {
 	again   *reattestation
 	canary  *canaries
 	pollNow chan struct{} // one waiting call for a poll before its time
+
+	readBacks []time.Duration
 }
 
 // Run carries out what attestd orders until ctx ends, which is no error. It returns an error where
 // the configuration will not do, or the Workload API gave it no SVID; that SPIRE or attestd is out of
 // reach is no reason to end.
-func Run(ctx context.Context, config Config) error {
+func Run(ctx context.Context, config Config) error { return runWith(ctx, config, readBacks()) }
+
+func runWith(ctx context.Context, config Config, looks []time.Duration) error {
 	domain, err := config.check()
 	if err != nil {
 		return err
@@ -45,6 +49,7 @@ func Run(ctx context.Context, config Config) error {
 		return err
 	}
 	c := newController(config, spire)
+	c.readBacks = looks
 	c.run(ctx)
 	return spire.close()
 }
@@ -88,11 +93,12 @@ func (c *controller) connected(ctx context.Context, conn *link.Conn) error {
 	if err := c.record.take(state); err != nil {
 		return err
 	}
+	c.orders.newLink()
 	var now wire.Orders
 	if err := conn.Call(ctx, wire.MethodOrders, wire.Empty{}, &now); err != nil {
 		return fmt.Errorf("attestd's orders: %w", err)
 	}
-	c.orders.set(now, true)
+	c.orders.set(now)
 	c.wake()
 	c.log.InfoContext(ctx, "linked to attestd", "orders", now.Number, "bans", len(now.Bans), "holds", len(now.Holds))
 	return nil
@@ -142,7 +148,7 @@ const enforceWait = 2 * time.Second
 
 // enforce takes new orders and answers when each change was tried once.
 func (c *controller) enforce(ctx context.Context, in wire.Orders) (wire.Reached, error) {
-	changed, taken := c.orders.set(in, false)
+	changed, taken := c.orders.set(in)
 	if !taken {
 		return wire.Reached{}, &attestd.CallerError{Class: attestd.ClassConflict, Hint: "send the newest orders",
 			Err: fmt.Errorf("orders %d came after newer ones", in.Number)}

@@ -40,6 +40,7 @@ func spireFolder(t *testing.T) string {
 // realSPIRE is a SPIRE server of its own, on loopback and in a folder of the test.
 type realSPIRE struct {
 	folder, socket, address, log string
+	dir                          string // its working folder
 	roots                        *x509.CertPool
 }
 
@@ -59,7 +60,7 @@ func startSPIRE(t *testing.T, config serverConfig) *realSPIRE {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s.socket, s.log = filepath.Join(dir, "s.sock"), filepath.Join(dir, "log")
+	s.dir, s.socket, s.log = dir, filepath.Join(dir, "s.sock"), filepath.Join(dir, "log")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +71,10 @@ func startSPIRE(t *testing.T, config serverConfig) *realSPIRE {
 	engine := ""
 	if config.policy != "" {
 		text, err := json.Marshal(config.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.policy, err = filepath.Abs(config.policy)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,13 +121,16 @@ plugins {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(filepath.Join(s.folder, "spire-server"), "run", "-config", conf)
-	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, dir
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		for range ended { // until it has
+		}
 		_ = out.Close()
 		if t.Failed() {
 			text, _ := os.ReadFile(s.log)
@@ -136,11 +144,15 @@ plugins {
 		if err == nil && s.roots.AppendCertsFromPEM([]byte(text)) {
 			return s
 		}
-		if time.Now().After(deadline) || cmd.ProcessState != nil {
+		select {
+		case why := <-ended:
+			err, deadline = why, time.Time{}
+		case <-time.After(50 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
 			log, _ := os.ReadFile(s.log)
 			t.Fatalf("the SPIRE server did not start: %v\n%s", err, log)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 
@@ -225,6 +237,16 @@ func (s *realSPIRE) attest(t *testing.T) (string, tls.Certificate) {
 	if err := json.Unmarshal([]byte(s.run(t, "token", "generate", "-output", "json")), &token); err != nil {
 		t.Fatal(err)
 	}
+	id, svid, err := s.attestAs(t, "join_token", token.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, svid
+}
+
+// attestAs attests with a payload that asks for no challenge.
+func (s *realSPIRE) attestAs(t *testing.T, attestor, payload string) (string, tls.Certificate, error) {
+	t.Helper()
 	key := newKey(t)
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
@@ -234,23 +256,24 @@ func (s *realSPIRE) attest(t *testing.T) (string, tls.Certificate) {
 	defer cancel()
 	stream, err := agentv1.NewAgentClient(s.remote(t)).AttestAgent(ctx)
 	if err != nil {
-		t.Fatal(err)
+		return "", tls.Certificate{}, err
 	}
 	err = stream.Send(&agentv1.AttestAgentRequest{Step: &agentv1.AttestAgentRequest_Params_{
 		Params: &agentv1.AttestAgentRequest_Params{
-			Data:   &types.AttestationData{Type: "join_token", Payload: []byte(token.Value)},
+			Data:   &types.AttestationData{Type: attestor, Payload: []byte(payload)},
 			Params: &agentv1.AgentX509SVIDParams{Csr: csr},
 		},
 	}})
 	if err != nil {
-		t.Fatal(err)
+		return "", tls.Certificate{}, err
 	}
 	reply, err := stream.Recv()
 	if err != nil {
-		t.Fatal(err)
+		return "", tls.Certificate{}, err
 	}
 	svid := reply.GetResult().GetSvid()
-	return "spiffe://" + domain + svid.GetId().GetPath(), tls.Certificate{Certificate: svid.GetCertChain(), PrivateKey: key}
+	return "spiffe://" + domain + svid.GetId().GetPath(),
+		tls.Certificate{Certificate: svid.GetCertChain(), PrivateKey: key}, nil
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
