@@ -137,7 +137,7 @@ func (d *digests) fly(fd int, file identity, uid uint32) (*flight, error) {
 	d.taken++
 	go func() {
 		of.turn <- struct{}{}
-		under.digest, under.err = d.read(own, file)
+		under.digest, under.err = d.readSafely(own, file)
 		<-of.turn
 		d.mu.Lock()
 		delete(d.flights, file)
@@ -161,6 +161,17 @@ func (d *digests) userOf(uid uint32) *user {
 		of.bytes, of.since = int64(min(float64(of.bytes)+gain, float64(most))), now
 	}
 	return of
+}
+
+// readSafely is read, of which a panic is one file without a digest: it runs beside the call that asked,
+// where nothing else would catch it.
+func (d *digests) readSafely(path int, file identity) (digest string, err error) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			digest, err = "", fmt.Errorf("internal error: %v", recovered)
+		}
+	}()
+	return d.read(path, file)
 }
 
 // read takes the digest of a file that is still as it was when it was identified.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	workloadattestorv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/workloadattestor/v1"
+
 	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/plugins/spire/host"
 )
@@ -109,4 +111,10 @@ func (n *Node) Why(bound time.Duration, digest string) (given []string, reason s
 		return nil, reason
 	}
 	return selectors(admission, &facts{digest: digest}), ""
+}
+
+// NewServer makes the plugin, and returns what is behind gRPC too.
+func NewServer(env host.Env) (host.Plugin, workloadattestorv1.WorkloadAttestorServer) {
+	s := newService(env, systemClock{})
+	return pluginOf(s), s
 }
