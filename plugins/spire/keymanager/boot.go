@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// bootIDFile has a number that the kernel draws at each start (proc(5)). kexec and a restart change it,
-// sleep and hibernation do not.
+// bootIDFile has a number that the kernel draws at each start (proc(5)). kexec and a restart change
+// it, sleep and hibernation do not.
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
 var bootIDForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)

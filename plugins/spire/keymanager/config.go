@@ -21,13 +21,13 @@ const (
 type Config struct {
 	// Keys says where the agent's keys live: "memory" or "tpm". It must be written.
 	Keys string `hcl:"keys,required"`
-	// RuntimeDir is the folder of the key socket: the agent's user's alone (0700), one for each agent, as
-	// in the configurations of the node's other plugins.
+	// RuntimeDir is the folder of the key socket: the agent's user's alone (0700), one for each
+	// agent, as in the configurations of the node's other plugins.
 	RuntimeDir string `hcl:"runtime_dir,required"`
 	// TrustDomain is compared with SPIRE's where it is given.
 	TrustDomain string `hcl:"trust_domain"`
-	// SignaturesPerSecond limits the agent, and once more all others together. Above it they wait: each
-	// JWT-SVID that is refused costs the agent a new connection, and that a signature.
+	// SignaturesPerSecond limits the agent, and once more all others together. Above it they wait:
+	// each JWT-SVID that is refused costs the agent a new connection, and that a signature.
 	SignaturesPerSecond int        `hcl:"signatures_per_second"`
 	TPM                 *TPMConfig `hcl:"tpm"`
 
@@ -55,7 +55,9 @@ const maxRate = 1000
 // Check implements host.Document.
 func (c *Config) Check() []string {
 	var problems []string
-	add := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	add := func(format string, args ...any) {
+		problems = append(problems, fmt.Sprintf(format, args...))
+	}
 	folder := func(key, path string) {
 		if path != "" && !filepath.IsAbs(path) {
 			add("%s: got %q, want a whole path", key, attestd.Excerpt(path, 100))
@@ -111,7 +113,7 @@ func (p *plugin) use(ctx context.Context, config *Config, trustDomain string) er
 	where := config.place(trustDomain)
 	if p.ring != nil {
 		if p.place != where {
-			return errors.New("keys, runtime_dir and tpm are other ones than the agent's keys are in: " +
+			return errors.New("keys, runtime_dir and tpm are not those that the agent's keys are in: " +
 				"restart the agent to change them")
 		}
 		p.ring.limit(config.SignaturesPerSecond)

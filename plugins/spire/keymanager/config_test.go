@@ -30,23 +30,34 @@ tpm {
   lock_file = "l"
 }`, []string{`keys: got "disk"`, `runtime_dir: got "run"`, "trust_domain", "signatures_per_second: got 0",
 			"line 5: unknown", "line 7: tpm.device", "tpm.state_dir: is missing", `tpm.lock_file: got "l"`}},
-		"a key twice":       {"keys = \"memory\"\nkeys = \"tpm\"\nruntime_dir = \"/run/x\"", []string{"line 2: keys: stands twice"}},
-		"an empty place":    {"keys = \"\"\nruntime_dir = \"/run/x\"", []string{"line 1: keys: is empty"}},
-		"a TPM for memory":  {"keys = \"memory\"\nruntime_dir = \"/run/x\"\ntpm { state_dir = \"/x\" }", []string{"tpm: is given"}},
-		"no TPM for tpm":    {"keys = \"tpm\"\nruntime_dir = \"/run/x\"", []string{"tpm: is missing"}},
-		"too many a second": {"keys = \"memory\"\nruntime_dir = \"/run/x\"\nsignatures_per_second = 1001", []string{"got 1001"}},
+		"a key twice": {
+			"keys = \"memory\"\nkeys = \"tpm\"\nruntime_dir = \"/run/x\"",
+			[]string{"line 2: keys: stands twice"},
+		},
+		"an empty place": {"keys = \"\"\nruntime_dir = \"/run/x\"", []string{"line 1: keys: is empty"}},
+		"a TPM for memory": {
+			"keys = \"memory\"\nruntime_dir = \"/run/x\"\ntpm { state_dir = \"/x\" }",
+			[]string{"tpm: is given"},
+		},
+		"no TPM for tpm": {"keys = \"tpm\"\nruntime_dir = \"/run/x\"", []string{"tpm: is missing"}},
+		"too many a second": {
+			"keys = \"memory\"\nruntime_dir = \"/run/x\"\nsignatures_per_second = 1001",
+			[]string{"got 1001"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n.make()
 			err := n.configure(row.hcl)
 			answer, failed := n.Validate(t.Context(), &configv1.ValidateRequest{
-				CoreConfiguration: &configv1.CoreConfiguration{TrustDomain: trustDomain}, HclConfiguration: row.hcl,
+				CoreConfiguration: &configv1.CoreConfiguration{TrustDomain: trustDomain},
+				HclConfiguration:  row.hcl,
 			})
 			if err == nil || failed != nil || answer.GetValid() {
 				t.Fatalf("got %v; validated %v, %v", err, answer, failed)
 			}
 			for _, want := range row.want {
-				if !strings.Contains(err.Error(), want) || !strings.Contains(strings.Join(answer.GetNotes(), "; "), want) {
+				if !strings.Contains(err.Error(), want) ||
+					!strings.Contains(strings.Join(answer.GetNotes(), "; "), want) {
 					t.Errorf("got %v, want %s", err, want)
 				}
 			}

@@ -46,7 +46,8 @@ func encode(d document) ([]byte, error) {
 	d.Schema = schema
 	content, err := json.Marshal(d)
 	if err == nil && len(content) > maxDocument {
-		err = fmt.Errorf("keys and enlistment have %d bytes, want at most %d", len(content), maxDocument)
+		err = fmt.Errorf("keys and enlistment have %d bytes, want at most %d",
+			len(content), maxDocument)
 	}
 	return content, err
 }
@@ -73,15 +74,16 @@ type keeper interface {
 	save(content []byte) error
 }
 
-// folderKeeper has it in a file. It goes with a maker whose keys are of no use outside of their TPM.
+// folderKeeper has it in a file. It goes with a maker whose keys are of no use outside of their
+// TPM.
 type folderKeeper struct{ folder *local.Folder }
 
 func (k folderKeeper) load() ([]byte, error)     { return k.folder.ReadFile(fileName, maxDocument) }
 func (k folderKeeper) save(content []byte) error { return k.folder.WriteFile(fileName, content) }
 
-// memoryKeeper has it in memory that the supervisor holds. There are two places, written by turns, so
-// that a process killed while it writes leaves the document before: each begins with its number, its
-// length and a digest.
+// memoryKeeper has it in memory that the supervisor holds. There are two places, written by turns,
+// so that a process killed while it writes leaves the document before: each begins with its number,
+// its length and a digest.
 type memoryKeeper struct {
 	at     *os.File // at places: all children share one position in it
 	number uint64

@@ -47,8 +47,8 @@ func (n *node) newest() keysocket.Key {
 	return found
 }
 
-// TestTheAgentsOrderOfCalls is that of pkg/agent/attestor/node and pkg/agent/svid: list, make a key in
-// slot A, sign a CSR, attest; at half-life the same in slot B while A still signs; then A anew.
+// TestTheAgentsOrderOfCalls is that of pkg/agent/attestor/node and pkg/agent/svid: list, make a key
+// in slot A, sign a CSR, attest; at half-life the same in slot B while A still signs; then A anew.
 func TestTheAgentsOrderOfCalls(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {

@@ -120,8 +120,8 @@ func child(supervisor int) int {
 	return 0
 }
 
-// TestTheAgentsKeySignsAfterTheProcessWasKilled: SPIRE neither starts a key manager again nor asks for
-// another key before the half-life of its SVID.
+// TestTheAgentsKeySignsAfterTheProcessWasKilled: SPIRE neither starts a key manager again nor asks
+// for another key before the half-life of its SVID.
 func TestTheAgentsKeySignsAfterTheProcessWasKilled(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
@@ -135,7 +135,9 @@ func TestTheAgentsKeySignsAfterTheProcessWasKilled(t *testing.T) {
 			manager, supervisor, written := load(t, hcl)
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			made, err := manager.GenerateKey(ctx, &keymanagerv1.GenerateKeyRequest{KeyId: slotA, KeyType: p256})
+			made, err := manager.GenerateKey(ctx, &keymanagerv1.GenerateKeyRequest{
+				KeyId: slotA, KeyType: p256,
+			})
 			if err != nil {
 				t.Fatalf("%v\n%s", err, written)
 			}
@@ -148,24 +150,23 @@ func TestTheAgentsKeySignsAfterTheProcessWasKilled(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			request := &keymanagerv1.SignDataRequest{
+				KeyId: slotA, Data: make([]byte, 32),
+				SignerOpts: &keymanagerv1.SignDataRequest_HashAlgorithm{
+					HashAlgorithm: keymanagerv1.HashAlgorithm_SHA256,
+				},
+			}
 			for range 5 {
 				before := child(supervisor)
 				if err := syscall.Kill(before, syscall.SIGKILL); err != nil || before == 0 {
 					t.Fatalf("kill %d: %v", before, err)
 				}
 				began := time.Now()
-				answer, err := manager.SignData(ctx, &keymanagerv1.SignDataRequest{
-					KeyId: slotA, Data: make([]byte, 32), SignerOpts: &keymanagerv1.SignDataRequest_HashAlgorithm{
-						HashAlgorithm: keymanagerv1.HashAlgorithm_SHA256,
-					},
-				}, grpc.WaitForReady(true))
+				answer, err := manager.SignData(ctx, request, grpc.WaitForReady(true))
 				for deadline := began.Add(5 * time.Second); err != nil && time.Now().Before(deadline); {
-					// The call that was on its way when the process died is lost; the agent makes another.
-					answer, err = manager.SignData(ctx, &keymanagerv1.SignDataRequest{
-						KeyId: slotA, Data: make([]byte, 32), SignerOpts: &keymanagerv1.SignDataRequest_HashAlgorithm{
-							HashAlgorithm: keymanagerv1.HashAlgorithm_SHA256,
-						},
-					}, grpc.WaitForReady(true))
+					// The call that was on its way when the process died is lost; the agent makes
+					// another.
+					answer, err = manager.SignData(ctx, request, grpc.WaitForReady(true))
 				}
 				if err != nil || answer.GetKeyFingerprint() != made.GetPublicKey().GetFingerprint() {
 					t.Fatalf("after the kill: %v\n%s", err, written)

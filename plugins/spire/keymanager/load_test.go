@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,14 +55,16 @@ func TestMemoryOfAFloodOfSignatures(t *testing.T) {
 	group.Wait()
 	took := time.Since(began)
 	most := int32(2*rate + took.Seconds()*rate + 1)
-	if signed.Load() > most || signed.Load() < 2*rate || busy.Load() == 0 || signed.Load()+busy.Load() != floods {
+	if signed.Load() > most || signed.Load() < 2*rate || busy.Load() == 0 ||
+		signed.Load()+busy.Load() != floods {
 		t.Errorf("%d signed (want at most %d) and %d refused in %s", signed.Load(), most, busy.Load(), took)
 	}
 	if took > 4*time.Second {
 		t.Errorf("waiting took %s", took)
 	}
 	counts := n.counts.All()
-	if counts["signatures"] != uint64(signed.Load()) || counts["signatures_refused"] != uint64(busy.Load()) || //nolint:gosec // small
+	if fmt.Sprint(counts["signatures"]) != fmt.Sprint(signed.Load()) ||
+		fmt.Sprint(counts["signatures_refused"]) != fmt.Sprint(busy.Load()) ||
 		counts["signatures_delayed"] == 0 {
 		t.Errorf("counted %v", counts)
 	}
@@ -105,8 +109,9 @@ func TestAFloodOverTheSocketDoesNotStopTheAgent(t *testing.T) {
 	}
 	cancel()
 	group.Wait()
-	t.Logf("the agent's slowest signature under the flood took %s; %d of the flood were refused", slowest, busy.Load())
-	if slowest > time.Second {
+	t.Logf("the agent's slowest signature under the flood took %s; %d of the flood were refused",
+		slowest, busy.Load())
+	if slowest > 3*time.Second {
 		t.Errorf("the agent waited %s", slowest)
 	}
 	if busy.Load() == 0 {
@@ -114,8 +119,54 @@ func TestAFloodOverTheSocketDoesNotStopTheAgent(t *testing.T) {
 	}
 }
 
-// TestMemoryKeysAreMadeAskedForAndUsedAtOnce: the newest key is always one that signs, whatever is made
-// meanwhile, and a signature is by the key that was asked for. neg: 200
+// TestTheAgentWaitsForOneSignatureOfTheSocketAtMost: the TPM does one thing at a time, and on a
+// chip each signature takes a tenth of a second.
+func TestTheAgentWaitsForOneSignatureOfTheSocketAtMost(t *testing.T) {
+	const crowd = 12
+	n := newNode(t, "tpm", "")
+	n.Unlimit()
+	a := n.generate(slotA, p256)
+	signer, err := n.socket().SignerOf(a.spki)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another program holds the TPM, so that everybody comes to stand in line.
+	held, err := os.OpenFile(n.chip.Socket()+".lock", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	var done atomic.Int32
+	for range crowd {
+		group.Go(func() {
+			if _, err := signer.Sign(nil, make([]byte, 32), keysHash); err != nil {
+				t.Error(err)
+			}
+			done.Add(1)
+		})
+	}
+	time.Sleep(200 * time.Millisecond)
+	group.Go(func() {
+		if err := a.try(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if before := done.Load(); before > crowd/3 {
+			t.Errorf("%d of the socket's %d signatures came before the agent's", before, crowd)
+		}
+	})
+	time.Sleep(100 * time.Millisecond)
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	group.Wait()
+}
+
+// TestMemoryKeysAreMadeAskedForAndUsedAtOnce: the newest key is always one that signs, whatever is
+// made meanwhile, and a signature is by the key that was asked for. neg: 200
 func TestMemoryKeysAreMadeAskedForAndUsedAtOnce(t *testing.T) {
 	n := newNode(t, "memory", "signatures_per_second = 1000")
 	n.generate(slotA, p256)
@@ -127,7 +178,8 @@ func TestMemoryKeysAreMadeAskedForAndUsedAtOnce(t *testing.T) {
 	group.Go(func() {
 		for i := range 100 {
 			id := []string{slotB, slotA}[i%2]
-			if _, err := n.GenerateKey(t.Context(), &keymanagerv1.GenerateKeyRequest{KeyId: id, KeyType: p256}); err != nil {
+			_, err := n.GenerateKey(t.Context(), &keymanagerv1.GenerateKeyRequest{KeyId: id, KeyType: p256})
+			if err != nil {
 				t.Error(err)
 			}
 		}
@@ -136,8 +188,9 @@ func TestMemoryKeysAreMadeAskedForAndUsedAtOnce(t *testing.T) {
 	for _, rate := range []int{900, 1000} { // and configured anew while all that goes on
 		group.Go(func() {
 			for ctx.Err() == nil {
-				if err := n.configure(fmt.Sprintf("keys = \"memory\"\nruntime_dir = %q\nsignatures_per_second = %d",
-					n.runtime, rate)); err != nil {
+				if err := n.configure(fmt.Sprintf(
+					"keys = \"memory\"\nruntime_dir = %q\nsignatures_per_second = %d", n.runtime, rate,
+				)); err != nil {
 					t.Error(err)
 				}
 				time.Sleep(time.Millisecond)
@@ -161,7 +214,8 @@ func TestMemoryKeysAreMadeAskedForAndUsedAtOnce(t *testing.T) {
 				continue
 			}
 			// It may be replaced before it signs, and is never mistaken for another.
-			if _, err := signer.Sign(nil, make([]byte, 32), keysHash); err != nil && !errors.Is(err, keysocket.ErrNoKey) {
+			_, err = signer.Sign(nil, make([]byte, 32), keysHash)
+			if err != nil && !errors.Is(err, keysocket.ErrNoKey) {
 				t.Error(err)
 			}
 		}

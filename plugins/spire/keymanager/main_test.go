@@ -92,7 +92,8 @@ type node struct {
 
 const firstBoot, secondBoot = "5f0c2f9e-0d2a-4a4f-8f3e-2f9c0d2a4a4f", "6f0c2f9e-0d2a-4a4f-8f3e-2f9c0d2a4a4f"
 
-// newNode returns a node whose key manager runs; keys is "memory" or "tpm", more is added to its HCL.
+// newNode returns a node whose key manager runs; keys is "memory" or "tpm", more is added to its
+// HCL.
 func newNode(t testing.TB, keys, more string) *node {
 	t.Helper()
 	base := t.TempDir()

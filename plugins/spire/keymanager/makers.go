@@ -28,7 +28,8 @@ type maker interface {
 	find(ctx context.Context, k kept) (crypto.Signer, error)
 	// remove forgets a key that was kept.
 	remove(k kept) error
-	// tidy removes what no kept key is of: a process was killed between making a key and keeping it.
+	// tidy removes what no kept key is of: a process was killed between making a key and keeping
+	// it.
 	tidy(all []kept) error
 }
 
@@ -39,7 +40,9 @@ type memoryMaker struct{}
 
 func (memoryMaker) kind() keysocket.Kind { return keysocket.KindMemory }
 
-func (memoryMaker) make(_ context.Context, wanted keymanagerv1.KeyType) (crypto.Signer, kept, error) {
+func (memoryMaker) make(
+	_ context.Context, wanted keymanagerv1.KeyType,
+) (crypto.Signer, kept, error) {
 	var key crypto.Signer
 	var err error
 	switch wanted {
@@ -76,8 +79,8 @@ func (memoryMaker) find(_ context.Context, k kept) (crypto.Signer, error) {
 func (memoryMaker) remove(kept) error { return nil }
 func (memoryMaker) tidy([]kept) error { return nil }
 
-// tpmMaker makes keys in a TPM, each under a name of its own, so that one that goes on being used is
-// never replaced by one that comes to nothing.
+// tpmMaker makes keys in a TPM, each under a name of its own, so that one that goes on being used
+// is never replaced by one that comes to nothing.
 type tpmMaker struct{ device *attestertpm.Device }
 
 // tpmPrefix begins the names of keys that are ours to remove.
@@ -112,10 +115,12 @@ func newTPMMaker(config *TPMConfig) (*tpmMaker, error) {
 
 func (t *tpmMaker) kind() keysocket.Kind { return keysocket.KindTPM }
 
-func (t *tpmMaker) make(ctx context.Context, wanted keymanagerv1.KeyType) (crypto.Signer, kept, error) {
+func (t *tpmMaker) make(
+	ctx context.Context, wanted keymanagerv1.KeyType,
+) (crypto.Signer, kept, error) {
 	if wanted != keymanagerv1.KeyType_EC_P256 {
-		return nil, kept{}, fmt.Errorf("%w: keys = \"tpm\" makes keys of type EC P-256 alone, not %s; set "+
-			"keys = \"memory\" for others", keysocket.ErrRefused, wanted)
+		return nil, kept{}, fmt.Errorf("%w: keys = \"tpm\" makes keys of type EC P-256 alone, "+
+			"not %s; set keys = \"memory\" for others", keysocket.ErrRefused, wanted)
 	}
 	name := tpmPrefix + strings.ToLower(rand.Text())
 	key, err := t.device.NewKey(ctx, name)

@@ -53,20 +53,21 @@ func optionsOf(request *keymanagerv1.SignDataRequest) (crypto.SignerOpts, error)
 // fits refuses what the key cannot do, before it costs a turn or reaches the TPM.
 func fits(public crypto.PublicKey, digest []byte, opts crypto.SignerOpts) error {
 	if hash := opts.HashFunc(); len(digest) != hash.Size() {
-		return fmt.Errorf("%w: the digest has %d bytes, and %s has %d", keysocket.ErrRefused, len(digest), hash,
-			hash.Size())
+		return fmt.Errorf("%w: the digest has %d bytes, and %s has %d",
+			keysocket.ErrRefused, len(digest), hash, hash.Size())
 	}
 	pss, isPSS := opts.(*rsa.PSSOptions)
 	switch public.(type) {
 	case *ecdsa.PublicKey:
 		if isPSS {
-			return fmt.Errorf("%w: PSS options are for RSA keys, and this is an EC key", keysocket.ErrRefused)
+			return fmt.Errorf("%w: PSS options are for RSA keys, and this is an EC key",
+				keysocket.ErrRefused)
 		}
 	case *rsa.PublicKey:
-		if isPSS && pss.SaltLength != rsa.PSSSaltLengthEqualsHash && pss.SaltLength != rsa.PSSSaltLengthAuto &&
-			pss.SaltLength != pss.Hash.Size() {
-			return fmt.Errorf("%w: a PSS salt of %d bytes, want %d, as long as the hash", keysocket.ErrRefused,
-				pss.SaltLength, pss.Hash.Size())
+		if isPSS && pss.SaltLength != rsa.PSSSaltLengthEqualsHash &&
+			pss.SaltLength != rsa.PSSSaltLengthAuto && pss.SaltLength != pss.Hash.Size() {
+			return fmt.Errorf("%w: a PSS salt of %d bytes, want %d, as long as the hash",
+				keysocket.ErrRefused, pss.SaltLength, pss.Hash.Size())
 		}
 	default:
 		return fmt.Errorf("%w: a key of kind %T", keysocket.ErrRefused, public)

@@ -12,8 +12,8 @@ import (
 // longestWait is how long a signature may wait for its turn. The agent itself gives up after 30 s.
 const longestWait = 3 * time.Second
 
-// pace lets so many signatures through in a second, twice as many at once after a pause, and has the
-// others wait. Who would wait too long is refused at once.
+// pace lets so many signatures through in a second, twice as many at once after a pause, and has
+// the others wait. Who would wait too long is refused at once.
 type pace struct {
 	mutex  sync.Mutex
 	rate   float64
@@ -45,7 +45,7 @@ func (p *pace) take(ctx context.Context) (waited bool, err error) {
 		return true, nil
 	case <-ctx.Done():
 		p.mutex.Lock()
-		p.tokens++ // those behind move up at their own time only, and the next one gets the place
+		p.tokens++ // the place is the next one's that comes; those behind keep their time
 		p.mutex.Unlock()
 		return true, ctx.Err()
 	}
@@ -59,7 +59,8 @@ func (p *pace) reserve() (time.Duration, error) {
 	p.last = now
 	wait := time.Duration((1 - p.tokens) / p.rate * float64(time.Second))
 	if wait > longestWait {
-		return 0, fmt.Errorf("%w: over %g signatures a second (signatures_per_second)", keysocket.ErrBusy, p.rate)
+		return 0, fmt.Errorf("%w: over %g signatures a second (signatures_per_second)",
+			keysocket.ErrBusy, p.rate)
 	}
 	p.tokens--
 	return wait, nil

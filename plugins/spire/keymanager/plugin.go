@@ -56,7 +56,8 @@ func newPlugin(env host.Env) *plugin {
 // open finds or makes the place for keys that the configuration names.
 func (p *plugin) open(ctx context.Context, config *Config, trustDomain string) (*ring, error) {
 	r := &ring{
-		counts: p.env.Counts, log: p.env.Logger.Warn, trustDomain: trustDomain, bootIDFile: p.bootIDFile,
+		counts: p.env.Counts, log: p.env.Logger.Warn, trustDomain: trustDomain,
+		bootIDFile: p.bootIDFile,
 	}
 	switch config.Keys {
 	case keysMemory:
@@ -176,8 +177,8 @@ func publicKey(one *key) *keymanagerv1.PublicKey {
 	}
 }
 
-// problem is an error as SPIRE's agent is told it. What the TPM or a file did not do is Unavailable: it
-// may do it the next time.
+// problem is an error as SPIRE's agent is told it. What the TPM or a file did not do is
+// Unavailable: it may do it the next time.
 func (p *plugin) problem(doing string, err error) error {
 	code := codes.Unavailable
 	switch {

@@ -37,8 +37,8 @@ type key struct {
 	fingerprint string
 }
 
-// ring has the agent's keys. A key is made, kept and forgotten by one call at a time; signatures and
-// questions go beside that, by the keys as they were before or as they are after.
+// ring has the agent's keys. A key is made, kept and forgotten by one call at a time; signatures
+// and questions go beside that, by the keys as they were before or as they are after.
 type ring struct {
 	maker  maker
 	keeper keeper
@@ -54,7 +54,8 @@ type ring struct {
 	// release gives up what the ring holds on to.
 	release func()
 
-	change sync.Mutex // for who changes what mutex guards, also while the TPM works and a file is written
+	// change is for who changes what mutex guards, also while the TPM works and a file is written.
+	change sync.Mutex
 
 	mutex      sync.RWMutex
 	bootID     string
@@ -89,7 +90,7 @@ func (r *ring) restore(ctx context.Context) error {
 		found, err := r.find(ctx, k)
 		switch {
 		case errors.Is(err, errGone):
-			r.log("a key is not good any more, and the agent must attest anew", "key", k.ID, "err", err)
+			r.log("a key is not good any more: the agent must attest anew", "key", k.ID, "err", err)
 		case err != nil:
 			return err
 		default:
@@ -174,11 +175,12 @@ func (r *ring) sameBoot() error {
 	if r.bootID == boot {
 		return nil
 	}
-	r.log("the machine's boot is another one: all keys are dropped, and the agent must attest anew")
+	r.log("the machine's boot is another: all keys are dropped, and the agent must attest anew")
 	dropped := r.kept(r.keys)
 	r.bootID = boot
 	if err := r.keep(nil, r.generation, nil); err != nil {
-		r.log("dropped keys could not be written off", "err", err) // they are of another boot, and not loaded
+		// They are of another boot, and no successor loads them.
+		r.log("dropped keys could not be written off", "err", err)
 	}
 	r.swap(map[string]*key{}, r.generation)
 	r.setEnlist(nil)
@@ -215,14 +217,15 @@ func (r *ring) forget(all []kept) {
 	}
 }
 
-// generate makes a key in the place of the one of that id, if there is any. The old one is good until
-// the new one is kept.
+// generate makes a key in the place of the one of that id, if there is any. The old one is good
+// until the new one is kept.
 func (r *ring) generate(ctx context.Context, id string, wanted keymanagerv1.KeyType) (*key, error) {
 	switch {
 	case id == "":
 		return nil, fmt.Errorf("%w: key id is required", keysocket.ErrRefused)
 	case len(id) > maxKeyID:
-		return nil, fmt.Errorf("%w: key id has %d bytes, want at most %d", keysocket.ErrRefused, len(id), maxKeyID)
+		return nil, fmt.Errorf("%w: key id has %d bytes, want at most %d",
+			keysocket.ErrRefused, len(id), maxKeyID)
 	case wanted == keymanagerv1.KeyType_UNSPECIFIED_KEY_TYPE:
 		return nil, fmt.Errorf("%w: key type is required", keysocket.ErrRefused)
 	}
@@ -326,7 +329,8 @@ func (r *ring) sign(
 	return signature, nil
 }
 
-// drop forgets a key that the TPM will not use any more: the TPM was reset under a machine that went on.
+// drop forgets a key that the TPM will not use any more: the TPM was reset under a machine that
+// went on.
 func (r *ring) drop(gone *key) {
 	r.change.Lock()
 	defer r.change.Unlock()

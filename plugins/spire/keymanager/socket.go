@@ -43,8 +43,8 @@ func (s socketKeys) Newest(context.Context) (keysocket.Key, error) {
 	return found, nil
 }
 
-// Sign signs with the key of this public key, be it the newest or the one before, which the agent uses
-// until it has an identity for the newest.
+// Sign signs with the key of this public key, be it the newest or the one before, which the agent
+// uses until it has an identity for the newest.
 func (s socketKeys) Sign(
 	ctx context.Context, spki, digest []byte, opts crypto.SignerOpts,
 ) ([]byte, error) {
@@ -103,8 +103,9 @@ const (
 	maxAddresses    = 16
 )
 
-// checkEnlist refuses what a client of attestd's could do nothing with, or something else than it was
-// meant for. Whether attestd wrote it shows when it is used: attestd knows its own certificates.
+// checkEnlist refuses what a client of attestd's could do nothing with, or something else than it
+// was meant for. Whether attestd wrote it shows when it is used: attestd knows its own
+// certificates.
 func (r *ring) checkEnlist(enlist wire.Enlist) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: enlistment: "+format, append([]any{keysocket.ErrRefused}, args...)...)
@@ -115,9 +116,11 @@ func (r *ring) checkEnlist(enlist wire.Enlist) error {
 	case len(enlist.Addresses) == 0 || len(enlist.Addresses) > maxAddresses:
 		return refuse("%d addresses, want 1 to %d", len(enlist.Addresses), maxAddresses)
 	case len(enlist.SnapshotKey) != ed25519.PublicKeySize:
-		return refuse("the snapshot key has %d bytes, want %d", len(enlist.SnapshotKey), ed25519.PublicKeySize)
+		return refuse("the snapshot key has %d bytes, want %d", len(enlist.SnapshotKey),
+			ed25519.PublicKeySize)
 	case !strings.HasPrefix(enlist.AgentID, prefix):
-		return refuse("the agent id is %q, want one below %s", attestd.Excerpt(enlist.AgentID, 100), prefix)
+		return refuse("the agent id is %q, want one below %s",
+			attestd.Excerpt(enlist.AgentID, 100), prefix)
 	}
 	for _, one := range append([][]byte{enlist.CA}, enlist.Certificates...) {
 		if _, err := x509.ParseCertificate(one); err != nil {

@@ -41,7 +41,8 @@ func TestMemoryKeysOutliveTheProcessAndNotTheAgent(t *testing.T) {
 
 func TestTPMKeysOutliveTheProcess(t *testing.T) { outlives(t, newNode(t, "tpm", "")) }
 
-// outlives: SPIRE holds its keys by id and fingerprint, and goes on with them after the child was killed.
+// outlives: SPIRE holds its keys by id and fingerprint, and goes on with them after the child was
+// killed.
 func outlives(t *testing.T, n *node) {
 	t.Helper()
 	a, b := n.generate(slotA, p256), n.generate(slotB, p256)
@@ -95,7 +96,8 @@ func TestMemoryThatWasHalfWrittenIsThatBefore(t *testing.T) {
 	if bytes.Equal(before, after) {
 		t.Fatal("nothing was written")
 	}
-	// The bytes that changed arrive one after the other; the process ends after each number of them.
+	// The bytes that changed arrive one after the other; the process ends after each number of
+	// them.
 	before = append(before, make([]byte, len(after)-len(before))...)
 	var changes []int
 	for i := range after {

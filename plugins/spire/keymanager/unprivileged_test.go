@@ -11,8 +11,8 @@ import (
 // unprivileged marks the run of another user.
 const unprivileged = "KEYMANAGER_TEST_UNPRIVILEGED"
 
-// TestAsAnUnprivilegedUser: an agent need not be root, and a process whose memory may not be dumped has
-// less of /proc.
+// TestAsAnUnprivilegedUser: an agent need not be root, and a process whose memory may not be dumped
+// has less of /proc.
 func TestAsAnUnprivilegedUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Log("this run is itself unprivileged")

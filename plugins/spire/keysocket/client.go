@@ -18,8 +18,8 @@ import (
 	"github.com/attestd/attestd/plugins/spire/keysocket/local"
 )
 
-// Client asks the KeyManager that listens in a folder. It is safe for concurrent use. The KeyManager
-// may come later, and may be started anew: each call connects by itself.
+// Client asks the KeyManager that listens in a folder. It is safe for concurrent use. The
+// KeyManager may come later, and may be started anew: each call connects by itself.
 type Client struct{ folder *local.Folder }
 
 // Dial opens the folder and checks that it is this user's alone. It does not connect yet.
@@ -52,8 +52,9 @@ func (c *Client) Newest(ctx context.Context) (Key, error) {
 	return *got.Key, nil
 }
 
-// Signer returns a signer by the newest key, and its DER SubjectPublicKeyInfo. Who connects to attestd
-// wants [Client.Certificate]: while the agent attests anew, the newest key is not enlisted yet.
+// Signer returns a signer by the newest key, and its DER SubjectPublicKeyInfo. Who connects to
+// attestd wants [Client.Certificate]: while the agent attests anew, the newest key is not enlisted
+// yet.
 func (c *Client) Signer(ctx context.Context) (crypto.Signer, []byte, error) {
 	key, err := c.Newest(ctx)
 	if err != nil {
@@ -63,8 +64,8 @@ func (c *Client) Signer(ctx context.Context) (crypto.Signer, []byte, error) {
 	return signer, key.SPKI, err
 }
 
-// SignerOf returns a signer by the key with this public key. Whether the KeyManager holds it shows at
-// the first signature.
+// SignerOf returns a signer by the key with this public key. Whether the KeyManager holds it shows
+// at the first signature.
 func (c *Client) SignerOf(spki []byte) (crypto.Signer, error) {
 	public, err := x509.ParsePKIXPublicKey(spki)
 	if err != nil {
@@ -87,8 +88,8 @@ func (c *Client) Enlist(ctx context.Context) (wire.Enlist, bool, error) {
 	return enlist, revision != "", err
 }
 
-// AwaitEnlist waits until the enlistment is another than that of revision ("" for none), and returns it
-// with its revision; "" again where there is none any more.
+// AwaitEnlist waits until the enlistment is another than that of revision ("" for none), and
+// returns it with its revision; "" again where there is none any more.
 func (c *Client) AwaitEnlist(ctx context.Context, revision string) (wire.Enlist, string, error) {
 	for {
 		enlist, now, err := c.enlist(ctx, request{Op: opAwait, Revision: revision}, watch+patience)
@@ -113,8 +114,8 @@ func (c *Client) enlist(
 	return *got.Enlist, got.Revision, nil
 }
 
-// Certificate returns what a TLS client of attestd needs: the chain that was enlisted, with a signer by
-// exactly its key, and the enlistment itself.
+// Certificate returns what a TLS client of attestd needs: the chain that was enlisted, with a
+// signer by exactly its key, and the enlistment itself.
 //
 // Errors: [ErrNoKey] where nothing is enlisted.
 func (c *Client) Certificate(ctx context.Context) (*tls.Certificate, wire.Enlist, error) {
@@ -170,7 +171,8 @@ func unreachable(err error) error {
 	}
 	return &attestd.UndecidedError{
 		Class: attestd.ClassStoreUnavailable, Check: "key-manager",
-		Hint: "look whether the agent runs with attestd's key manager, and with the same runtime_dir", Err: err,
+		Hint: "look whether the agent runs with attestd's key manager, and with the same runtime_dir",
+		Err:  err,
 	}
 }
 
@@ -184,8 +186,8 @@ type signer struct {
 // Public implements [crypto.Signer].
 func (s *signer) Public() crypto.PublicKey { return s.public }
 
-// Sign implements [crypto.Signer]; rand is not read. What comes back is checked, so that another key's
-// signature is told here and not by a peer that breaks the handshake off.
+// Sign implements [crypto.Signer]; rand is not read. What comes back is checked, so that another
+// key's signature is told here and not by a peer that breaks the handshake off.
 func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if opts == nil {
 		return nil, fmt.Errorf("%w: no hash is named", ErrRefused)
@@ -197,8 +199,8 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 		}
 	}
 	if r.Hash == "" || len(digest) != opts.HashFunc().Size() {
-		return nil, fmt.Errorf("%w: a digest of %d bytes by hash %d, want SHA-256, SHA-384 or SHA-512",
-			ErrRefused, len(digest), opts.HashFunc())
+		return nil, fmt.Errorf("%w: a digest of %d bytes by hash %d, want SHA-256, SHA-384 or "+
+			"SHA-512", ErrRefused, len(digest), opts.HashFunc())
 	}
 	_, r.PSS = opts.(*rsa.PSSOptions)
 	got, err := s.client.ask(context.Background(), r, 2*patience)

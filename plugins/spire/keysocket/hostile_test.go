@@ -84,7 +84,8 @@ func TestAFrameOverTheLimitIsRefusedBeforeItIsRead(t *testing.T) {
 	}
 }
 
-// One process that stalls has its own share of connections and no more, and loses them after a while.
+// One process that stalls has its own share of connections and no more, and loses them after a
+// while.
 func TestAClientThatStallsKeepsNobodyOut(t *testing.T) {
 	t.Parallel()
 	keys := &memory{}

@@ -97,8 +97,8 @@ var problems = []struct {
 	err  error
 }{{"no-key", ErrNoKey}, {"busy", ErrBusy}, {"refused", ErrRefused}}
 
-// problem turns an error into an answer. What has no name is told as "failed" with its text: both sides
-// are one user's.
+// problem turns an error into an answer. What has no name is told as "failed" with its text: both
+// sides are one user's.
 func problem(err error) answer {
 	for _, one := range problems {
 		if errors.Is(err, one.err) {
@@ -140,9 +140,11 @@ func write(to io.Writer, document any) error {
 		return fmt.Errorf("encode: %w", err)
 	}
 	if len(frame) > maxFrame {
-		return fmt.Errorf("%w: a document has %d bytes, want at most %d", ErrRefused, len(frame), maxFrame)
+		return fmt.Errorf("%w: a document has %d bytes, want at most %d",
+			ErrRefused, len(frame), maxFrame)
 	}
-	head := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(frame)), uint32(len(frame))) //nolint:gosec // see above
+	head := make([]byte, 4, 4+len(frame))
+	binary.BigEndian.PutUint32(head, uint32(len(frame))) //nolint:gosec // see above
 	_, err = to.Write(append(head, frame...))
 	return err
 }
@@ -155,7 +157,8 @@ func read(from io.Reader, into any) error {
 	}
 	size := binary.BigEndian.Uint32(head[:])
 	if size > maxFrame {
-		return fmt.Errorf("%w: a frame of %d bytes was announced, want at most %d", ErrRefused, size, maxFrame)
+		return fmt.Errorf("%w: a frame of %d bytes was announced, want at most %d",
+			ErrRefused, size, maxFrame)
 	}
 	frame, err := io.ReadAll(io.LimitReader(from, int64(size))) // grows as it arrives
 	if err != nil {

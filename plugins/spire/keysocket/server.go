@@ -21,13 +21,14 @@ type Keys interface {
 	// Sign signs a digest with the key that has this public key, never with another.
 	Sign(ctx context.Context, spki, digest []byte, opts crypto.SignerOpts) ([]byte, error)
 	PutEnlist(ctx context.Context, enlist wire.Enlist) error
-	// Enlist returns what is enlisted with its revision, "" for none, and a channel that is closed when
-	// that changes.
-	Enlist(ctx context.Context) (enlist wire.Enlist, revision string, changed <-chan struct{}, err error)
+	// Enlist returns what is enlisted with its revision, "" for none, and a channel that is closed
+	// when that changes.
+	Enlist(ctx context.Context) (
+		enlist wire.Enlist, revision string, changed <-chan struct{}, err error)
 }
 
-// Limits of connections. One process cannot take all of them, so that a plugin gone wild does not shut
-// out the others.
+// Limits of connections. One process cannot take all of them, so that a plugin gone wild does not
+// shut out the others.
 const (
 	maxConnections = 64
 	maxOfOne       = 16
@@ -46,8 +47,8 @@ type Server struct {
 	open  map[*local.Conn]int32 // to the process that has it
 }
 
-// Listen begins to answer in the folder, which must be this user's alone ([local.Folder]). What is worth
-// a line in the log is told to note, with pairs of names and values.
+// Listen begins to answer in the folder, which must be this user's alone ([local.Folder]). What is
+// worth a line in the log is told to note, with pairs of names and values.
 //
 // Errors: where another process answers there.
 func Listen(
@@ -131,8 +132,8 @@ func (s *Server) leave(conn *local.Conn) {
 	s.mutex.Unlock()
 }
 
-// serve has one request. A panic in it ends this connection and nothing else: the agent's keys are in
-// this process.
+// serve has one request. A panic in it ends this connection and nothing else: the agent's keys are
+// in this process.
 func (s *Server) serve(conn *local.Conn) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -194,8 +195,8 @@ func (s *Server) answer(ctx context.Context, r request) answer {
 func (s *Server) sign(ctx context.Context, r request) answer {
 	hash, known := hashes[r.Hash]
 	if !known || len(r.Digest) != hash.Size() {
-		return problem(fmt.Errorf("%w: a digest of %d bytes by hash %q, want SHA-256, SHA-384 or SHA-512",
-			ErrRefused, len(r.Digest), r.Hash))
+		return problem(fmt.Errorf("%w: a digest of %d bytes by hash %q, want SHA-256, SHA-384 or "+
+			"SHA-512", ErrRefused, len(r.Digest), r.Hash))
 	}
 	var opts crypto.SignerOpts = hash
 	if r.PSS {

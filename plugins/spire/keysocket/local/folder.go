@@ -58,7 +58,8 @@ func open(path string, any bool) (*Folder, error) {
 func Make(path string) (*Folder, error) {
 	if filepath.IsAbs(path) {
 		if err := os.Mkdir(filepath.Clean(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, refuse("make the folder above it, or name another", fmt.Errorf("make a folder: %w", err))
+			return nil, refuse("make the folder above it, or name another",
+				fmt.Errorf("make a folder: %w", err))
 		}
 	}
 	return Open(path)
@@ -79,15 +80,16 @@ func (f *Folder) check(any bool) error {
 	if mode := stat.Mode & 0o7777; mode&0o077 != 0 {
 		return refuse("chmod 700 "+name, fmt.Errorf("folder %q has mode %04o, want 0700", name, mode))
 	}
-	// Who can write to the folder above can put another folder in this one's place, unless it is one in
-	// which everybody may move only what is theirs (sticky, as /tmp).
+	// Who can write to the folder above can put another folder in this one's place, unless it is
+	// one in which everybody may move only what is theirs (sticky, as /tmp).
 	if err := unix.Fstatat(int(f.file.Fd()), "..", &above, 0); err != nil {
 		return fmt.Errorf("folder above %q: %w", name, err)
 	}
 	switch mode := above.Mode & 0o7777; {
 	case mode&0o022 != 0 && mode&unix.S_ISVTX == 0:
 		return refuse("chmod go-w the folder above, or name another place", fmt.Errorf(
-			"the folder above %q has mode %04o: others can put another folder in its place", name, mode))
+			"the folder above %q has mode %04o: others can put another folder in its place",
+			name, mode))
 	case above.Uid != 0 && above.Uid != stat.Uid:
 		return refuse("name a folder below one of root's or of the same user's", fmt.Errorf(
 			"the folder above %q belongs to user %d", name, above.Uid))
@@ -104,8 +106,8 @@ func (f *Folder) Path() string { return f.path }
 // Close gives the descriptor back.
 func (f *Folder) Close() error { return f.file.Close() }
 
-// at returns a path of name that leads through the descriptor; it is short, too: a socket's may have
-// 107 bytes (unix(7)).
+// at returns a path of name that leads through the descriptor; it is short, too: a socket's may
+// have 107 bytes (unix(7)).
 func (f *Folder) at(name string) string {
 	return "/proc/self/fd/" + strconv.FormatUint(uint64(f.file.Fd()), 10) + "/" + name
 }

@@ -188,7 +188,8 @@ func TestTheFoldersOwnUserIsLetIn(t *testing.T) {
 	}
 }
 
-// The folder's mode keeps others out. Where somebody opened it up, the kernel's word about the peer does.
+// The folder's mode keeps others out. Where somebody opened it up, the kernel's word about the peer
+// does.
 func TestAnotherUserIsTurnedAway(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Log("another user's process takes root to start; runs where tests run as root, as in the container")

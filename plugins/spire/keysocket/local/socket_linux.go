@@ -26,7 +26,8 @@ type Listener struct {
 	once   sync.Once
 }
 
-// Peer is the process on the other end, as the kernel saw it when it connected (SO_PEERCRED, unix(7)).
+// Peer is the process on the other end, as the kernel saw it when it connected (SO_PEERCRED,
+// unix(7)).
 type Peer struct {
 	UID uint32
 	PID int32
@@ -41,26 +42,31 @@ type Conn struct {
 // handover is how long a predecessor that was killed may take to be gone.
 const handover = 3 * time.Second
 
-// Listen opens the socket called name and takes the place of one that nobody listens on any more. With
-// root it accepts root besides the folder's user. Whom it turned away is told to refused.
+// Listen opens the socket called name and takes the place of one that nobody listens on any more.
+// With root it accepts root besides the folder's user. Whom it turned away is told to refused.
 //
 // Errors: where another process listens, and where something that is no socket has the name.
-func (f *Folder) Listen(ctx context.Context, name string, root bool, refused func(Peer)) (*Listener, error) {
+func (f *Folder) Listen(
+	ctx context.Context, name string, root bool, refused func(Peer),
+) (*Listener, error) {
 	unlock, err := f.Lock(ctx, name+".lock")
 	if err != nil {
 		return nil, err
 	}
-	// Whoever holds the lock is the only one that listens: a socket that is there is a dead process's.
+	// Whoever holds the lock is the only one that listens: a socket that is there is a dead
+	// process's.
 	inner, err := f.bind(name)
 	if err != nil {
 		_ = unlock()
 		return nil, err
 	}
-	return &Listener{inner: inner, folder: f, name: name, unlock: unlock, root: root, refuse: refused}, nil
+	return &Listener{
+		inner: inner, folder: f, name: name, unlock: unlock, root: root, refuse: refused,
+	}, nil
 }
 
-// Lock waits for the lock on the file called name, for as long as a predecessor that was killed may take
-// to be gone, and returns what gives it back.
+// Lock waits for the lock on the file called name, for as long as a predecessor that was killed may
+// take to be gone, and returns what gives it back.
 func (f *Folder) Lock(ctx context.Context, name string) (unlock func() error, err error) {
 	file, err := os.OpenFile(f.at(name), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -151,7 +157,8 @@ func (f *Folder) Dial(ctx context.Context, name string) (*Conn, error) {
 		if errors.As(err, &op) {
 			err = op.Err
 		}
-		return nil, fmt.Errorf("nobody answers at %s in %q: %w", name, attestd.Excerpt(f.path, 200), err)
+		return nil, fmt.Errorf("nobody answers at %s in %q: %w",
+			name, attestd.Excerpt(f.path, 200), err)
 	}
 	conn, ok := opened.(*net.UnixConn)
 	if !ok {
@@ -161,7 +168,8 @@ func (f *Folder) Dial(ctx context.Context, name string) (*Conn, error) {
 	peer, err := peerOf(conn)
 	if err == nil && peer.UID != f.owner {
 		err = refuse("look for who listens there: ss -xlp", fmt.Errorf(
-			"user %d listens at %s in %q, want %d", peer.UID, name, attestd.Excerpt(f.path, 200), f.owner))
+			"user %d listens at %s in %q, want %d",
+			peer.UID, name, attestd.Excerpt(f.path, 200), f.owner))
 	}
 	if err != nil {
 		_ = conn.Close()
