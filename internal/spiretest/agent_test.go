@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,18 +92,6 @@ func (a *spireAgent) run(t *testing.T) {
 		words = append(words, "-joinToken", a.config.token)
 	}
 	a.process = launch(t, "spire-agent "+filepath.Base(a.folder), made.spireAgent, words...)
-}
-
-// up waits until the Workload API is there, which it is once the node was attested.
-func (a *spireAgent) up(t *testing.T) {
-	t.Helper()
-	a.ready(t, func() error {
-		conn, err := net.Dial("unix", a.socket())
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err
-	})
 }
 
 // command runs a command of spire-agent that asks the Workload API, and returns what it said.

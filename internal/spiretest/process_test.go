@@ -20,7 +20,7 @@ import (
 const (
 	startLimit = 30 * time.Second // until a program is ready
 	stopLimit  = 20 * time.Second // until it has ended
-	printed    = 24 << 10         // bytes of a program's log that a failure prints
+	printed    = 8 << 10          // bytes of a program's log that a failure prints
 )
 
 // process is a program that a test started, and what it said.

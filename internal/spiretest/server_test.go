@@ -51,6 +51,7 @@ type serverConfig struct {
 	agentTTL     string // 1h where it is empty
 	x509TTL      string // 10m
 	jwtTTL       string // 1m
+	unlimited    bool   // as many signatures a second as there are requests for
 }
 
 // spireServer is a SPIRE server: once, or one after the other.
@@ -109,6 +110,7 @@ server {
 	audit_log_enabled = true
 	ratelimit {
 		attestation = false
+		signing = %t
 	}
 	experimental {
 		%s
@@ -130,7 +132,7 @@ plugins {
 	%s
 }
 `, s.port, s.socket(), trustDomain, folder, or(config.agentTTL, "1h"), or(config.x509TTL, "10m"),
-		or(config.jwtTTL, "1m"), config.profile.server, config.experimental,
+		or(config.jwtTTL, "1m"), !config.unlimited, config.profile.server, config.experimental,
 		filepath.Join(folder, "store.sqlite3"), filepath.Join(folder, "keys.json"), config.plugins))
 	var err error
 	s.conn, err = grpc.NewClient("unix:"+s.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()),

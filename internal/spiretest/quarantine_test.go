@@ -1,0 +1,142 @@
+package spiretest_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/internal/spiretest/asked"
+)
+
+// refusedAfter is how soon after the acknowledgement the next JWT-SVID is refused on an honest node, in
+// the middle of all runs.
+const refusedAfter = 100 * time.Millisecond
+
+// TestQuarantineTakesIdentitiesBack, and a release after a rebirth gives them again.
+func TestQuarantineTakesIdentitiesBack(t *testing.T) {
+	for _, row := range []struct {
+		profile profile
+		rounds  int
+	}{{fast, 10}, {defaults, 3}} {
+		t.Run(row.profile.name, func(t *testing.T) {
+			h := open(t, houseConfig{profile: row.profile})
+			n := h.measuredNode(t, "first", "memory")
+			var refused, banned []time.Duration
+			for round := range row.rounds {
+				if round > 0 {
+					n.revive(t)
+				}
+				one := n.quarantined(t)
+				refused, banned = append(refused, one.refused), append(banned, one.banned)
+			}
+			slices.Sort(refused)
+			slices.Sort(banned)
+			t.Logf("%d times: the next JWT-SVID was refused %s after the acknowledgement in the middle, %s at "+
+				"most; SPIRE had banned the agent after %s, %s at most", row.rounds, refused[row.rounds/2],
+				refused[row.rounds-1], banned[row.rounds/2], banned[row.rounds-1])
+			if refused[row.rounds/2] > refusedAfter {
+				t.Errorf("the next JWT-SVID is refused after %s, want at most %s", refused[row.rounds/2], refusedAfter)
+			}
+			if banned[row.rounds-1] > row.profile.bound {
+				t.Errorf("the ban took %s, want at most %s", banned[row.rounds-1], row.profile.bound)
+			}
+		})
+	}
+}
+
+// outcome is how soon a quarantine took effect.
+type outcome struct {
+	refused time.Duration // from the acknowledgement to the first refusal
+	banned  time.Duration // from the order to the ban in SPIRE
+}
+
+// quarantined quarantines the node, and wants it to have nothing more.
+func (n *node) quarantined(t *testing.T) outcome {
+	t.Helper()
+	h := n.house
+	held := n.workload.awaitJWT(t, "shop")
+	began := time.Now()
+	receipt, err := h.ann.Quarantine(t.Context(), wire.Order{Target: n.id, Reason: "drill"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := time.Now()
+	if receipt.Grants == 0 || receipt.GrantsUntil.Before(held.Expires) {
+		t.Errorf("the acknowledgement names %d grants until %s; a JWT-SVID is good until %s", receipt.Grants,
+			receipt.GrantsUntil, held.Expires)
+	}
+	refused := n.workload.refusedJWT(t, "shop", h.spire.profile.bound)
+	if !until(h.spire.profile.bound, func() bool { return n.banned(t) }) {
+		t.Fatal("SPIRE has not banned the agent")
+	}
+	banned := time.Now()
+	n.agent.awaitEnd(t, h.spire.profile.bound)
+	h.wantWhy(t, n.id, "quarantined")
+	return outcome{refused.Sub(acknowledged), banned.Sub(began)}
+}
+
+// revive boots the machine anew, has it say so, and releases it.
+func (n *node) revive(t *testing.T) {
+	t.Helper()
+	n.reboot(t, goldenBoot())
+	n.agent.run(t) // it is refused, and attestd has seen that it was reborn
+	n.agent.awaitEnd(t, startLimit)
+	if _, err := n.house.bob.Release(t.Context(), wire.Order{Target: n.id, Reason: "drill is over"}); err != nil {
+		t.Fatal(err)
+	}
+	n.startAgain(t)(t)
+}
+
+// startAgain starts the agent; the function that it returns waits for the workload's first JWT-SVID,
+// and starts the agent again each time it ends, as its unit does.
+func (n *node) startAgain(t *testing.T) (wait func(*testing.T) asked.Answer) {
+	t.Helper()
+	answered, err := n.workload.send(asked.Question{
+		Do: asked.JWT, Audience: "again", Persist: true, Within: startLimit,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.agent.run(t)
+	return func(t *testing.T) asked.Answer {
+		t.Helper()
+		for {
+			select {
+			case answer := <-answered:
+				if !answer.OK {
+					t.Fatalf("no JWT-SVID after %s: %s", startLimit, answer.Error)
+				}
+				return answer
+			case <-n.agent.ended:
+				time.Sleep(200 * time.Millisecond)
+				n.agent.run(t)
+			}
+		}
+	}
+}
+
+// TestAHeldMachineStaysHeld: its agent is started again and again, and its machine boots anew; it gets
+// no SVID before somebody else released it.
+func TestAHeldMachineStaysHeld(t *testing.T) {
+	h := open(t, houseConfig{profile: fast})
+	n := h.measuredNode(t, "first", "memory")
+	n.quarantined(t)
+	for _, reboot := range []bool{false, true} {
+		if reboot {
+			n.reboot(t, goldenBoot())
+		}
+		n.agent.run(t)
+		n.agent.awaitEnd(t, startLimit)
+		if answer := n.workload.jwt(t, "shop"); answer.OK {
+			t.Fatalf("a held machine has a JWT-SVID: %v", answer.Claims)
+		}
+		if !n.banned(t) {
+			t.Error("the agent is not banned any more")
+		}
+	}
+	if subject, err := h.root.Subject(t.Context(), n.id); err != nil || subject.State != attestd.StateQuarantined {
+		t.Errorf("the machine is %v, %v", subject.State, err)
+	}
+}
