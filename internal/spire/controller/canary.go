@@ -6,8 +6,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,20 +112,46 @@ func (k *canaries) try(ctx context.Context, name string, fly func(context.Contex
 	}
 }
 
-// mint lets SPIRE mint a JWT-SVID that nobody accepts: the composer must answer, and SPIRE sign.
+// mint lets SPIRE mint a JWT-SVID that nobody accepts: the composer must answer, and SPIRE sign. What
+// it says must be what attestd says of the canary, that nothing was attested: SPIRE issues without a
+// word where a composer lacks an RPC (SPIRE 1.15.3, pkg/server/plugin/credentialcomposer, v1.go), and
+// one that comes after attestd's can change what it said.
 func (k *canaries) mint(ctx context.Context) error {
 	id, err := k.c.spire.identity(k.c.config.CanaryID)
 	if err != nil {
 		return err
 	}
 	reply, err := k.c.spire.svids.MintJWTSVID(ctx, &svidv1.MintJWTSVIDRequest{
-		Id: id, Audience: []string{CanaryAudience}, Ttl: canaryTTL,
+		Id: id, Audience: []string{wire.CanaryAudience}, Ttl: canaryTTL,
 	})
 	if err != nil {
 		return err
 	}
-	if reply.GetSvid().GetToken() == "" {
-		return errors.New("SPIRE minted nothing")
+	return canarySays(reply.GetSvid().GetToken())
+}
+
+// canarySays looks at the claims of the canary's JWT-SVID. Its signature is not verified: SPIRE sent it,
+// and it grants nothing.
+func canarySays(token string) error {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return errors.New("SPIRE minted no JWT-SVID")
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var said struct {
+		Attested *bool    `json:"attested"`
+		Score    *float64 `json:"risk_score"` // a configured audience gets it
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &said)
+	}
+	switch {
+	case err != nil:
+		return errors.New("the JWT-SVID cannot be read, or its claims are not attestd's")
+	case said.Attested == nil:
+		return errors.New("the JWT-SVID lacks attestd's claims: SVIDs are issued without asking attestd")
+	case *said.Attested || said.Score != nil && *said.Score != 100:
+		return errors.New("the claims of the JWT-SVID are not attestd's: another composer changes them")
 	}
 	return nil
 }

@@ -40,9 +40,6 @@ const (
 	MaxMintSeconds = 300
 )
 
-// CanaryAudience is the one audience of the mint canary's JWT-SVID.
-const CanaryAudience = "attestd-canary"
-
 const (
 	minPoll, maxPoll     = 500 * time.Millisecond, 5 * time.Minute
 	minCanary, maxCanary = time.Second, 5 * time.Minute
