@@ -364,8 +364,8 @@ func TestTheEnrolmentTokenGoesAlong(t *testing.T) {
 		"empty": " \n", "two words": "a b", "two lines": "a\nb", "long": strings.Repeat("a", 300),
 	} {
 		must(t, os.WriteFile(file, []byte(text), 0o600))
-		if answer, err := ask(); err == nil {
-			t.Errorf("%s: %q", name, answer.EnrolmentToken)
+		if answer, err := ask(); err == nil || !strings.Contains(err.Error(), "enrolment_token_file") {
+			t.Errorf("%s: %q, %v", name, answer.EnrolmentToken, err)
 		}
 	}
 	if strings.Contains(a.log.String(), "attestd-enrol-x") { // neg: 166

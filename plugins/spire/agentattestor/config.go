@@ -20,7 +20,7 @@ const (
 
 // Config is the plugin's part of the agent's configuration.
 type Config struct {
-	// Format of the evidence that this machine gives: "tpm", "nitro" or "sev-snp".
+	// Format of the evidence that this machine gives: "tpm", "nitro", "nitrotpm" or "sev-snp".
 	Format string `hcl:"format,required"`
 	// Tenant whose machine this is.
 	Tenant string `hcl:"tenant,required"`
@@ -38,9 +38,10 @@ type Config struct {
 	// come with the challenge are taken, for which SPIRE's connection to its server vouches.
 	VerifierKeysFile string `hcl:"verifier_keys_file"`
 
-	TPM   *TPMConfig    `hcl:"tpm"`
-	Nitro *DeviceConfig `hcl:"nitro"`
-	SNP   *SNPConfig    `hcl:"snp"`
+	TPM      *TPMConfig      `hcl:"tpm"`
+	Nitro    *DeviceConfig   `hcl:"nitro"`
+	NitroTPM *NitroTPMConfig `hcl:"nitrotpm"`
+	SNP      *SNPConfig      `hcl:"snp"`
 
 	run *runner
 }
@@ -69,6 +70,11 @@ type TPMConfig struct {
 // DeviceConfig says where the Nitro Secure Module is.
 type DeviceConfig struct {
 	Device string `hcl:"device"`
+}
+
+// NitroTPMConfig says where AWS's program nitro-tpm-attest is.
+type NitroTPMConfig struct {
+	Tool string `hcl:"tool"`
 }
 
 // SNPConfig says how the guest asks for reports: the folder of configfs-tsm or the guest device.
@@ -107,7 +113,7 @@ func (c *Config) Check() []string {
 		key, path string
 	}{
 		{"runtime_dir", c.RuntimeDir}, {"enrolment_token_file", c.EnrolmentTokenFile},
-		{"verifier_keys_file", c.VerifierKeysFile},
+		{"verifier_keys_file", c.VerifierKeysFile}, {"nitrotpm.tool", c.tool()},
 	} {
 		if one.path != "" && !filepath.IsAbs(one.path) {
 			add(one.key, "got %q, want a whole path", attestd.Excerpt(one.path, 100))
@@ -119,6 +125,7 @@ func (c *Config) Check() []string {
 		given  bool
 	}{
 		{"tpm", attestd.FormatTPM, c.TPM != nil}, {"nitro", attestd.FormatNitro, c.Nitro != nil},
+		{"nitrotpm", attestd.FormatNitroTPM, c.NitroTPM != nil},
 		{"snp", attestd.FormatSEVSNP, c.SNP != nil},
 	} {
 		if block.given && c.Format != string(block.format) {
@@ -126,6 +133,13 @@ func (c *Config) Check() []string {
 		}
 	}
 	return append(problems, c.TPM.check()...)
+}
+
+func (c *Config) tool() string {
+	if c.NitroTPM == nil {
+		return ""
+	}
+	return c.NitroTPM.Tool
 }
 
 func (c *TPMConfig) check() []string {

@@ -26,7 +26,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		{"a key twice", good + "tenant = \"red\"\n", []string{"line 4", "tenant"}},
 		{"nothing", "", []string{"format", "tenant", "runtime_dir"}},
 		{"an unknown format", strings.Replace(good, "tpm", "sgx", 1),
-			[]string{"format", "nitro, sev-snp, tpm"}},
+			[]string{"format", "nitro, nitrotpm, sev-snp, tpm"}},
 		{"a tenant that is none", strings.Replace(good, "blue", "Blue Team", 1),
 			[]string{"tenant"}},
 		{"an empty tenant", strings.Replace(good, "blue", "", 1), []string{"tenant"}},

@@ -42,6 +42,7 @@ var machines = map[attestd.Format]func(*Config) (machine, error){
 		enclave, err := nitro.Open(place)
 		return plain{from: enclave, keyField: true}, err
 	},
+	attestd.FormatNitroTPM: newNitroTPM,
 	attestd.FormatSEVSNP: func(c *Config) (machine, error) {
 		place := ""
 		if c.SNP != nil {

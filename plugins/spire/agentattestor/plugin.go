@@ -60,11 +60,11 @@ func (c *Config) start(trustDomain string, log hclog.Logger) (stop func(), err e
 		run.keys = socketKeys{c.RuntimeDir}
 	} else {
 		log.Warn("the agent's key is not bound to the evidence: whoever relays this " +
-			"machine's evidence can have an SVID for a key of his own; key_binding = \"required\" ends that")
+			"machine's evidence can have an SVID for his own key; \"required\" ends that")
 	}
 	if run.format == attestd.FormatSEVSNP {
-		log.Warn("a SEV-SNP report alone names no instance: attestd gives this machine an id only " +
-			"where it knows it by something else")
+		log.Warn("a SEV-SNP report alone names no instance: attestd gives this machine an id " +
+			"only where it knows it by something else")
 	}
 	c.run = run
 	return nil, nil

@@ -256,7 +256,7 @@ func enlisted(enlist wire.Enlist, spki []byte) error {
 			attestd.Excerpt(err.Error(), 120))
 	}
 	if !bytes.Equal(leaf.RawSubjectPublicKeyInfo, spki) {
-		return errors.New("the certificate for the node's plugins is for another key than its agent's")
+		return errors.New("the certificate for the node's plugins is for a key of somebody else")
 	}
 	return nil
 }

@@ -302,6 +302,14 @@ func TestACanaryGoesToAttestdAndIssuesNothing(t *testing.T) {
 	if err := ask(p); status.Code(err) != codes.Unavailable {
 		t.Errorf("garbage: %v, want Unavailable", err)
 	}
+	o.mu.Lock()
+	o.given.begin = func(ask wire.NodeBegin) (any, error) {
+		return map[string]any{"challenge": o.challenge(ask, nil).Challenge}, nil
+	}
+	o.mu.Unlock()
+	if err := ask(p); status.Code(err) != codes.Unavailable {
+		t.Errorf("a challenge without keys: %v, want Unavailable", err)
+	}
 }
 
 // faulty stands for a bug on the way to attestd.

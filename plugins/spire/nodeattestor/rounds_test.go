@@ -92,6 +92,10 @@ func TestTheRoundsAreExactlyThese(t *testing.T) {
 			if got != nil || status.Code(err) != row.want {
 				t.Errorf("got %v, %v; want %s", got, err, row.want)
 			}
+			said := strings.Contains(status.Convert(err).Message(), "out of turn")
+			if said != (row.name == "a response before the payload" || row.name == "a payload for an answer") {
+				t.Errorf("the node is told %v", err)
+			}
 		})
 	}
 	if got, err := p.whole(t); err != nil || got.GetSpiffeId() != agentID {
