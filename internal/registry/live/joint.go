@@ -47,8 +47,12 @@ func (x *Index) GrantOn(
 	}
 	for number := range locks.all {
 		x.shards[number].mu.Lock()
-		defer x.shards[number].mu.Unlock()
 	}
+	defer func() {
+		for number := range locks.all {
+			x.shards[number].mu.Unlock()
+		}
+	}()
 	standings := room.standings[:0]
 	for i := range places {
 		standings = append(standings, x.stand(&places[i], now))
