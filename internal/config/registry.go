@@ -59,7 +59,7 @@ func defaultAdmin() Admin {
 
 func defaultAutomation() Automation {
 	return Automation{
-		Mode: AutomationOn, Codes: []string{"clone", "key-churn", "replay", "compromised"},
+		Mode: AutomationOn, Codes: []string{"clone", "replay", "compromised"},
 		PerHour: 10, Bad: 2, Good: 1,
 	}
 }

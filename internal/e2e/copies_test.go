@@ -61,7 +61,7 @@ func takingTurns(t *testing.T, h *house, one, other *machine) {
 // TestThreeKeysAMinuteAreTooMany: keys change with a boot, and no machine boots three times a minute
 // and attests each time. Whoever signs with new keys so fast has no machine, or not one alone.
 func TestThreeKeysAMinuteAreTooMany(t *testing.T) {
-	h := household(t)
+	h := household(t, "automation: {codes: [clone, key-churn]}")
 	m := newMachine(t, made.first, "churn", goldenBoot())
 	id := h.enrolled(t, m, tenant(0))
 	for number := range 3 {

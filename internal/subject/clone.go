@@ -74,7 +74,10 @@ func (s *Subject) suspect(code Code, seen Observation, points int, lasting bool,
 	signal := Signal{
 		Code: code, Group: group, Points: points, Detail: detail, Source: SourceSelf, At: seen.At,
 	}
-	if lasting {
+	switch {
+	case code == CodeKeyChurn:
+		signal.Until = seen.At.Add(churnLasts)
+	case lasting:
 		signal.Until = seen.At.Add(lastingHours)
 	}
 	s.Signals = raise(s.Signals, signal)

@@ -119,6 +119,13 @@ func TestCopiesAreSeen(t *testing.T) {
 			},
 			[]subject.Code{subject.CodeKeyChurn}, attestd.StateSuspect, []subject.Code{subject.CodeKeyChurn},
 		},
+		"three key changes a minute, and then none for a while": {
+			[]step{
+				{0, 5, 100, a, 1, false, false}, {time.Second, 5, 101, a, 2, false, false},
+				{time.Second, 5, 102, a, 3, false, false}, {58 * time.Second, 5, 160, a, 4, false, false},
+				{6 * minute, 5, 520, a, 4, false, false},
+			}, nil, attestd.StateTrusted, nil,
+		},
 		"three key changes in more than a minute": {
 			[]step{
 				{0, 5, 100, a, 1, false, false}, {time.Second, 5, 101, a, 2, false, false},

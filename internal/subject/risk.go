@@ -129,6 +129,11 @@ const (
 // person ends it.
 const lastingHours = 24 * time.Hour
 
+// churnLasts is how long too many keys in a minute count. SPIRE's agent makes a new key each time it
+// starts and each time its server failed after the evidence was accepted (1.15.3): a fleet that comes
+// back after an outage changes keys as fast as somebody who has no machine. It must heal by itself.
+const churnLasts = 5 * time.Minute
+
 func remedyOf(signal Signal) string {
 	switch {
 	case endedByEvidence(signal):
