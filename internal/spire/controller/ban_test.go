@@ -180,3 +180,38 @@ func TestOlderOrdersAreRefused(t *testing.T) {
 		t.Error("older orders lifted a ban")
 	}
 }
+
+// TestADaemonThatCountsAnewIsObeyed: the numbers of orders are of one daemon's life.
+func TestADaemonThatCountsAnewIsObeyed(t *testing.T) {
+	w := newWorld(t)
+	one, _ := w.join("one")
+	two, _ := w.join("two")
+	w.control()
+	w.order(func(o *wire.Orders) { o.Bans, o.Number = append(o.Bans, one), 100 })
+	w.daemon.stop()
+	w.mu.Lock()
+	w.orders.Number, w.orders.Bans = 1, []string{one, two}
+	w.mu.Unlock()
+	w.daemon.start()
+	w.until("the new ban is laid", 5*time.Second, func() bool { return w.done("ban", two) && w.banned(two) })
+}
+
+// TestABanIsReadBackBeforeThePoll: one that was there before is not laid again and again, but looked at.
+func TestABanIsReadBackBeforeThePoll(t *testing.T) {
+	w := newWorld(t)
+	w.config.Poll = 5 * time.Minute
+	id, _ := w.join("one")
+	w.run(t, "agent", "ban", "-spiffeID", id)
+	w.control(time.Second)
+	w.order(func(o *wire.Orders) { o.Bans = append(o.Bans, id) })
+	time.Sleep(100 * time.Millisecond)
+	w.unbanInDatabase(t, id)
+	time.Sleep(100 * time.Millisecond)
+	if w.banned(id) {
+		t.Fatal("it was laid again before it was read back")
+	}
+	w.until("the ban is laid again", 2*time.Second, func() bool { return w.banned(id) })
+	if w.logs.count(banUndone) != 1 {
+		t.Error("that it was undone is not logged")
+	}
+}

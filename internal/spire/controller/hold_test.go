@@ -86,7 +86,7 @@ func TestAnEntryOfSomebodyElseIsNotTouched(t *testing.T) {
 	w.entry("gitops.db")
 	w.control()
 	reached := w.order(func(o *wire.Orders) { o.Holds = append(o.Holds, held) })
-	if len(reached.Open) != 1 || !strings.Contains(reached.Open[0].Detail, "gitops.db") {
+	if len(reached.Open) != 1 || !strings.Contains(reached.Open[0].Detail, "not attestd's to hold (gitops.db)") {
 		t.Errorf("got %+v, want the hold open for gitops.db", reached)
 	}
 	if got := w.selectors("gitops.db"); slices.Contains(got, markText()) {

@@ -46,8 +46,11 @@ func (*attestor) Attest(stream attestorv1.NodeAttestor_AttestServer) error {
 	}
 	payload := string(first.GetPayload())
 	if strings.Contains(payload, `"canary"`) {
-		// A file in the working folder breaks it.
-		if _, err := os.Stat("broken"); err == nil {
+		// A file in the working folder breaks it, as its text says.
+		switch text, err := os.ReadFile("broken"); {
+		case err == nil && len(text) != 0:
+			return status.Error(codes.FailedPrecondition, string(text))
+		case err == nil:
 			return status.Error(codes.Unavailable, "attestd is out of reach")
 		}
 		return status.Error(codes.FailedPrecondition, "attestd: canary: ok")

@@ -46,6 +46,20 @@ func TestTheMintCanaryDiesWhereClaimsAreNotAttestds(t *testing.T) {
 	}
 }
 
+func TestTheAttestationCanaryBelievesOneAnswer(t *testing.T) {
+	w := newWorld(t)
+	w.control()
+	broken := filepath.Join(w.dir, "broken")
+	for _, text := range []string{"", "could not find node attestor", "canary: ok?", "no canary: ok"} {
+		w.until("the canary lives", 3*time.Second, w.canaryIs("attestation", true))
+		writeFile(t, broken, text)
+		w.until("the canary dies of "+text, 3*time.Second, w.canaryIs("attestation", false))
+		if err := os.Remove(broken); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestReattestationIsPacedAndSparesWhoMustStay(t *testing.T) {
 	w := newWorld(t)
 	one, _ := w.join("one")
