@@ -2,6 +2,7 @@ package agentattestor_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -23,6 +24,7 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/spire/wire"
+	"github.com/attestd/attestd/plugins/spire/agentattestor"
 	"github.com/attestd/attestd/plugins/spire/attestwire"
 	"github.com/attestd/attestd/plugins/spire/keysocket"
 	verifiertpm "github.com/attestd/attestd/verifiers/tpm"
@@ -364,11 +366,46 @@ func TestTheEnrolmentTokenGoesAlong(t *testing.T) {
 		"empty": " \n", "two words": "a b", "two lines": "a\nb", "long": strings.Repeat("a", 300),
 	} {
 		must(t, os.WriteFile(file, []byte(text), 0o600))
-		if answer, err := ask(); err == nil || !strings.Contains(err.Error(), "enrolment_token_file") {
+		if answer, err := ask(); err == nil || !strings.Contains(err.Error(),
+			"enrolment_token_file") {
 			t.Errorf("%s: %q, %v", name, answer.EnrolmentToken, err)
 		}
 	}
 	if strings.Contains(a.log.String(), "attestd-enrol-x") { // neg: 166
 		t.Error("the log holds the token")
+	}
+}
+
+// noKeys is a key manager that answers and has no key.
+type noKeys struct{}
+
+func (noKeys) Newest(context.Context) (agentattestor.AgentKey, error) {
+	return agentattestor.AgentKey{Kind: keysocket.KindMemory}, nil
+}
+
+func (noKeys) PutEnlist(context.Context, wire.Enlist) error { return nil }
+
+// TestAKeyWithoutAKeyIsNone: evidence that binds nothing is never given in place of evidence that
+// must.
+func TestAKeyWithoutAKeyIsNone(t *testing.T) {
+	if err := agentattestor.Prepare(t.Context(), noKeys{}); err == nil {
+		t.Error("an answer without a key was taken")
+	}
+	if err := agentattestor.Prepare(t.Context(), nil); err != nil {
+		t.Errorf("without key binding: %v", err)
+	}
+}
+
+// neg: 190
+func TestAPanicEndsOneAttestation(t *testing.T) {
+	a := serve(t, agentattestor.NewBroken)
+	must(t, configure(a.config, "format = \"tpm\"\ntenant = \"blue\"\nkey_binding = \"none\"\n"))
+	for range 3 {
+		if _, err := a.aid(t).opening(); status.Code(err) != codes.Internal {
+			t.Fatalf("got %v, want Internal", err)
+		}
+	}
+	if !strings.Contains(a.log.String(), "goes on") {
+		t.Errorf("log: %s", a.log)
 	}
 }

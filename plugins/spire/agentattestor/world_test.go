@@ -199,8 +199,13 @@ type agent struct {
 
 func load(t *testing.T) *agent {
 	t.Helper()
+	return serve(t, agentattestor.New)
+}
+
+func serve(t *testing.T, build func(host.Env) (host.Plugin, error)) *agent {
+	t.Helper()
 	env, log := newEnv("nodeattestor-agent")
-	plugin, err := agentattestor.New(env)
+	plugin, err := build(env)
 	must(t, err)
 	a := &agent{log: log}
 	plugintest.ServeInBackground(t, plugintest.Config{
