@@ -45,6 +45,9 @@ func NewInspector(clock Clock, largest, perSecond int64, between func()) (*Inspe
 	}}, nil
 }
 
+// Below has the inspector look below another folder than /proc.
+func (i *Inspector) Below(proc string) { i.inner.proc = proc }
+
 // Look looks at a process.
 func (i *Inspector) Look(ctx context.Context, pid int) (digest, container string, reasons []string, err error) {
 	found, err := i.inner.look(ctx, int32(pid))

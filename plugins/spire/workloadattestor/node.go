@@ -2,7 +2,6 @@ package workloadattestor
 
 import (
 	"crypto/ed25519"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -118,7 +117,7 @@ func (n *node) accept(signed wire.Signed, from anchor) error {
 		next.kept, next.keptRevision = before.kept, before.keptRevision
 	}
 	if snapshot.Workloads != nil {
-		next.kept, next.keptRevision = named(snapshot.Workloads), snapshot.WorkloadsRevision
+		next.kept, next.keptRevision = snapshot.Workloads, snapshot.WorkloadsRevision
 	}
 	if next.keptRevision == snapshot.WorkloadsRevision {
 		next.names = next.kept
@@ -163,18 +162,6 @@ func contradiction(s wire.Snapshot) string {
 	default:
 		return ""
 	}
-}
-
-// named takes the names whose digests are written as we write digests.
-func named(from map[string]string) map[string]string {
-	names := make(map[string]string, len(from))
-	for digest, name := range from {
-		if raw, err := hex.DecodeString(digest); err == nil && len(raw) == 32 &&
-			hex.EncodeToString(raw) == digest && name != "" {
-			names[digest] = name
-		}
-	}
-	return names
 }
 
 // admitted returns the admission by which selectors are given now, or why none are. bound is how old

@@ -120,14 +120,20 @@ func TestTheNodesStateIsReadLast(t *testing.T) {
 	a := makeAuthority(t)
 	f := serveHere(t, a)
 	var during atomic.Pointer[func()]
+	var looks atomic.Int32
 	n := newNode(t, func(env host.Env) (host.Plugin, error) {
 		return workloadattestor.NewAt(env, workloadattestor.SystemClock(), "/nonexistent", func() {
+			looks.Add(1)
 			if run := during.Load(); run != nil {
 				(*run)()
 			}
 		})
 	})
 	n.configure(t)
+	// SPIRE's agent asks about itself when it starts, and waits.
+	if got := n.attest(t, os.Getpid()); got != nil || looks.Load() != 0 {
+		t.Errorf("of a node that is not admitted: got %q after %d looks, want none", got, looks.Load())
+	}
 	n.enlist(t, a, agentID, f.address)
 	n.await(t, os.Getpid(), true, 5*time.Second)
 	var hits atomic.Int32

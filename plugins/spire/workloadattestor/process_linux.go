@@ -109,14 +109,14 @@ func (i *inspector) once(ctx context.Context, pid int32) (*facts, error) {
 	if i.between != nil {
 		i.between()
 	}
-	if err := i.again(folder, name, began, executable, identity); err != nil {
+	if err := i.again(folder, began, executable, identity); err != nil {
 		return nil, err
 	}
 	return found, nil
 }
 
-// again makes sure that it is still the process that was looked at, and the only one of its number.
-func (i *inspector) again(folder int, name string, began uint64, executable int, was identity) error {
+// again makes sure that it is still the process that was looked at, and runs the same program.
+func (i *inspector) again(folder int, began uint64, executable int, was identity) error {
 	if executable >= 0 {
 		now, err := unix.Openat(folder, "exe", unix.O_PATH|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -131,16 +131,8 @@ func (i *inspector) again(folder int, name string, began uint64, executable int,
 			return errReplaced
 		}
 	}
+	// The folder stays one process's: while this answers, nobody else has its number.
 	if same, err := startOf(folder); err != nil || same != began {
-		return errors.Join(errGone, err)
-	}
-	// By its number once more: SPIRE asked about the number, not about the folder that we hold open.
-	other, err := unix.Open(name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return goneOr(err, "open "+name)
-	}
-	defer unix.Close(other)
-	if same, err := startOf(other); err != nil || same != began {
 		return errors.Join(errGone, err)
 	}
 	return nil

@@ -232,6 +232,27 @@ func TestANumberThatWasGivenToAnotherIsNotTheProcess(t *testing.T) {
 	must(t, syscall.Kill(pid, 0))
 }
 
+// TestAnotherStartTimeIsAnotherProcess, also where nothing else can be read of it.
+func TestAnotherStartTimeIsAnotherProcess(t *testing.T) {
+	proc := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(proc, "77"), 0o755))
+	began := func(at string) {
+		text := "77 (sleep) S 1 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 " + at + " 0 0"
+		must(t, os.WriteFile(filepath.Join(proc, "77", "stat"), []byte(text), 0o644))
+	}
+	must(t, os.WriteFile(filepath.Join(proc, "77", "cgroup"), []byte("0::/docker/"+boxA+"\n"), 0o644))
+	began("4242")
+	inspector := inspect(t, nil)
+	inspector.Below(proc)
+	_, container, _, err := inspector.Look(t.Context(), 77)
+	if err != nil || container != boxA {
+		t.Fatalf("got %q and %v", container, err)
+	}
+	inspector = inspect(t, func() { began("4243") })
+	inspector.Below(proc)
+	gone(t, inspector, 77)
+}
+
 func TestTheStartTimeIsReadWhateverTheProgramIsCalled(t *testing.T) {
 	tail := " S 1 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0"
 	for _, name := range []string{"sleep", "a) Z 1 1 (b", ") S 9 9 9", "x\ny", ""} {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -201,5 +202,73 @@ func TestAKilledAttestdIsFoundAgainElsewhere(t *testing.T) {
 		if time.Since(began) > 9*time.Second {
 			t.Fatalf("the second address was not tried: %+v", answer.Node)
 		}
+	}
+}
+
+// TestAStreamThatIsNotAttestdsOfThisNodeGivesNothing: whatever the connection says of itself.
+func TestAStreamThatIsNotAttestdsOfThisNodeGivesNothing(t *testing.T) {
+	self := os.Getpid()
+	rows := []struct {
+		name    string
+		watched func(*wire.Watching)
+		enlist  func(testing.TB, *node, *authority, string)
+		want    string
+	}{
+		{"attestd knows it as another node", func(w *wire.Watching) { w.AgentID = otherID }, nil, "want \"" + agentID},
+		{"attestd does not say its time", func(w *wire.Watching) { w.Now = time.Time{} }, nil, "did not say its time"},
+		{"snapshots are to come never", func(w *wire.Watching) { w.EverySeconds = 0 }, nil, "did not say its time"},
+		{"an id that is no agent, with attestd's own signature", nil, func(t testing.TB, n *node, a *authority, address string) {
+			n.enlist(t, a, "spiffe://example.org/web", address)
+		}, "no agent of \"example.org\""},
+		{"another attestd at the address", nil, func(t testing.TB, n *node, a *authority, address string) {
+			other := makeAuthority(t)
+			n.enlist(t, other, agentID, address)
+		}, "certificate"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			a := makeAuthority(t)
+			f := serveHere(t, a)
+			f.watched = row.watched
+			n := newNode(t, workloadattestor.New)
+			n.configure(t)
+			if row.enlist == nil {
+				n.enlist(t, a, agentID, f.address)
+			} else {
+				row.enlist(t, n, a, f.address)
+			}
+			var answer ask.Answer
+			for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(10 * time.Millisecond) {
+				if got := n.attest(t, self); got != nil {
+					t.Fatalf("got %q", got)
+				}
+				var err error
+				answer, err = ask.Ask(t.Context(), n.dir, 0)
+				must(t, err)
+				if strings.Contains(answer.Node.Problem, row.want) {
+					return
+				}
+			}
+			t.Errorf("the status says %q, want %q", answer.Node.Problem, row.want)
+		})
+	}
+}
+
+// TestACertificateThatEndedIsNotShown: each attempt would cost a signature of the agent's key.
+func TestACertificateThatEndedIsNotShown(t *testing.T) {
+	m := &movable{}
+	m.wall.Store(int64(2 * time.Hour))
+	a := makeAuthority(t)
+	f := serveHere(t, a)
+	n := newNode(t, moved(m))
+	n.configure(t)
+	n.enlist(t, a, agentID, f.address)
+	time.Sleep(300 * time.Millisecond)
+	answer, err := ask.Ask(t.Context(), n.dir, 0)
+	must(t, err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !strings.Contains(answer.Node.Problem, "ended at") || f.watches != 0 {
+		t.Errorf("got %q and %d watches", answer.Node.Problem, f.watches)
 	}
 }
