@@ -249,6 +249,7 @@ func (a *atlas) matching(condition []wire.Selector, agents map[string]bool) {
 	}
 }
 
+// hasAll reports whether each of the selectors that are wanted is there.
 func hasAll(has, want []wire.Selector) bool {
 	for _, one := range want {
 		found := false
@@ -261,5 +262,5 @@ func hasAll(has, want []wire.Selector) bool {
 			return false
 		}
 	}
-	return len(want) != 0
+	return true
 }

@@ -101,8 +101,8 @@ func crawl(whole wire.Map, agent wire.Agent) map[string]bool {
 func TestTheMapAgreesWithWhatSPIREDoes(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t, nil)
-		ids := []string{"spiffe://example.org/a", "spiffe://example.org/b", "spiffe://example.org/c", workload}
-		parents := append([]string{server}, ids...)
+		ids := []string{"spiffe://example.org/a", "spiffe://example.org/b", "spiffe://example.org/c", workload, server}
+		parents := append([]string{server, server}, ids...)
 		values := []string{"x:1", "x:2", "x:3"}
 		selectors := func() (out []wire.Selector) {
 			for _, value := range values {

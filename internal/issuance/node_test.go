@@ -134,6 +134,19 @@ func TestOnceANodeBoundItsKeyEvidenceWithoutOneIsRefused(t *testing.T) {
 	f.refused(agentSVID(f.id, any), attestd.ClassPolicyDeny)
 }
 
+// TestWhatWasBoundJustNowIsBoundBeforeTheStoreSaysSo.
+func TestWhatWasBoundJustNowIsBoundBeforeTheStoreSaysSo(t *testing.T) {
+	f := newFleet(t, func(c *issuance.Config) {
+		c.Bound = func(context.Context, subject.ID) (bool, error) { return false, nil }
+	})
+	key, spki := newKey(t)
+	f.attested(spki, key)
+	_, err := f.finish(f.answer(nil, nil))
+	f.failed(err, attestd.ClassPolicyDeny)
+	_, other := newKey(t)
+	f.refused(agentSVID(f.id, other), attestd.ClassPolicyDeny)
+}
+
 func TestWhereEveryKeyMustBeBoundNoOtherEvidenceIsJudged(t *testing.T) {
 	f := newFleet(t, func(c *issuance.Config) { c.Unbound, c.Verifier = issuance.Refuse, nobody{} })
 	_, err := f.finish(wire.NodeFinish{Format: attestd.FormatTPM, Tenant: "blue"})
@@ -280,6 +293,7 @@ func (o oracle) Verify(context.Context, service.Submission) (attestd.Appraisal, 
 // TestAVerdictThatIsNoneIsNoPass: whatever comes from the verifier that is not the acceptance of this
 // very node gives no id, no selector, no ticket. neg: 195
 func TestAVerdictThatIsNoneIsNoPass(t *testing.T) {
+	const enclaved = "spiffe://example.org/spire/agent/attestd/nitro/x"
 	good := func() attestd.Appraisal {
 		return attestd.Appraisal{
 			ID: "a1", Verdict: attestd.VerdictAccepted, Format: attestd.FormatTPM, Tier: attestd.TierLow,
@@ -292,6 +306,7 @@ func TestAVerdictThatIsNoneIsNoPass(t *testing.T) {
 	attempt := func(t *testing.T, given attestd.Appraisal, verifier error) (*world, wire.NodeVerdict, error) {
 		w := newWorld(t, func(c *issuance.Config) { c.Verifier = oracle{given: given, err: verifier} })
 		w.publish(nil, 1)
+		w.publish(func(s *subject.Subject) { s.ID, s.Format = enclaved, attestd.FormatNitro }, 2)
 		verdict, err := w.office.Finish(context.Background(), wire.NodeFinish{
 			Format: attestd.FormatTPM, Tenant: "blue", KeySPKI: spki,
 		}, "192.0.2.1")
@@ -301,11 +316,14 @@ func TestAVerdictThatIsNoneIsNoPass(t *testing.T) {
 		t.Fatalf("got %+v, %v, want the node attested", verdict, err)
 	}
 	for name, change := range map[string]func(*attestd.Appraisal){
-		"nothing at all":      func(a *attestd.Appraisal) { *a = attestd.Appraisal{} },
-		"undecided":           func(a *attestd.Appraisal) { a.Verdict = attestd.VerdictUndecided },
-		"a verdict of 7":      func(a *attestd.Appraisal) { a.Verdict = 7 },
-		"rejected":            func(a *attestd.Appraisal) { a.Verdict = attestd.VerdictRejected },
-		"another format":      func(a *attestd.Appraisal) { a.Format = attestd.FormatNitro },
+		"nothing at all": func(a *attestd.Appraisal) { *a = attestd.Appraisal{} },
+		"undecided":      func(a *attestd.Appraisal) { a.Verdict = attestd.VerdictUndecided },
+		"a verdict of 7": func(a *attestd.Appraisal) { a.Verdict = 7 },
+		"rejected":       func(a *attestd.Appraisal) { a.Verdict = attestd.VerdictRejected },
+		"another format": func(a *attestd.Appraisal) { a.Format = attestd.FormatNitro },
+		"another format's node": func(a *attestd.Appraisal) {
+			a.Format, a.Standing.Subject = attestd.FormatNitro, enclaved
+		},
 		"no freshness":        func(a *attestd.Appraisal) { a.Freshness = attestd.FreshnessNotShown },
 		"a nonce, no binding": func(a *attestd.Appraisal) { a.Freshness = attestd.FreshnessNonce },
 		"no standing":         func(a *attestd.Appraisal) { a.Standing = nil },
@@ -317,7 +335,7 @@ func TestAVerdictThatIsNoneIsNoPass(t *testing.T) {
 		"the server's id":     func(a *attestd.Appraisal) { a.Standing.Subject = server },
 		"another plugin's id": func(a *attestd.Appraisal) { a.Standing.Subject = "spiffe://example.org/spire/agent/tpm/x" },
 		"another format's id": func(a *attestd.Appraisal) {
-			a.Standing.Subject = "spiffe://example.org/spire/agent/attestd/nitro/x"
+			a.Standing.Subject = enclaved
 		},
 		"a path below its id":       func(a *attestd.Appraisal) { a.Standing.Subject += "/x" },
 		"another trust domain's id": func(a *attestd.Appraisal) { a.Standing.Subject = "spiffe://example.net/spire/agent/attestd/tpm/x" },
