@@ -37,14 +37,14 @@ type child struct {
 	up     io.Writer
 }
 
-func runChild(env Env, make func(Env) (Plugin, error)) (int, error) {
+func runChild(env Env, new func(Env) (Plugin, error)) (int, error) {
 	listener, up, down, err := inherited()
 	if err != nil {
 		return exitFailed, err
 	}
 	env.Keep = os.NewFile(childKeep, "keep")
 	c := &child{env: env, up: up}
-	if c.plugin, err = make(c.env); err != nil {
+	if c.plugin, err = new(c.env); err != nil {
 		return exitFailed, fmt.Errorf("the plugin cannot be made: %w", err)
 	}
 	kind := c.plugin.Server.Type()
@@ -62,10 +62,12 @@ func runChild(env Env, make func(Env) (Plugin, error)) (int, error) {
 		return exitFailed, err
 	}
 	failed := background(func() { server.Serve(listener) })
-	orphaned := background(func() {
+	orphaned := make(chan struct{})
+	go func() {
 		// The supervisor says nothing more; the pipe ends with it.
 		_, _, _ = readControl(down)
-	})
+		close(orphaned)
+	}()
 	select {
 	case err := <-failed:
 		return exitFailed, err

@@ -42,7 +42,7 @@ func (g guard) options() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(MaxMessage + 1<<20),
 		grpc.ChainUnaryInterceptor(g.unary),
 		grpc.ChainStreamInterceptor(g.stream),
-		grpc.UnknownServiceHandler(g.unknown),
+		grpc.UnknownServiceHandler(unknown),
 	}
 }
 
@@ -74,15 +74,10 @@ func (g guard) stream(server any, stream grpc.ServerStream, info *grpc.StreamSer
 	return handler(server, &guardedStream{ServerStream: stream, ctx: ctx, silence: g.silence})
 }
 
-// unknown answers calls that this version has no code for. Unimplemented would tell SPIRE to go on
-// without the plugin: a composer that does not know a kind of credential must not let it pass.
-func (g guard) unknown(_ any, stream grpc.ServerStream) error {
-	method, _ := grpc.MethodFromServerStream(stream)
-	if !ours(method) {
-		return status.Error(codes.Unimplemented, "not known")
-	}
-	return g.outcome(method, nil, status.Error(codes.Unimplemented, "not known"))
-}
+// unknown answers calls that this version has no code for. What it answers goes through the guard, as
+// gRPC's own answer would not: Unimplemented tells SPIRE to go on without the plugin, and a composer that
+// does not know a kind of credential must not let it pass.
+func unknown(any, grpc.ServerStream) error { return status.Error(codes.Unimplemented, "not known") }
 
 // outcome turns a panic and Unimplemented into errors that refuse.
 func (g guard) outcome(method string, panicked any, err error) error {

@@ -78,3 +78,20 @@ func TestAStreamEndsWhereTheOtherSideBreaksItsLimits(t *testing.T) {
 		}
 	}
 }
+
+// TestAConfigurationThatWasEndedIsNotGivenOut: not even to who found it a moment before. neg: 200
+func TestAConfigurationThatWasEndedIsNotGivenOut(t *testing.T) {
+	one := &Configured[int]{}
+	before, after := &active[int]{document: new(int)}, &active[int]{document: new(int)}
+	after.users.Store(1)
+	one.current.Store(before) // nobody uses it any more
+	time.AfterFunc(20*time.Millisecond, func() { one.current.Store(after) })
+	document, release, err := one.Acquire()
+	if err != nil || document != after.document {
+		t.Fatalf("got %p, %v, want %p", document, err, after.document)
+	}
+	release()
+	if before.users.Load() != 0 || after.users.Load() != 1 {
+		t.Errorf("%d and %d users, want 0 and 1", before.users.Load(), after.users.Load())
+	}
+}

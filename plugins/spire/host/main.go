@@ -33,8 +33,8 @@ const (
 )
 
 // Main runs a plugin, as supervisor or, where that has started it, as child, until SPIRE ends it. It
-// returns the exit code. make is called in children alone; it starts nothing that needs a configuration.
-func Main(name string, make func(Env) (Plugin, error)) int {
+// returns the exit code. new is called in children alone; it starts nothing that needs a configuration.
+func Main(name string, new func(Env) (Plugin, error)) int {
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
 	// As every plugin of SPIRE's: the keyboard's interrupt reaches the whole group of processes, and
 	// SPIRE itself says when a plugin is to end.
@@ -52,7 +52,7 @@ func Main(name string, make func(Env) (Plugin, error)) int {
 				Name: name, Logger: logger, Starts: count, Started: time.Now(), Version: Version(),
 				Counts: &Counts{},
 			}
-			code, err = runChild(env, make)
+			code, err = runChild(env, new)
 		}
 	} else {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

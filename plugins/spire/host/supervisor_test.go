@@ -3,6 +3,8 @@ package host_test
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -135,8 +137,12 @@ func TestAMessageOverTheLimitIsTheCallersFault(t *testing.T) {
 	if status.Code(err) != codes.InvalidArgument {
 		t.Errorf("got %v, want InvalidArgument", err)
 	}
-	if got := s.ask("deadline"); got != "true" {
-		t.Error("a call has no deadline of its own")
+	// This caller, like SPIRE, names no deadline.
+	answer, err := client.ComposeWorkloadX509SVID(t.Context(), &composerv1.ComposeWorkloadX509SVIDRequest{
+		SpiffeId: "deadline",
+	})
+	if got := answer.GetAttributes().GetDnsSans(); err != nil || got[0] != "true" {
+		t.Errorf("a call has no deadline of its own: %v, %v", got, err)
 	}
 	if after := s.ask("pid"); after != before {
 		t.Error("the child is another")
@@ -223,6 +229,50 @@ func TestTheChildDiesWithItsSupervisor(t *testing.T) {
 		child := pidOf(t, s.ask("pid"))
 		kill(t, s.command.Process.Pid, signal)
 		eventually(t, 2*time.Second, "the child is gone", func() bool { return !alive(child) })
+	}
+}
+
+// TestAChildWithoutASupervisorEnds, also where the kernel did not see to it.
+func TestAChildWithoutASupervisorEnds(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	socket, err := listener.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromChild, up, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	down, toChild, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), os.Args[0], probeName)
+	command.Env = []string{kind + "=" + kind, "ATTESTD_SPIRE_CHILD=1"}
+	command.ExtraFiles = []*os.File{socket, up, down, fromChild}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = up.Close()
+	if _, err := toChild.Write([]byte{'N', 0, 0, 0, 0}); err != nil {
+		t.Fatal(err)
+	}
+	ready := make([]byte, 5+len(kind))
+	if _, err := io.ReadFull(fromChild, ready); err != nil || string(ready[5:]) != kind {
+		t.Fatalf("the child says %q, %v", ready, err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if !alive(command.Process.Pid) {
+		t.Fatal("the child has ended by itself")
+	}
+	_ = toChild.Close()
+	if err := command.Wait(); command.ProcessState.ExitCode() != 1 {
+		t.Errorf("the child ended with %v", err)
 	}
 }
 
@@ -357,6 +407,11 @@ func TestAPluginStartedByHandSaysWhoStartsIt(t *testing.T) {
 // TestNothingButTheHandshakeReachesStandardOutput: SPIRE reads what stands there as an address.
 func TestNothingButTheHandshakeReachesStandardOutput(t *testing.T) {
 	t.Parallel()
+	s := mustLoad(t, "one")
+	s.ask("print")
+	eventually(t, 2*time.Second, "what the plugin prints is in SPIRE's log", func() bool {
+		return strings.Contains(s.log.String(), "1|1|tcp|127.0.0.1:1|grpc|")
+	})
 	command := exec.CommandContext(t.Context(), os.Args[0], probeName)
 	command.Env = []string{kind + "=" + kind, "TMPDIR=" + t.TempDir()}
 	var out lockedBuffer
