@@ -66,7 +66,7 @@ func (o *orders) bannedBefore(ctx context.Context, id string) bool {
 	if known, there, polled := o.c.fleet.agent(id); polled {
 		return there && known.Banned
 	}
-	o.c.log.WarnContext(ctx, "whether somebody banned the agent before cannot be seen; the ban will not be lifted by attestd",
+	o.c.log.WarnContext(ctx, "a ban is laid and will not be lifted: who banned the agent before cannot be seen",
 		"subject", id, "err", attestd.Excerpt(err.Error(), 200))
 	return true
 }
@@ -132,7 +132,7 @@ func (o *orders) layOnce(ctx context.Context, t *task, slots chan struct{}, mine
 	return false
 }
 
-const absent = "SPIRE has no such agent: attestd gives it no identity, and it is banned as soon as it is there"
+const absent = "SPIRE has no such agent: attestd gives it no identity, and bans it as soon as it is there"
 
 // stands looks whether a ban is there, and reports whether there is nothing to lay. An agent that is
 // gone cannot be banned: the order stays open.
@@ -156,7 +156,8 @@ func (o *orders) stands(ctx context.Context, t *task, seen string) bool {
 	case !got.Banned:
 		_, was := t.status()
 		if was {
-			o.c.log.WarnContext(ctx, "a ban was undone in SPIRE and is laid again", "subject", id, "seen", seen)
+			o.c.log.WarnContext(ctx, "a ban was undone in SPIRE and is laid again",
+				"subject", id, "seen", seen)
 			o.say(t, false, "the ban was undone in SPIRE and is laid again")
 		}
 		return false
@@ -189,7 +190,9 @@ func (o *orders) unban(ctx context.Context, t *task) {
 			o.say(t, false, "waits for its turn: a release makes the agent attest again")
 			delay = mostDelay
 		default:
-			err = o.with(ctx, o.first, func(ctx context.Context) error { return o.c.spire.deleteAgent(ctx, id) })
+			err = o.with(ctx, o.first, func(ctx context.Context) error {
+				return o.c.spire.deleteAgent(ctx, id)
+			})
 			if err == nil {
 				o.c.record.set(o.c.record.bans, id, false)
 				o.finish(t, true, "")

@@ -87,7 +87,9 @@ func (k *canaries) try(ctx context.Context, name string, fly func(context.Contex
 	if ctx.Err() != nil {
 		return
 	}
-	result := wire.CanaryResult{Name: name, OK: err == nil, Took: time.Since(began).Microseconds(), At: began.UTC()}
+	result := wire.CanaryResult{
+		Name: name, OK: err == nil, Took: time.Since(began).Microseconds(), At: began.UTC(),
+	}
 	if err != nil {
 		result.Error = attestd.Excerpt(status.Convert(err).Message(), 200)
 	}
@@ -106,9 +108,12 @@ func (k *canaries) try(ctx context.Context, name string, fly func(context.Contex
 				"err", result.Error)
 		}
 	}
-	err = call(ctx, func(ctx context.Context) error { return k.c.link.Call(ctx, wire.MethodCanary, result, nil) })
+	err = call(ctx, func(ctx context.Context) error {
+		return k.c.link.Call(ctx, wire.MethodCanary, result, nil)
+	})
 	if err != nil && !notLinked(err) && ctx.Err() == nil {
-		k.c.log.WarnContext(ctx, "attestd did not take a canary's result", "err", attestd.Excerpt(err.Error(), 200))
+		k.c.log.WarnContext(ctx, "attestd did not take a canary's result",
+			"err", attestd.Excerpt(err.Error(), 200))
 	}
 }
 
@@ -174,7 +179,9 @@ func (k *canaries) attest(ctx context.Context) error {
 	}
 	err = stream.Send(&agentv1.AttestAgentRequest{Step: &agentv1.AttestAgentRequest_Params_{
 		Params: &agentv1.AttestAgentRequest_Params{
-			Data:   &types.AttestationData{Type: canaryAttestor, Payload: []byte(`{"v":1,"canary":"` + rand.Text() + `"}`)},
+			Data: &types.AttestationData{
+				Type: canaryAttestor, Payload: []byte(`{"v":1,"canary":"` + rand.Text() + `"}`),
+			},
 			Params: &agentv1.AgentX509SVIDParams{Csr: csr},
 		},
 	}})
@@ -187,7 +194,8 @@ func (k *canaries) attest(ctx context.Context) error {
 	if err == nil {
 		return errors.New("the node attestor went on with a canary")
 	}
-	if said := status.Convert(err); said.Code() != codes.FailedPrecondition || said.Message() != canaryAlive {
+	said := status.Convert(err)
+	if said.Code() != codes.FailedPrecondition || said.Message() != canaryAlive {
 		return fmt.Errorf("the node attestor says %s: %s", said.Code(), attestd.Excerpt(said.Message(), 150))
 	}
 	return nil

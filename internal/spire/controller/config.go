@@ -86,8 +86,10 @@ func (c Config) check() (spiffeid.TrustDomain, error) {
 	if c.Canary < minCanary || c.Canary > maxCanary {
 		problem("canary", "got %s, want %s to %s", c.Canary, minCanary, maxCanary)
 	}
-	if id, err := spiffeid.FromString(c.CanaryID); err != nil || id.Path() == "" || id.TrustDomain() != domain {
-		problem("canary id", "got %q, want a SPIFFE ID of the trust domain", attestd.Excerpt(c.CanaryID, 80))
+	canary, err := spiffeid.FromString(c.CanaryID)
+	if err != nil || canary.Path() == "" || canary.TrustDomain() != domain {
+		problem("canary id", "got %q, want a SPIFFE ID of the trust domain",
+			attestd.Excerpt(c.CanaryID, 80))
 	}
 	if len(problems) != 0 {
 		return domain, &attestd.CallerError{Class: attestd.ClassConfig, Err: errors.Join(problems...),

@@ -78,7 +78,8 @@ func (o *orders) holdOnce(ctx context.Context, t *task, slots chan struct{}) err
 		case marked(entry):
 		default:
 			if o.c.record.has(o.c.record.holds, entry.ID) {
-				o.c.log.WarnContext(ctx, "a hold was undone in SPIRE and is laid again", "subject", id, "entry", entry.ID)
+				o.c.log.WarnContext(ctx, "a hold was undone in SPIRE and is laid again",
+					"subject", id, "entry", entry.ID)
 			}
 			o.c.record.set(o.c.record.holds, entry.ID, true)
 			waiting, cancel := context.WithTimeout(ctx, savedWithin)
@@ -98,8 +99,10 @@ func (o *orders) holdOnce(ctx context.Context, t *task, slots chan struct{}) err
 		o.say(t, false, "SPIRE has no entry for it")
 	case len(foreign) != 0:
 		slices.Sort(foreign)
-		o.say(t, false, fmt.Sprintf("%d of %d entries are not attestd's to hold (%s), their ids do not begin with %q: composer and bans count there",
-			len(foreign), len(entries), attestd.Excerpt(strings.Join(foreign, ", "), 120), o.c.config.EntryPrefix))
+		names := attestd.Excerpt(strings.Join(foreign, ", "), 120)
+		o.say(t, false, fmt.Sprintf("%d of %d entries are not attestd's to hold (%s), "+
+			"their ids do not begin with %q: composer and bans count there",
+			len(foreign), len(entries), names, o.c.config.EntryPrefix))
 	default:
 		o.say(t, true, "")
 	}
@@ -115,7 +118,7 @@ func (o *orders) unhold(ctx context.Context, t *task) {
 			o.finish(t, true, "")
 			return
 		case err == nil:
-			o.finish(t, false, "entries with a mark that attestd has no record of, or no other selector: take it off by hand: "+
+			o.finish(t, false, "take the mark off by hand, attestd has no record of it or it is the only selector: "+
 				attestd.Excerpt(strings.Join(left, ", "), 120))
 			return
 		case ctx.Err() != nil:
@@ -138,7 +141,8 @@ func (o *orders) unholdOnce(ctx context.Context, id string) (left []string, err 
 		if !o.c.holdable(entry.ID) || !marked(entry) {
 			continue
 		}
-		next := slices.DeleteFunc(slices.Clone(entry.Selectors), func(s wire.Selector) bool { return s == mark(id) })
+		isMark := func(s wire.Selector) bool { return s == mark(id) }
+		next := slices.DeleteFunc(slices.Clone(entry.Selectors), isMark)
 		// Without a selector an entry would match every workload, if SPIRE took it.
 		if len(next) == 0 || !o.c.record.has(o.c.record.holds, entry.ID) {
 			left = append(left, entry.ID)
@@ -155,7 +159,9 @@ func (o *orders) unholdOnce(ctx context.Context, id string) (left []string, err 
 	return left, nil
 }
 
-func (o *orders) entriesOf(ctx context.Context, slots chan struct{}, id string) (entries []wire.Entry, err error) {
+func (o *orders) entriesOf(ctx context.Context, slots chan struct{}, id string) (
+	entries []wire.Entry, err error,
+) {
 	err = o.with(ctx, slots, func(ctx context.Context) (err error) {
 		entries, err = o.c.spire.listEntries(ctx, id)
 		return err

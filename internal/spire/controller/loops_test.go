@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	agentv1 "github.com/spiffe/spire-api-sdk/proto/spire/api/server/agent/v1"
 	"google.golang.org/grpc"
 	_ "modernc.org/sqlite" // the driver
 
@@ -180,7 +179,6 @@ type world struct {
 	*daemon
 	config controller.Config
 	logs   *logs
-	agents agentv1.AgentClient
 }
 
 type logs struct {
@@ -220,7 +218,6 @@ func newWorld(t *testing.T) *world {
 		a["controller_programs"] = []string{thisProgram(t)}
 	})})
 	w := &world{realSPIRE: s, daemon: newDaemon(t), logs: &logs{}}
-	w.agents = agentv1.NewAgentClient(s.local(t))
 	w.config = controller.Config{
 		Server: "unix:" + s.socket, Attestd: []string{"unix:" + w.daemon.socket}, TrustDomain: domain,
 		EntryPrefix: "attestd.", Poll: 500 * time.Millisecond, Canary: time.Second,
@@ -255,7 +252,7 @@ func (w *world) control(looks ...time.Duration) func() {
 	w.t.Cleanup(stop)
 	select {
 	case <-linked:
-	case <-time.After(5 * time.Second):
+	case <-time.After(15 * time.Second):
 		w.t.Fatal("the controller did not link")
 	}
 	return stop

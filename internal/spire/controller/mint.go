@@ -75,7 +75,9 @@ func (c *controller) mintX509(ctx context.Context, in wire.MintX509) (wire.Minte
 	if err != nil {
 		return wire.MintedX509{}, spireError(err)
 	}
-	out := wire.MintedX509{ID: id, Certificates: svid.GetCertChain(), ExpiresAt: svid.GetExpiresAt(), Roots: [][]byte{}}
+	out := wire.MintedX509{
+		ID: id, Certificates: svid.GetCertChain(), ExpiresAt: svid.GetExpiresAt(), Roots: [][]byte{},
+	}
 	for _, root := range bundle.GetX509Authorities() {
 		out.Roots = append(out.Roots, root.GetAsn1())
 	}
@@ -128,7 +130,8 @@ func (c *controller) mintJWT(ctx context.Context, in wire.MintJWT) (wire.MintedJ
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	reply, err := c.spire.svids.MintJWTSVID(ctx, &svidv1.MintJWTSVIDRequest{Id: id, Audience: in.Audience, Ttl: ttl})
+	reply, err := c.spire.svids.MintJWTSVID(ctx,
+		&svidv1.MintJWTSVIDRequest{Id: id, Audience: in.Audience, Ttl: ttl})
 	if err != nil {
 		return wire.MintedJWT{}, spireError(err)
 	}

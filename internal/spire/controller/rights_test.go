@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -92,8 +93,10 @@ func rights(t *testing.T) []right {
 		add("update "+name, allowed, codes.OK, func(ctx context.Context, conn *grpc.ClientConn) error {
 			reply, err := entryv1.NewEntryClient(conn).BatchUpdateEntry(ctx,
 				&entryv1.BatchUpdateEntryRequest{Entries: entries, InputMask: mask})
-			if err == nil && reply.GetResults()[0].GetStatus().GetCode() != int32(codes.OK) {
-				err = fmt.Errorf("%s", reply.GetResults()[0].GetStatus().GetMessage())
+			for _, one := range reply.GetResults() {
+				if one.GetStatus().GetCode() != int32(codes.OK) {
+					err = errors.New(one.GetStatus().GetMessage())
+				}
 			}
 			return err
 		})

@@ -74,7 +74,9 @@ func (c *controller) run(ctx context.Context) {
 		Repeat: []string{wire.MethodMap, wire.MethodReached, wire.MethodCanary, wire.MethodKeepState},
 	})
 	var loops sync.WaitGroup
-	for _, loop := range []func(context.Context){c.poll, c.record.keep, c.orders.tell, c.again.drain, c.canary.run} {
+	for _, loop := range []func(context.Context){
+		c.poll, c.record.keep, c.orders.tell, c.again.drain, c.canary.run,
+	} {
 		loops.Go(func() { loop(ctx) })
 	}
 	<-ctx.Done()
@@ -100,7 +102,8 @@ func (c *controller) connected(ctx context.Context, conn *link.Conn) error {
 	}
 	c.orders.set(now)
 	c.wake()
-	c.log.InfoContext(ctx, "linked to attestd", "orders", now.Number, "bans", len(now.Bans), "holds", len(now.Holds))
+	c.log.InfoContext(ctx, "linked to attestd", "orders", now.Number,
+		"bans", len(now.Bans), "holds", len(now.Holds))
 	return nil
 }
 
@@ -113,30 +116,34 @@ func (c *controller) wake() {
 }
 
 // answer is what attestd may ask of the controller.
-func (c *controller) answer(ctx context.Context, _ link.Peer, method string, body json.RawMessage) (any, error) {
+func (c *controller) answer(ctx context.Context, _ link.Peer, method string, body json.RawMessage) (
+	any, error,
+) {
 	switch method {
 	case wire.MethodEnforce:
-		return answerTo(body, func(in wire.Orders) (wire.Reached, error) { return c.enforce(ctx, in) })
+		return answerTo(ctx, body, c.enforce)
 	case wire.MethodRefresh:
-		return answerTo(body, func(in wire.RefreshRequest) (wire.Map, error) { return c.refresh(ctx, in) })
+		return answerTo(ctx, body, c.refresh)
 	case wire.MethodReattest:
-		return answerTo(body, func(in wire.ReattestRequest) (wire.Reattested, error) { return c.again.ask(ctx, in) })
+		return answerTo(ctx, body, c.again.ask)
 	case wire.MethodMintX509:
-		return answerTo(body, func(in wire.MintX509) (wire.MintedX509, error) { return c.mintX509(ctx, in) })
+		return answerTo(ctx, body, c.mintX509)
 	case wire.MethodMintJWT:
-		return answerTo(body, func(in wire.MintJWT) (wire.MintedJWT, error) { return c.mintJWT(ctx, in) })
+		return answerTo(ctx, body, c.mintJWT)
 	}
 	return nil, &attestd.CallerError{Class: attestd.ClassForbidden, Hint: "ask the daemon",
 		Err: fmt.Errorf("the controller does not answer %q", attestd.Excerpt(method, 40))}
 }
 
 // answerTo reads a call's body and answers it.
-func answerTo[In, Out any](body json.RawMessage, answer func(In) (Out, error)) (any, error) {
+func answerTo[In, Out any](ctx context.Context, body json.RawMessage, answer func(context.Context, In) (Out, error)) (
+	any, error,
+) {
 	var in In
 	if err := link.Decode(body, &in); err != nil {
 		return nil, err
 	}
-	out, err := answer(in)
+	out, err := answer(ctx, in)
 	if err != nil {
 		return nil, err
 	}

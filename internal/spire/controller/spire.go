@@ -99,7 +99,7 @@ func (s *server) close() error {
 func (s *server) identity(text string) (*types.SPIFFEID, error) {
 	id, err := spiffeid.FromString(text)
 	if err != nil {
-		return nil, &attestd.CallerError{Class: attestd.ClassMalformed, Hint: "a SPIFFE ID as in spiffe://example.org/path",
+		return nil, &attestd.CallerError{Class: attestd.ClassMalformed, Hint: "as in spiffe://example.org/path",
 			Err: fmt.Errorf("SPIFFE ID %q: %w", attestd.Excerpt(text, 80), err)}
 	}
 	if id.TrustDomain() != s.domain || id.Path() == "" {
