@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/attestd/attestd"
 )
 
 // Limits of a call. SPIRE has none of its own towards a plugin.
@@ -84,7 +86,7 @@ func (g guard) outcome(method string, panicked any, err error) error {
 	if panicked != nil {
 		g.env.Counts.Add("panics")
 		g.env.Logger.Error("a call panicked, and the plugin goes on", "method", method,
-			"panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
+			"panic", attestd.Excerpt(fmt.Sprint(panicked), 400), "stack", string(debug.Stack()))
 		return errInternal()
 	}
 	if err != nil && status.Code(err) == codes.Unimplemented {

@@ -116,7 +116,6 @@ type spireServer struct {
 	binary  string
 	folder  string
 	command *exec.Cmd
-	log     *os.File
 	exited  chan struct{}
 }
 
