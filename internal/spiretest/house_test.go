@@ -40,10 +40,16 @@ type house struct {
 func open(t *testing.T, config houseConfig) *house {
 	t.Helper()
 	h := arrange(t, config)
+	h.start(t)
+	return h
+}
+
+// start starts both, attestd first.
+func (h *house) start(t *testing.T) {
+	t.Helper()
 	h.daemon.run(t)
 	h.ann, h.bob = h.operator(t, "ann", "security"), h.operator(t, "bob", "security")
 	h.spire.run(t)
-	return h
 }
 
 // arrange makes the folders of both.
