@@ -206,6 +206,24 @@ func TestFreshNodesAreEntitledBeforeSPIRESaysSo(t *testing.T) {
 	if w.outstanding(node(1).ID) != 1 {
 		t.Error("the grant is not counted against the node")
 	}
+	whole := wire.Map{At: start, Agents: []wire.Agent{{
+		ID: string(node(1).ID), Selectors: []wire.Selector{selector("tier:low"), selector("tenant:blue")},
+	}}, Entries: []wire.Entry{
+		entry(workload, alias), entry(alias, server, selector("tier:low"), selector("tenant:blue")),
+		entry(alias, server, selector("tenant:blue")),
+	}}
+	must(t, w.office.SetMap(whole)) // now SPIRE has it too, and by two aliases
+	w.granted(jwt(workload))
+	if n := w.outstanding(node(1).ID); n != 2 {
+		t.Errorf("two grants are counted as %d against the node", n)
+	}
+	whole.Agents, whole.Entries = nil, whole.Entries[:2]
+	must(t, w.office.SetMap(whole))
+	// One has the one selector and another the other: nobody has both.
+	w.publish(nil, 2)
+	issuance.Learn(w.office, node(1).ID, []string{"tier:low", "tenant:red"})
+	issuance.Learn(w.office, node(2).ID, []string{"tier:medium", "tenant:blue"})
+	w.refused(jwt(workload), "POLICY_DENY")
 	issuance.Learn(w.office, node(1).ID, []string{"tier:medium", "tenant:blue"})
 	w.refused(jwt(workload), "POLICY_DENY")
 	issuance.Learn(w.office, node(1).ID, []string{"tier:low", "tenant:blue"})

@@ -3,10 +3,12 @@ package issuance
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"maps"
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/registry/live"
 	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/internal/subject"
@@ -49,9 +51,30 @@ func (o *Office) Grant(ctx context.Context, ask wire.GrantRequest) (wire.Granted
 		err = g.workload(ctx)
 	}
 	if err != nil {
+		g.note(ctx, err)
 		return wire.Granted{}, err
 	}
 	return g.answer()
+}
+
+// note says in the audit log that something was refused. SPIRE asks for what it is denied twice a
+// second and without end; alike records are folded.
+func (g *grant) note(ctx context.Context, err error) {
+	o := g.office
+	var refused *attestd.CallerError
+	if !errors.As(err, &refused) {
+		o.config.Logger.WarnContext(ctx, "no answer for SPIRE", "subject", attestd.Excerpt(g.ask.ID, 200),
+			"err", attestd.Excerpt(err.Error(), 200))
+		return
+	}
+	tenant := o.config.Index.Check(g.who.id, g.now).Tenant
+	if tenant == "" {
+		tenant = subject.Shared
+	}
+	o.config.Notes.Note(audit.Record{
+		At: g.now, Actor: "spire", Tenant: tenant, Action: "issue", Target: string(g.who.id),
+		Outcome: "refused", Class: string(refused.Class), Detail: map[string]string{"kind": g.ask.Kind},
+	})
 }
 
 // checkRequest refuses what asks for something that there is not.

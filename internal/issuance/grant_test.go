@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/issuance"
 	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/internal/subject"
@@ -196,6 +197,13 @@ func TestAHeldWorkloadIsRefusedOnTheBestOfNodes(t *testing.T) {
 	w.granted(jwt(workload))
 	w.hold(subject.ID(strings.Replace(workload, "web", "WEB", 1)))
 	w.refused(jwt(workload), attestd.ClassQuarantined)
+	if len(w.noted) != 1 || w.noted[0].Class != "QUARANTINED" || w.noted[0].Target != workload ||
+		w.noted[0].Outcome != "refused" {
+		t.Errorf("noted %+v, want the refusal", w.noted)
+	}
+	if _, err := audit.Encode(w.noted[0]); err != nil {
+		t.Errorf("what is noted is no record: %v", err)
+	}
 	w.refused(x509SVID(workload), attestd.ClassQuarantined)
 	w.refused(jwt(workload+"/.."), attestd.ClassMalformed)
 	if w.outstanding(workload) != 1 {

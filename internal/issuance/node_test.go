@@ -307,6 +307,7 @@ func TestAVerdictThatIsNoneIsNoPass(t *testing.T) {
 		w := newWorld(t, func(c *issuance.Config) { c.Verifier = oracle{given: given, err: verifier} })
 		w.publish(nil, 1)
 		w.publish(func(s *subject.Subject) { s.ID, s.Format = enclaved, attestd.FormatNitro }, 2)
+		w.publish(func(s *subject.Subject) { s.ID = node(1).ID + "/x" }, 3)
 		verdict, err := w.office.Finish(context.Background(), wire.NodeFinish{
 			Format: attestd.FormatTPM, Tenant: "blue", KeySPKI: spki,
 		}, "192.0.2.1")

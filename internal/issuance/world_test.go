@@ -45,6 +45,7 @@ type world struct {
 	asked   [][]string
 	broken  error
 	bound   map[subject.ID]bool
+	noted   []audit.Record
 }
 
 func newWorld(tb testing.TB, change func(*issuance.Config)) *world {
@@ -98,7 +99,7 @@ func (w *world) config() issuance.Config {
 			return map[string]string{"aa": tenant + "-web"}, "1"
 		},
 		Addresses: []string{"tcp:127.0.0.1:8443"}, ServerCA: []byte("ca"), Refresh: w.refresh,
-		Notes: notes{}, Logger: slog.New(slog.DiscardHandler),
+		Notes: w, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -124,6 +125,13 @@ func (w *world) refresh(_ context.Context, ids []string) (wire.Map, error) {
 		out.Entries = append(out.Entries, w.entries[id]...)
 	}
 	return out, w.broken
+}
+
+// Note takes what is noted.
+func (w *world) Note(record audit.Record) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.noted = append(w.noted, record)
 }
 
 type notes struct{}
