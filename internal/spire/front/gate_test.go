@@ -2,6 +2,7 @@ package front_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -97,12 +98,22 @@ func TestTheGateIsNotHeldShut(t *testing.T) {
 	w := newWorld(t)
 	w.office.allowed = nodeID
 	address := w.front.Bound().Gate.String()
+	began := time.Now()
+	var first net.Conn
 	for range 400 {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
+		if first == nil {
+			first = conn
+		}
+	}
+	// The oldest is gone before its time for a question (1 s) is over.
+	_ = first.SetReadDeadline(began.Add(900 * time.Millisecond))
+	if _, err := first.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the oldest of too many is kept: %v", err)
 	}
 	client := &http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()

@@ -158,6 +158,25 @@ func TestARevokedIssuerIsRefusedOnALinkThatItHas(t *testing.T) {
 	}
 }
 
+// TestAnIssuerThatIsNoneAnyMoreIsRefused, should its record ever change under its certificate.
+func TestAnIssuerThatIsNoneAnyMoreIsRefused(t *testing.T) {
+	w := newWorld(t)
+	client := w.dialTLS(w.operator("composer", operator.Issuer, "*"), nil)
+	if err := client.Call(soon(t), wire.MethodGrant, wire.GrantRequest{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.store.mu.Lock()
+	record := w.store.all["composer"]
+	record.Roles = []operator.Role{operator.Viewer}
+	w.store.all["composer"] = record
+	w.store.mu.Unlock()
+	w.advance(2 * time.Second)
+	err := client.Call(soon(t), wire.MethodGrant, wire.GrantRequest{}, nil)
+	if got := classOf(t, err); got != attestd.ClassForbidden {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestWhoSomebodyIsCanBeUndecided: a store that is down is no reason to let somebody in, nor an answer.
 func TestWhoSomebodyIsCanBeUndecided(t *testing.T) {
 	w := newWorld(t)
