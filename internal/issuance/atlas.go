@@ -32,6 +32,8 @@ type atlas struct {
 	// conditions are the selectors of aliases.
 	conditions [][]wire.Selector
 	agents     map[string]agent
+	// direct are the entries without an agent, by their parent.
+	direct map[string][]wire.Entry
 	// odd are ids by their folded form that are not in it.
 	odd map[string][]string
 	// bearers are the agents that have a selector.
@@ -60,10 +62,15 @@ func newAtlas(trustDomain string, whole wire.Map, base *atlas) *atlas {
 		base: base, odd: map[string][]string{}, server: "spiffe://" + trustDomain + serverPath,
 		prefix: "spiffe://" + trustDomain + agentPath, numbers: map[string]uint32{},
 		agents: make(map[string]agent, len(whole.Agents)), bearers: map[wire.Selector][]string{},
+		direct: map[string][]wire.Entry{},
 	}
+	directPrefix := "spiffe://" + trustDomain + directPath
 	for _, entry := range whole.Entries {
 		a.number(entry.SPIFFEID)
 		a.number(entry.ParentID)
+		if strings.HasPrefix(entry.ParentID, directPrefix) {
+			a.direct[entry.ParentID] = append(a.direct[entry.ParentID], entry)
+		}
 	}
 	a.first = make([]uint32, len(a.names)+1)
 	for _, entry := range whole.Entries {

@@ -23,22 +23,43 @@ type Claim struct {
 // Claims are all that there are, in the order of docs/svid-claims.md.
 func Claims() []Claim {
 	return []Claim{
-		{claimAttested, "boolean", "every node that could have obtained the SVID was attested by attestd",
-			false, true},
-		{claimScore, "integer, 0 to 100", "the worst risk of the nodes entitled to the id; below 70 where " +
-			"`attested`, else 100", true, true},
-		{claimTier, "`low`, `medium` or `unknown`", "the score in words", true, true},
-		{claimStatus, "`affirming`, `warning` or `none`",
-			"the tier as an EAR status (draft-ietf-rats-ear-03, section 3.2)", true, true},
-		{claimAt, "string, RFC 3339 in UTC", "when the oldest evidence that counts was judged", false, false},
-		{claimTEE, "string", "the format of the evidence, or `mixed`", false, false},
-		{claimTenant, "string", "whose the nodes are; absent where they are not all one tenant's", false, false},
-		{claimGrade, "`resident`, `bound` or `none`",
-			"how the weakest of the nodes holds its agent's key: in the TPM, named in the evidence, or neither",
-			false, false},
-		{claimMeasurement, "string",
-			"the reference value that the nodes' software matches; absent where it is not one for all", false,
-			false},
+		{
+			Name: claimAttested, Type: "boolean", Always: true,
+			Meaning: "every node that could have obtained the SVID was attested by attestd",
+		},
+		{
+			Name: claimScore, Type: "integer, 0 to 100", Risk: true, Always: true,
+			Meaning: "the worst risk of the nodes entitled to the id; below 70 where `attested`, else 100",
+		},
+		{
+			Name: claimTier, Type: "`low`, `medium` or `unknown`", Risk: true, Always: true,
+			Meaning: "the score in words",
+		},
+		{
+			Name: claimStatus, Type: "`affirming`, `warning` or `none`", Risk: true, Always: true,
+			Meaning: "the tier as an EAR status (draft-ietf-rats-ear-03, section 3.2)",
+		},
+		{
+			Name: claimAt, Type: "string, RFC 3339 in UTC",
+			Meaning: "when the oldest evidence that counts was judged",
+		},
+		{
+			Name: claimTEE, Type: "string", Meaning: "the format of the evidence, or `mixed`",
+		},
+		{
+			Name: claimTenant, Type: "string",
+			Meaning: "whose the nodes are; absent where they are not all one tenant's",
+		},
+		{
+			Name: claimGrade, Type: "`resident`, `bound` or `none`",
+			Meaning: "how the weakest of the nodes holds its agent's key: in the TPM, named in the " +
+				"evidence, or neither",
+		},
+		{
+			Name: claimMeasurement, Type: "string",
+			Meaning: "the reference value that the nodes' software matches; absent where it is not one " +
+				"for all",
+		},
 	}
 }
 

@@ -120,7 +120,8 @@ func (c *Config) check() error {
 	_, err := subject.ParseID("spiffe://" + c.TrustDomain + "/x")
 	want(err == nil && !strings.Contains(c.TrustDomain, "/"), "trust domain %q is none",
 		attestd.Excerpt(c.TrustDomain, 80))
-	want(c.Index != nil && c.Verifier != nil && c.NodeCA != nil, "index, verifier and node CA are required")
+	want(c.Index != nil && c.Verifier != nil && c.NodeCA != nil,
+		"index, verifier and node CA are required")
 	want(json.Valid(c.Keys), "the keys that sign challenges are required")
 	want(c.Now != nil && c.Bound != nil && c.Workloads != nil && c.Refresh != nil,
 		"a clock, and where to ask for bound keys, workloads and entries, are required")

@@ -63,8 +63,8 @@ func (g *grant) note(ctx context.Context, err error) {
 	o := g.office
 	var refused *attestd.CallerError
 	if !errors.As(err, &refused) {
-		o.config.Logger.WarnContext(ctx, "no answer for SPIRE", "subject", attestd.Excerpt(g.ask.ID, 200),
-			"err", attestd.Excerpt(err.Error(), 200))
+		o.config.Logger.WarnContext(ctx, "no answer for SPIRE",
+			"subject", attestd.Excerpt(g.ask.ID, 200), "err", attestd.Excerpt(err.Error(), 200))
 		return
 	}
 	tenant := o.config.Index.Check(g.who.id, g.now).Tenant
@@ -181,9 +181,13 @@ func (g *grant) direct() error {
 		if !nodes[0].Grants() {
 			return 0, refusal(nodes[0])
 		}
-		g.said.add(nodes[0], o.learned.of(nodes[0].ID))
+		shown, lives := o.learned.of(nodes[0].ID), whole(o.config.Lifetimes.MaxX509)
+		if one.shown != nil {
+			shown, lives = *one.shown, one.x509
+		}
+		g.said.add(nodes[0], shown)
 		g.said.close(false)
-		return g.seconds(whole(o.config.Lifetimes.MaxX509))
+		return g.seconds(lives)
 	})
 }
 
@@ -243,8 +247,8 @@ func (g *grant) seconds(x509 int) (int, error) {
 	lives := &g.office.config.Lifetimes
 	if g.ask.Kind != wire.GrantWorkloadJWT {
 		if x509 > whole(lives.MaxX509) {
-			return 0, denied("lower x509_svid_ttl of its entries", "%s asks for %d seconds, want at most %d",
-				attestd.Excerpt(g.ask.ID, 200), x509, whole(lives.MaxX509))
+			return 0, denied("lower x509_svid_ttl of its entries",
+				"%s asks for %d seconds, want at most %d", attestd.Excerpt(g.ask.ID, 200), x509, whole(lives.MaxX509))
 		}
 		return x509, nil
 	}

@@ -31,7 +31,8 @@ func checkKey(spki []byte) error {
 		}
 	}
 	if len(spki) > maxSPKI {
-		return fault(attestd.ClassTooLarge, fmt.Errorf("key of %d bytes, want at most %d", len(spki), maxSPKI))
+		return fault(attestd.ClassTooLarge,
+			fmt.Errorf("key of %d bytes, want at most %d", len(spki), maxSPKI))
 	}
 	parsed, err := x509.ParsePKIXPublicKey(spki)
 	if err != nil {

@@ -83,12 +83,14 @@ func (o *Office) parse(text string) (name, error) {
 	path, ours := strings.CutPrefix(text, "spiffe://"+o.config.TrustDomain)
 	if !ours || path == "" || path[0] != '/' {
 		return name{}, &attestd.CallerError{
-			Class: attestd.ClassMalformed, Hint: "attestd answers for " + o.config.TrustDomain + " alone",
-			Err: fmt.Errorf("%q is of another trust domain", attestd.Excerpt(text, 80)),
+			Class: attestd.ClassMalformed,
+			Hint:  "attestd answers for " + o.config.TrustDomain + " alone",
+			Err:   fmt.Errorf("%q is of another trust domain", attestd.Excerpt(text, 80)),
 		}
 	}
 	n := name{id: id, path: path}
-	reserved := path == healthPath || path == "/spire" || strings.HasPrefix(path, spirePath) && !n.agent()
+	reserved := path == healthPath || path == "/spire" ||
+		strings.HasPrefix(path, spirePath) && !n.agent()
 	if reserved || n.agent() && strings.Count(path, "/") < 4 {
 		return name{}, &attestd.CallerError{
 			Class: attestd.ClassForbidden,

@@ -108,17 +108,20 @@ func (o *Office) accepted(ask wire.NodeFinish, given attestd.Appraisal) (subject
 	}
 	if given.Format != ask.Format || given.Freshness != attestd.FreshnessBinding {
 		return "", undecided("spire/verdict", "a verdict on something else",
-			fmt.Errorf("format %q, freshness %s", attestd.Excerpt(string(given.Format), 40), given.Freshness))
+			fmt.Errorf("format %q, freshness %s", attestd.Excerpt(string(given.Format), 40),
+				given.Freshness))
 	}
 	standing := given.Standing
 	if standing == nil || standing.Tenant == "" {
 		return "", denied("enrol the machine: attestd enroll ls --pending", "the machine is nobody's")
 	}
 	if standing.Tenant != ask.Tenant {
-		return "", undecided("spire/verdict", "a verdict for another tenant", errors.New("appraisal "+given.ID))
+		return "", undecided("spire/verdict", "a verdict for another tenant",
+			errors.New("appraisal "+given.ID))
 	}
 	if standing.Subject == "" {
-		return "", denied("evidence of this format needs an enrolled key beside it that names the instance",
+		return "", denied(
+			"evidence of this format needs an enrolled key beside it that names the instance",
 			"the evidence names no instance")
 	}
 	id, err := o.agentID(standing.Subject, given.Format)

@@ -72,19 +72,36 @@ func (o *Office) Allow(callerID string) bool {
 func (o *Office) Ticket(
 	node subject.ID, id string, keySHA256 []byte, audience []string, claims map[string]any,
 ) error {
-	who, err := o.parse(id)
+	one, who, err := o.newTicket(node, id, keySHA256, audience, claims)
 	if err != nil {
 		return err
 	}
+	err = o.tickets.add(who, one, o.config.Now())
+	if errors.Is(err, errRatchet) {
+		return fmt.Errorf("ticket: %w", err) // those are for agents
+	}
+	return err
+}
+
+// newTicket makes the ticket of [Office.Ticket].
+func (o *Office) newTicket(
+	node subject.ID, id string, keySHA256 []byte, audience []string, claims map[string]any,
+) (ticket, subject.ID, error) {
+	who, err := o.parse(id)
+	if err != nil {
+		return ticket{}, "", err
+	}
 	if _, err := o.parse(string(node)); err != nil {
-		return err
+		return ticket{}, "", err
 	}
 	if !who.under(o.config.AttestedOnly) || who.agent() {
-		return denied("see spire.attested_only", "%s is issued to agents", attestd.Excerpt(id, 200))
+		return ticket{}, "", denied("see spire.attested_only", "%s is issued to agents",
+			attestd.Excerpt(id, 200))
 	}
 	for claim := range claims {
 		if reserved(claim) {
-			return malformed("leave it out", "claim %q is attestd's or SPIRE's", attestd.Excerpt(claim, 40))
+			return ticket{}, "", malformed("leave it out", "claim %q is attestd's or SPIRE's",
+				attestd.Excerpt(claim, 40))
 		}
 	}
 	now := o.config.Now()
@@ -95,7 +112,7 @@ func (o *Office) Ticket(
 		ask.Kind, ask.ExpiresAt = wire.GrantWorkloadJWT, now.Unix()+1
 	}
 	if err := checkRequest(ask, now); err != nil {
-		return err
+		return ticket{}, "", err
 	}
 	one := ticket{node: node, ends: now.Add(ticketLife), claims: maps.Clone(claims)}
 	if len(audience) == 0 {
@@ -103,9 +120,5 @@ func (o *Office) Ticket(
 	} else {
 		one.audience = slices.Sorted(slices.Values(audience))
 	}
-	err = o.tickets.add(who.id, one, now)
-	if errors.Is(err, errRatchet) {
-		return fmt.Errorf("ticket: %w", err) // those are for agents
-	}
-	return err
+	return one, who.id, nil
 }

@@ -34,6 +34,10 @@ type ticket struct {
 	node     subject.ID
 	audience []string
 	claims   map[string]any
+	// shown is what that evidence showed, nil for what the node's own showed; x509 is the lifetime of an
+	// X509-SVID in seconds, 0 where nothing but the longest is known.
+	shown *facts
+	x509  int
 }
 
 // tickets are those in force, by id. Those of agents are good for any number of requests within their
