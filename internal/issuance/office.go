@@ -30,7 +30,8 @@ func New(config Config) (*Office, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	config.AttestedOnly, config.Audiences = slices.Clone(config.AttestedOnly), slices.Clone(config.Audiences)
+	config.AttestedOnly = slices.Clone(config.AttestedOnly)
+	config.Audiences = slices.Clone(config.Audiences)
 	config.Addresses = slices.Clone(config.Addresses)
 	config.Lifetimes.JWT = maps.Clone(config.Lifetimes.JWT)
 	public, _ := config.SnapshotKey.Public().(ed25519.PublicKey)

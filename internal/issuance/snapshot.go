@@ -89,5 +89,6 @@ func (o *Office) Version(id subject.ID) uint64 {
 		admitted bool
 		tenant   string
 		revision string
-	}{said.State, said.Tier, said.Risk.Int(), said.Epoch, said.Admitted, said.Tenant, said.WorkloadsRevision})
+	}{said.State, said.Tier, said.Risk.Int(), said.Epoch, said.Admitted, said.Tenant,
+		said.WorkloadsRevision})
 }

@@ -53,7 +53,9 @@ type flight struct {
 }
 
 func newSpread() spread {
-	return spread{refreshed: map[string]answer{}, flights: map[string]*flight{}, seed: maphash.MakeSeed()}
+	return spread{
+		refreshed: map[string]answer{}, flights: map[string]*flight{}, seed: maphash.MakeSeed(),
+	}
 }
 
 // SetMap takes in what SPIRE has: a whole, or the next part of one.

@@ -97,7 +97,8 @@ func (t *tickets) add(id subject.ID, one ticket, now time.Time) error {
 
 // same reports whether the other ticket is for the same.
 func (t ticket) same(other ticket) bool {
-	return t.key == other.key && t.unbound == other.unbound && slices.Equal(t.audience, other.audience) &&
+	return t.key == other.key && t.unbound == other.unbound &&
+		slices.Equal(t.audience, other.audience) &&
 		t.node == other.node && t.audience == nil // those for a JWT-SVID are for one each
 }
 

@@ -192,7 +192,8 @@ func ParseOID(text string) (asn1.ObjectIdentifier, error) {
 	for _, part := range strings.Split(text, ".") {
 		arc, err := strconv.ParseUint(part, 10, 31)
 		if err != nil || strconv.FormatUint(arc, 10) != part {
-			return nil, fmt.Errorf("%q is no OID, want one as in %s", attestd.Excerpt(text, 80), DefaultOID)
+			return nil, fmt.Errorf("%q is no OID, want one as in %s", attestd.Excerpt(text, 80),
+				DefaultOID)
 		}
 		oid = append(oid, int(arc)) //nolint:gosec // 31 bits
 	}
