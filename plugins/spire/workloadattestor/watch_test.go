@@ -217,8 +217,14 @@ func TestAStreamThatIsNotAttestdsOfThisNodeGivesNothing(t *testing.T) {
 		{"attestd knows it as another node", func(w *wire.Watching) { w.AgentID = otherID }, nil, "want \"" + agentID},
 		{"attestd does not say its time", func(w *wire.Watching) { w.Now = time.Time{} }, nil, "did not say its time"},
 		{"snapshots are to come never", func(w *wire.Watching) { w.EverySeconds = 0 }, nil, "did not say its time"},
-		{"an id that is no agent, with attestd's own signature", nil, func(t testing.TB, n *node, a *authority, address string) {
-			n.enlist(t, a, "spiffe://example.org/web", address)
+		{"an id that is no agent", nil, func(t testing.TB, n *node, a *authority, address string) {
+			// The key alone, and what is put with it, is another matter than an attestation.
+			n.generate(t)
+			key, err := n.client.Newest(t.Context())
+			must(t, err)
+			enlisted := a.enlist(t, key.SPKI, agentID, address)
+			enlisted.AgentID = "spiffe://example.org/web"
+			must(t, n.client.PutEnlist(t.Context(), enlisted))
 		}, "no agent of \"example.org\""},
 		{"another attestd at the address", nil, func(t testing.TB, n *node, a *authority, address string) {
 			other := makeAuthority(t)

@@ -336,13 +336,19 @@ func (n *node) configure(t testing.TB, more ...string) {
 	configure(t, &n.config, strings.Join(append(more, `runtime_dir = "`+n.dir+`"`), "\n"))
 }
 
-// enlist makes a new key and has attestd enlist it, as a node attestation does.
-func (n *node) enlist(t testing.TB, a *authority, id string, addresses ...string) {
+// generate makes a new key, as SPIRE's agent does before it attests.
+func (n *node) generate(t testing.TB) {
 	t.Helper()
 	_, err := n.keys.GenerateKey(context.Background(), &keymanagerv1.GenerateKeyRequest{
 		KeyId: "agent-svid-A", KeyType: keymanagerv1.KeyType_EC_P256,
 	})
 	must(t, err)
+}
+
+// enlist makes a new key and has attestd enlist it, as a node attestation does.
+func (n *node) enlist(t testing.TB, a *authority, id string, addresses ...string) {
+	t.Helper()
+	n.generate(t)
 	key, err := n.client.Newest(context.Background())
 	must(t, err)
 	must(t, n.client.PutEnlist(context.Background(), a.enlist(t, key.SPKI, id, addresses...)))
@@ -405,10 +411,7 @@ func beAttestd(folder string) error {
 // other starts a process that stands in for attestd, enlists the node with it and returns it.
 func (n *node) other(t testing.TB) *exec.Cmd {
 	t.Helper()
-	_, err := n.keys.GenerateKey(context.Background(), &keymanagerv1.GenerateKeyRequest{
-		KeyId: "agent-svid-A", KeyType: keymanagerv1.KeyType_EC_P256,
-	})
-	must(t, err)
+	n.generate(t)
 	key, err := n.client.Newest(context.Background())
 	must(t, err)
 	command := exec.Command(os.Args[0])
