@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -24,9 +25,18 @@ const (
 const (
 	keyColumns = `ek, activated_at, reset_count, restart_count, clock, firmware,
 		ima_offset, ima_entries, ima_bank, ima_register`
-	lookAtKey   = `SELECT ` + keyColumns + ` FROM attestation_keys WHERE tenant = ? AND ak_name = ?`
-	otherTenant = `SELECT count(*) FROM attestation_keys WHERE ek = ? AND tenant <> ?`
-	insertKey   = `INSERT INTO attestation_keys (tenant, ak_name, seen_at, ` + keyColumns + `)
+	lookAtKey = `SELECT ` + keyColumns + ` FROM attestation_keys WHERE tenant = ? AND ak_name = ?`
+	// otherTenant counts what makes the TPM of an endorsement key another tenant's: keys that answered
+	// under another, where the machine (?3 is its instance) is enrolled for another or is another's
+	// subject. A machine that answered while it was nobody's becomes whoever's enrols it.
+	otherTenant = `SELECT count(*) FROM attestation_keys WHERE ek = ?1 AND tenant <> ?2 AND (
+		EXISTS (SELECT 1 FROM ownerships WHERE kind = 'instance' AND value = ?3 AND tenant <> ?2
+			AND status = 'approved')
+		OR EXISTS (SELECT 1 FROM subjects WHERE instance = ?3 AND instance <> '' AND tenant <> ?2
+			AND ownership <> 'none')
+			AND NOT EXISTS (SELECT 1 FROM ownerships WHERE kind = 'instance' AND value = ?3
+				AND tenant = ?2 AND status = 'approved'))`
+	insertKey = `INSERT INTO attestation_keys (tenant, ak_name, seen_at, ` + keyColumns + `)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (tenant, ak_name) DO UPDATE SET seen_at = excluded.seen_at,
 		activated_at = excluded.activated_at, reset_count = excluded.reset_count,
@@ -67,7 +77,8 @@ func keyOf(
 	ctx context.Context, from querier, tenant string, name []byte, ek [sha256.Size]byte,
 ) (*challenge.Key, error) {
 	var others int
-	if err := from.QueryRowContext(ctx, otherTenant, ek[:], tenant).Scan(&others); err != nil {
+	instance := "ek:" + hex.EncodeToString(ek[:])
+	if err := from.QueryRowContext(ctx, otherTenant, ek[:], tenant, instance).Scan(&others); err != nil {
 		return nil, err
 	}
 	if others != 0 {

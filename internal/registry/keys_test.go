@@ -126,6 +126,7 @@ func TestAKeyIsKnownOnceAVerdictShowedIt(t *testing.T) {
 // neg: 86
 func TestAKeyUnderAnotherEndorsementKeyOrTenantIsAConflict(t *testing.T) {
 	store := fresh(t, newFakeTime().clock(), roomy)
+	enrol(t, store, ekOf(1), "default")
 	first := challenge.Credential{AKName: keyName(1), EK: ekOf(1)}
 	if err := store.InsertAppraisal(t.Context(), shows("default", first, stateAt(1, 1), nil)); err != nil {
 		t.Fatal(err)
