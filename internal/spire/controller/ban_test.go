@@ -13,6 +13,7 @@ const (
 	banUndone  = "a ban was undone in SPIRE"
 )
 
+// neg: 197
 func TestAnOrderedBanIsLaidAndReportedAndLiftedAgain(t *testing.T) {
 	w := newWorld(t)
 	id, agent := w.join("one")
@@ -26,24 +27,26 @@ func TestAnOrderedBanIsLaidAndReportedAndLiftedAgain(t *testing.T) {
 	if len(reached.Done) != 1 || reached.Done[0].ID != id || reached.Done[0].What != "ban" || len(reached.Open) != 0 {
 		t.Fatalf("got %+v, want the ban done", reached)
 	}
-	if took > time.Second {
+	if took > 3*time.Second {
 		t.Errorf("the acknowledgement took %s", took)
 	}
 	t.Logf("banned %d us after the order, acknowledged after %s", reached.Done[0].After, took)
-	if got := ask(t, agent, syncMethod); got != denied {
-		t.Errorf("after the acknowledgement the agent's call was %s", got)
+	for _, method := range []string{syncMethod, "/spire.api.server.agent.v1.Agent/RenewAgent"} {
+		if got := ask(t, agent, method); got != denied {
+			t.Errorf("after the acknowledgement the agent's call of %s was %s", method, got)
+		}
 	}
-	w.until("the record of the own ban is kept", 2*time.Second, func() bool {
+	w.until("the record of the own ban is kept", 10*time.Second, func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return slices.Contains(w.state.Bans, id)
 	})
 	w.order(func(o *wire.Orders) { o.Bans = without(o.Bans, id) })
-	w.until("the ban is lifted", 2*time.Second, func() bool { return w.done("unban", id) })
+	w.until("the ban is lifted", 10*time.Second, func() bool { return w.done("unban", id) })
 	if _, again := w.join("one"); ask(t, again, syncMethod) != passed {
 		t.Error("the agent cannot come back after the release")
 	}
-	w.until("the record is empty again", 2*time.Second, func() bool {
+	w.until("the record is empty again", 10*time.Second, func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return len(w.state.Bans) == 0
@@ -90,16 +93,16 @@ func TestABanIsLaidAgainWhoeverUndidIt(t *testing.T) {
 	w.order(func(o *wire.Orders) { o.Bans = append(o.Bans, id) })
 	time.Sleep(300 * time.Millisecond) // the burst is over
 	w.run(t, "agent", "evict", "-spiffeID", id)
-	w.until("the order is open", 3*time.Second, func() bool { return w.opened("ban", id) != "" })
+	w.until("the order is open", 10*time.Second, func() bool { return w.opened("ban", id) != "" })
 	_, agent := w.join("one")
-	w.until("the ban is laid again", 3*time.Second, func() bool { return w.banned(id) && w.done("ban", id) })
+	w.until("the ban is laid again", 10*time.Second, func() bool { return w.banned(id) && w.done("ban", id) })
 	if got := ask(t, agent, syncMethod); got != denied {
 		t.Errorf("the agent's call was %s", got)
 	}
 	// Undone in place, as an attestation does it, which SPIRE's API has no call for.
 	time.Sleep(300 * time.Millisecond)
 	w.unbanInDatabase(t, id)
-	w.until("the ban is laid again", 3*time.Second, func() bool { return w.logs.count(banUndone) == 1 && w.banned(id) })
+	w.until("the ban is laid again", 10*time.Second, func() bool { return w.logs.count(banUndone) == 1 && w.banned(id) })
 }
 
 func TestABanOfAnAgentThatIsNotThereStaysOpen(t *testing.T) {
@@ -111,7 +114,7 @@ func TestABanOfAnAgentThatIsNotThereStaysOpen(t *testing.T) {
 		t.Fatalf("got %+v, want the ban open with a reason", reached)
 	}
 	w.join("later")
-	w.until("the ban is laid when the agent is there", 500*time.Millisecond, func() bool { return w.done("ban", id) })
+	w.until("the ban is laid when the agent is there", 5*time.Second, func() bool { return w.done("ban", id) })
 	if !w.banned(id) {
 		t.Error("reported as done, and the agent is not banned")
 	}
@@ -124,7 +127,7 @@ func TestABanThatAPersonLaidIsNotLifted(t *testing.T) {
 	w.control()
 	w.order(func(o *wire.Orders) { o.Bans = append(o.Bans, id) })
 	w.order(func(o *wire.Orders) { o.Bans = without(o.Bans, id) })
-	w.until("the release says whose ban it is", 3*time.Second, func() bool { return w.opened("unban", id) != "" })
+	w.until("the release says whose ban it is", 10*time.Second, func() bool { return w.opened("unban", id) != "" })
 	if !w.banned(id) {
 		t.Error("a person's ban was lifted")
 	}
@@ -136,7 +139,7 @@ func TestAfterARestartOrdersAreCompared(t *testing.T) {
 	two, _ := w.join("two")
 	stop := w.control()
 	w.order(func(o *wire.Orders) { o.Bans = append(o.Bans, one) })
-	w.until("the record is kept", 2*time.Second, func() bool {
+	w.until("the record is kept", 10*time.Second, func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return slices.Contains(w.state.Bans, one)
@@ -148,8 +151,8 @@ func TestAfterARestartOrdersAreCompared(t *testing.T) {
 	w.orders.Number = 1 // a daemon that was restarted counts anew
 	w.mu.Unlock()
 	w.control()
-	w.until("the new ban is laid", 2*time.Second, func() bool { return w.done("ban", two) && w.banned(two) })
-	w.until("the old ban is lifted", 2*time.Second, func() bool { return w.done("unban", one) })
+	w.until("the new ban is laid", 10*time.Second, func() bool { return w.done("ban", two) && w.banned(two) })
+	w.until("the old ban is lifted", 10*time.Second, func() bool { return w.done("unban", one) })
 	if _, _, err := w.attestAs(t, "attestd", "one"); err != nil {
 		t.Errorf("the released agent cannot attest: %v", err)
 	}
@@ -163,7 +166,7 @@ func TestOrdersOutliveTheDaemon(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	w.daemon.stop()
 	w.unbanInDatabase(t, id)
-	w.until("the ban is laid again without attestd", 3*time.Second, func() bool { return w.banned(id) })
+	w.until("the ban is laid again without attestd", 10*time.Second, func() bool { return w.banned(id) })
 }
 
 func TestOlderOrdersAreRefused(t *testing.T) {
@@ -193,7 +196,7 @@ func TestADaemonThatCountsAnewIsObeyed(t *testing.T) {
 	w.orders.Number, w.orders.Bans = 1, []string{one, two}
 	w.mu.Unlock()
 	w.daemon.start()
-	w.until("the new ban is laid", 5*time.Second, func() bool { return w.done("ban", two) && w.banned(two) })
+	w.until("the new ban is laid", 10*time.Second, func() bool { return w.done("ban", two) && w.banned(two) })
 }
 
 // TestABanIsReadBackBeforeThePoll: one that was there before is not laid again and again, but looked at.
@@ -210,7 +213,7 @@ func TestABanIsReadBackBeforeThePoll(t *testing.T) {
 	if w.banned(id) {
 		t.Fatal("it was laid again before it was read back")
 	}
-	w.until("the ban is laid again", 2*time.Second, func() bool { return w.banned(id) })
+	w.until("the ban is laid again", 10*time.Second, func() bool { return w.banned(id) })
 	if w.logs.count(banUndone) != 1 {
 		t.Error("that it was undone is not logged")
 	}

@@ -61,18 +61,18 @@ func TestAHeldEntryMatchesNothingUntilItIsReleased(t *testing.T) {
 	}
 	// An entry that is made later is held, too.
 	w.entry("attestd.db.second")
-	w.until("the new entry is held", 3*time.Second, func() bool {
+	w.until("the new entry is held", 10*time.Second, func() bool {
 		return slices.Contains(w.selectors("attestd.db.second"), markText())
 	})
 	// What somebody puts back is held again.
 	w.run(t, "entry", "update", "-entryID", "attestd.db", "-parentID", "spiffe://"+domain+"/attestd.db", "-spiffeID", held,
 		"-selector", "unix:uid:1000", "-x509SVIDTTL", "120", "-hint", "database")
-	w.until("the hold is laid again", 3*time.Second, func() bool {
+	w.until("the hold is laid again", 10*time.Second, func() bool {
 		return slices.Contains(w.selectors("attestd.db"), markText()) &&
 			w.logs.count("a hold was undone in SPIRE") == 1
 	})
 	w.order(func(o *wire.Orders) { o.Holds = without(o.Holds, held) })
-	w.until("the hold is lifted", 3*time.Second, func() bool { return w.done("unhold", held) })
+	w.until("the hold is lifted", 10*time.Second, func() bool { return w.done("unhold", held) })
 	for _, one := range []string{"attestd.db", "attestd.db.second"} {
 		if got, want := w.selectors(one), []string{"unix:uid:1000"}; !slices.Equal(got, want) {
 			t.Errorf("released %s: got %q, want %q", one, got, want)
@@ -105,7 +105,7 @@ func TestAHoldWithoutAnEntryStaysOpen(t *testing.T) {
 		t.Fatalf("got %+v, want the hold open", reached)
 	}
 	w.entry("attestd.db")
-	w.until("the hold is laid", 3*time.Second, func() bool { return w.done("hold", held) })
+	w.until("the hold is laid", 10*time.Second, func() bool { return w.done("hold", held) })
 }
 
 func TestHoldsAreComparedAfterARestart(t *testing.T) {
@@ -120,7 +120,7 @@ func TestHoldsAreComparedAfterARestart(t *testing.T) {
 	w.orders.Holds = []string{}
 	w.mu.Unlock()
 	w.control()
-	w.until("the hold is lifted", 3*time.Second, func() bool {
+	w.until("the hold is lifted", 10*time.Second, func() bool {
 		return slices.Equal(w.selectors("attestd.db"), []string{"unix:uid:1000"})
 	})
 }
@@ -131,7 +131,7 @@ func TestAMarkWithoutARecordIsAPersons(t *testing.T) {
 	w.run(t, "entry", "create", "-entryID", "attestd.db", "-parentID", "spiffe://"+domain+"/node", "-spiffeID", held,
 		"-selector", "unix:uid:1000", "-selector", markText(), "-x509SVIDTTL", "120", "-hint", "database")
 	w.control()
-	w.until("the mark is reported", 3*time.Second, func() bool { return w.opened("unhold", held) != "" })
+	w.until("the mark is reported", 10*time.Second, func() bool { return w.opened("unhold", held) != "" })
 	if got := w.selectors("attestd.db"); !slices.Contains(got, markText()) {
 		t.Errorf("the mark was taken off: %q", got)
 	}
@@ -147,7 +147,7 @@ func TestAHoldDoesNotWaitForTheRecord(t *testing.T) {
 	w.mu.Unlock()
 	began := time.Now()
 	reached := w.order(func(o *wire.Orders) { o.Holds = append(o.Holds, held) })
-	if len(reached.Done) != 1 || time.Since(began) > time.Second {
+	if len(reached.Done) != 1 || time.Since(began) > 3*time.Second {
 		t.Errorf("got %+v after %s, want the hold done", reached, time.Since(began))
 	}
 }

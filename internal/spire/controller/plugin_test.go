@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // slowness is how long the composer takes for an agent whose id ends in /slow.
-const slowness = 900 * time.Millisecond
+const slowness = 1500 * time.Millisecond
 
 type attestor struct {
 	attestorv1.UnimplementedNodeAttestorServer

@@ -35,8 +35,8 @@ const (
 	controllerID = "spiffe://" + domain + "/attestd/controller"
 )
 
-// policyData returns the published data for the test's trust domain, changed by edit.
-func policyData(t *testing.T, edit func(attestd map[string]any)) map[string]any {
+// published is the data as it is published.
+func published(t *testing.T) map[string]any {
 	t.Helper()
 	text, err := os.ReadFile(dataFile)
 	if err != nil {
@@ -46,6 +46,13 @@ func policyData(t *testing.T, edit func(attestd map[string]any)) map[string]any 
 	if err := json.Unmarshal(text, &data); err != nil {
 		t.Fatal(err)
 	}
+	return data
+}
+
+// policyData returns the published data for the test's trust domain, changed by edit.
+func policyData(t *testing.T, edit func(attestd map[string]any)) map[string]any {
+	t.Helper()
+	data := published(t)
 	attestd, ok := data["attestd"].(map[string]any)
 	if !ok {
 		t.Fatal("the data has no attestd")

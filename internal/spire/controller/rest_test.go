@@ -31,18 +31,18 @@ func (w *world) canaryIs(name string, ok bool) func() bool {
 func TestTheMintCanaryDiesWhereClaimsAreNotAttestds(t *testing.T) {
 	w := newWorld(t)
 	w.control()
-	w.until("the canary lives", 3*time.Second, w.canaryIs("mint", true))
+	w.until("the canary lives", 10*time.Second, w.canaryIs("mint", true))
 	claims := filepath.Join(w.dir, "claims")
 	for _, text := range []string{
 		`{}`, `{"attested":true,"risk_score":100}`, `{"attested":false,"risk_score":3}`, `{"attested":"no"}`,
 		`{"attested":false,"risk_score":"100"}`,
 	} {
 		writeFile(t, claims, text)
-		w.until("the canary dies of "+text, 3*time.Second, w.canaryIs("mint", false))
+		w.until("the canary dies of "+text, 10*time.Second, w.canaryIs("mint", false))
 		if err := os.Remove(claims); err != nil {
 			t.Fatal(err)
 		}
-		w.until("the canary lives again", 3*time.Second, w.canaryIs("mint", true))
+		w.until("the canary lives again", 10*time.Second, w.canaryIs("mint", true))
 	}
 }
 
@@ -51,9 +51,9 @@ func TestTheAttestationCanaryBelievesOneAnswer(t *testing.T) {
 	w.control()
 	broken := filepath.Join(w.dir, "broken")
 	for _, text := range []string{"", "could not find node attestor", "canary: ok?", "no canary: ok"} {
-		w.until("the canary lives", 3*time.Second, w.canaryIs("attestation", true))
+		w.until("the canary lives", 10*time.Second, w.canaryIs("attestation", true))
 		writeFile(t, broken, text)
-		w.until("the canary dies of "+text, 3*time.Second, w.canaryIs("attestation", false))
+		w.until("the canary dies of "+text, 10*time.Second, w.canaryIs("attestation", false))
 		if err := os.Remove(broken); err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +70,8 @@ func TestReattestationIsPacedAndSparesWhoMustStay(t *testing.T) {
 	w.orders.Bans = []string{ordered}
 	token := w.tokenAgent()
 	w.control()
-	w.until("the canary lives", 3*time.Second, w.canaryIs("attestation", true))
-	w.until("a map came", 3*time.Second, func() bool {
+	w.until("the canary lives", 10*time.Second, w.canaryIs("attestation", true))
+	w.until("a map came", 10*time.Second, func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.maps > 0
@@ -100,7 +100,7 @@ func TestReattestationIsPacedAndSparesWhoMustStay(t *testing.T) {
 	// SPIRE's answer counts where the last poll is older.
 	broken := filepath.Join(w.dir, "broken")
 	writeFile(t, broken, "")
-	w.until("the canary dies", 3*time.Second, w.canaryIs("attestation", false))
+	w.until("the canary dies", 10*time.Second, w.canaryIs("attestation", false))
 	if got := ask(two); !slices.Equal(got.Refused, []string{two}) || !strings.Contains(got.Reason, "attestation is broken") {
 		t.Errorf("with a dead canary: got %+v, want a refusal", got)
 	}
@@ -140,7 +140,7 @@ func TestTheMapIsWhatSPIREHas(t *testing.T) {
 	w.run(t, "entry", "create", "-entryID", "attestd.aliased", "-parentID", node, "-spiffeID", held, "-selector", "unix:uid:2",
 		"-jwtSVIDTTL", "30", "-admin")
 	w.control()
-	w.until("the map is whole", 3*time.Second, func() bool {
+	w.until("the map is whole", 10*time.Second, func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return len(w.last.Entries) == 3 && len(w.last.Agents) == 1

@@ -285,6 +285,7 @@ func TestEachConditionOfTheControllerCounts(t *testing.T) {
 	} {
 		name, _, _ := strings.Cut(strings.TrimSpace(line), "\n")
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if strings.Count(policy, line) != 1 {
 				t.Fatalf("the line stands %d times in the policy", strings.Count(policy, line))
 			}

@@ -32,7 +32,7 @@ func spireFolder(t *testing.T) string {
 	t.Helper()
 	folder := os.Getenv("ATTESTD_SPIRE")
 	if folder == "" {
-		t.Skip(`ATTESTD_SPIRE is not set: run with ATTESTD_SPIRE="$(.ci/spire)", as .ci/suite does`)
+		t.Skip(`ATTESTD_SPIRE is not set: run with ATTESTD_SPIRE="$(.ci/spire)", as .ci/test does`)
 	}
 	return folder
 }
