@@ -93,7 +93,6 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/strict":       {"."},
 		"internal/yamldoc":      {"."},
 		"internal/architecture": leaf,
-		"internal/requirements": leaf,
 		"testvectors":           {".", "internal/strict", "internal/tpmevidence"},
 		"internal/tpmevidence":  {".", "internal/strict"},
 		"internal/swtpm":        leaf,
@@ -264,9 +263,6 @@ func TestVerifiersArePure(t *testing.T) {
 // accepts by default what it was not asked about. Both are references to compare with in tests.
 func TestReferencesStayInTests(t *testing.T) {
 	for _, one := range productFiles(t) {
-		if within(one.dir, "internal/requirements") {
-			continue
-		}
 		for _, imported := range one.imports {
 			switch {
 			case imported == "github.com/hf/nitrite",
