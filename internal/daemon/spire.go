@@ -131,6 +131,7 @@ func (p *parts) runSPIRE(options Options) []func(context.Context) {
 			}
 		},
 		func(ctx context.Context) { runController(ctx, options) },
+		p.recall(options.Logger),
 	}
 }
 
@@ -215,7 +216,7 @@ func (p *parts) everBound(ctx context.Context, id subject.ID) (bool, error) {
 	if err != nil || !found {
 		return false, err
 	}
-	return one.Key != [32]byte{} || one.Trail.Former != "" || len(one.Trail.KeyChanges) > 0, nil
+	return one.EverBound(), nil
 }
 
 // readWorkloads reads the files that name executables, for the tenants that there are.
