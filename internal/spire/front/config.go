@@ -24,7 +24,8 @@ type Office interface {
 	Grant(ctx context.Context, ask wire.GrantRequest) (wire.Granted, error)
 	SetMap(whole wire.Map) error
 	Orders() (wire.Orders, <-chan struct{})
-	Snapshot(id subject.ID) (wire.Signed, error)
+	SnapshotSince(id subject.ID, revision string) (wire.Signed, error)
+	Version(id subject.ID) uint64
 	Changed() <-chan struct{}
 	Allow(callerID string) bool
 }

@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,7 @@ const (
 	// heartbeat is how often a snapshot comes where nothing changes.
 	heartbeat = 2 * time.Second
 	// leastGap is the time between two pushes to a node where changes follow each other, and perWatcher
-	// what each watcher adds to it: each push costs a signature, and a change is one for all of them.
+	// what each watcher adds to it: of a change, whosever it is, every watcher is told.
 	leastGap   = 20 * time.Millisecond
 	perWatcher = 100 * time.Microsecond
 	// behind is after how long a node that has not read its last snapshot loses its link: it may as well
@@ -40,6 +41,11 @@ type watcher struct {
 	session *session
 	conn    *link.Conn
 	now     chan struct{} // holds one where a snapshot is asked for at once
+
+	// told is the version of what was sent at toldAt, revision that of the names in it.
+	told     uint64
+	toldAt   time.Time
+	revision string
 }
 
 // watched begins to tell a node how it stands. Asked again on the same link it answers with the time
@@ -73,9 +79,9 @@ func (s *session) watched(ctx context.Context, ask wire.WatchRequest) (wire.Watc
 func (w *watcher) run(ctx context.Context) {
 	front := w.session.front
 	defer front.watchers.live.Add(-1)
-	beat := time.NewTimer(0)
-	defer beat.Stop()
-	read := time.Now() // when everything sent had been read
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	read, asked := time.Now(), true // when everything sent had been read; whether one is wanted now
 	for {
 		// Taken before the snapshot, so that what changes while it is made is not missed.
 		changed := front.config.Office.Changed()
@@ -83,24 +89,33 @@ func (w *watcher) run(ctx context.Context) {
 			_ = w.conn.Close() // it has ended; the node attests again
 			return
 		}
-		if w.conn.Queued() == 0 {
-			read = time.Now()
-			w.push(ctx)
-		} else if time.Since(read) > behind {
-			front.config.Logger.DebugContext(ctx, "a node does not read", "node", w.session.who)
-			_ = w.conn.Close()
+		wait := heartbeat - time.Since(w.toldAt)
+		if version := front.config.Office.Version(w.session.node); asked || wait <= 0 || version != w.told {
+			asked, wait = false, heartbeat
+			switch {
+			case w.conn.Queued() == 0:
+				read = time.Now()
+				w.push(ctx, version)
+			case time.Since(read) > behind:
+				front.config.Logger.DebugContext(ctx, "a node does not read", "node", w.session.who)
+				_ = w.conn.Close()
+				return
+			default:
+				asked, wait = true, leastGap // once it has read what there is
+			}
+		}
+		gap := front.watchers.gap()
+		if !pause(ctx, timer, gap) {
 			return
 		}
-		if !pause(ctx, beat, front.watchers.gap()) {
-			return
-		}
-		beat.Reset(heartbeat)
+		timer.Reset(max(0, wait-gap))
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
 		case <-w.now:
-		case <-beat.C:
+			asked = true
+		case <-timer.C:
 		}
 	}
 }
@@ -116,14 +131,23 @@ func pause(ctx context.Context, timer *time.Timer, wait time.Duration) bool {
 	}
 }
 
-// push sends what holds now. Where attestd cannot tell, nothing is sent: the node withholds what it
-// would give once its last snapshot is too old.
-func (w *watcher) push(ctx context.Context) {
+// push sends what holds now; the names of workloads only where they are others than it was sent. Where
+// attestd cannot tell, nothing is sent: the node withholds what it would give once its last snapshot is
+// too old.
+func (w *watcher) push(ctx context.Context, version uint64) {
 	front := w.session.front
-	signed, err := front.config.Office.Snapshot(w.session.node)
+	w.told, w.toldAt = version, time.Now()
+	signed, err := front.config.Office.SnapshotSince(w.session.node, w.revision)
+	var said struct {
+		Revision string `json:"workloads_revision"`
+	}
+	if err == nil {
+		err = json.Unmarshal(signed.Payload, &said)
+	}
 	if err != nil {
 		front.config.Logger.DebugContext(ctx, "no snapshot", "node", w.session.who, "err", excerpt(err))
 		return
 	}
+	w.revision = said.Revision
 	_ = w.conn.Notify(wire.MethodSnapshot, signed) // a link that is over ends ctx
 }

@@ -2,7 +2,10 @@ package front_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -58,13 +61,23 @@ func TestANodeIsToldHowItStands(t *testing.T) {
 	}
 	eventually(t, "the first snapshot", func() bool { return heard.count() == 1 })
 	heard.mu.Lock()
-	if string(heard.got[0].Payload) != nodeID {
-		t.Errorf("of %q", heard.got[0].Payload)
+	var first wire.Snapshot
+	if err := json.Unmarshal(heard.got[0].Payload, &first); err != nil || first.AgentID != nodeID ||
+		len(first.Workloads) != 1 {
+		t.Errorf("%+v, %v", first, err)
 	}
 	heard.mu.Unlock()
+	// Other nodes' changes are none of its own.
+	for range 20 {
+		w.office.change()
+		time.Sleep(5 * time.Millisecond)
+	}
+	if got := heard.count(); got != 1 {
+		t.Errorf("%d snapshots where nothing changed", got)
+	}
 	// At once where something changes.
 	changed := time.Now()
-	w.office.change()
+	w.office.alter()
 	eventually(t, "a snapshot after a change", func() bool { return heard.count() == 2 })
 	if took := time.Since(changed); took > time.Second {
 		t.Errorf("a change took %s", took)
@@ -72,6 +85,10 @@ func TestANodeIsToldHowItStands(t *testing.T) {
 	// And without a change, by the heartbeat.
 	eventually(t, "a snapshot after a while", func() bool { return heard.count() == 3 })
 	heard.mu.Lock()
+	var second wire.Snapshot
+	if err := json.Unmarshal(heard.got[1].Payload, &second); err != nil || second.Workloads != nil {
+		t.Errorf("names are sent again: %+v, %v", second, err)
+	}
 	if gap := heard.times[2].Sub(heard.times[1]); gap < 1500*time.Millisecond || gap > 3500*time.Millisecond {
 		t.Errorf("a heartbeat after %s", gap)
 	}
@@ -79,6 +96,18 @@ func TestANodeIsToldHowItStands(t *testing.T) {
 	// Asked again, it begins nothing twice, and answers at once.
 	watch(t, client)
 	eventually(t, "a snapshot for whoever asks again", func() bool { return heard.count() == 4 })
+	// New names come with the next.
+	w.office.mu.Lock()
+	w.office.revision = "r2"
+	w.office.mu.Unlock()
+	w.office.alter()
+	eventually(t, "a snapshot with new names", func() bool { return heard.count() == 5 })
+	heard.mu.Lock()
+	var last wire.Snapshot
+	if err := json.Unmarshal(heard.got[4].Payload, &last); err != nil || len(last.Workloads) != 1 {
+		t.Errorf("%+v, %v", last, err)
+	}
+	heard.mu.Unlock()
 	if got := w.front.Status().Watchers; got != 1 {
 		t.Errorf("%d watchers", got)
 	}
@@ -90,7 +119,7 @@ func TestChangesThatFollowEachOtherArePushedTogether(t *testing.T) {
 	heard := &told{}
 	watch(t, w.dialTLS(w.node(nodeID, time.Hour), heard.handle))
 	for range 500 {
-		w.office.change()
+		w.office.alter()
 		time.Sleep(200 * time.Microsecond)
 	}
 	took := time.Duration(500*200) * time.Microsecond
@@ -101,7 +130,7 @@ func TestChangesThatFollowEachOtherArePushedTogether(t *testing.T) {
 	w.office.mu.Lock()
 	before := w.office.snapshots
 	w.office.mu.Unlock()
-	w.office.change()
+	w.office.alter()
 	eventually(t, "a snapshot after the last change", func() bool {
 		w.office.mu.Lock()
 		defer w.office.mu.Unlock()
@@ -116,7 +145,7 @@ func TestWhereAttestdCannotTellNothingIsPushed(t *testing.T) {
 	w.office.mu.Unlock()
 	heard := &told{}
 	watch(t, w.dialTLS(w.node(nodeID, time.Hour), heard.handle))
-	w.office.change()
+	w.office.alter()
 	eventually(t, "asked", func() bool { w.office.mu.Lock(); defer w.office.mu.Unlock(); return w.office.snapshots > 1 })
 	if heard.count() != 0 {
 		t.Error("something was pushed")
@@ -131,7 +160,7 @@ func TestANodeIsToldNothingAfterItsCertificate(t *testing.T) {
 	watch(t, client)
 	eventually(t, "the first snapshot", func() bool { return heard.count() == 1 })
 	w.advance(2 * time.Hour)
-	w.office.change()
+	w.office.alter()
 	eventually(t, "the link ends", func() bool { return w.front.Status().Watchers == 0 })
 	time.Sleep(50 * time.Millisecond)
 	if heard.count() != 1 {
@@ -144,22 +173,41 @@ func TestANodeIsToldNothingAfterItsCertificate(t *testing.T) {
 	}
 }
 
-// TestANodeThatDoesNotReadIsNotWaitedFor: its link ends, and another's snapshots come.
+// TestANodeThatDoesNotReadIsNotWaitedFor: its link ends, and another's snapshots come meanwhile.
 func TestANodeThatDoesNotReadIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	heard := &told{}
 	watch(t, w.dialTLS(w.node(nodeID+"c", time.Hour), heard.handle))
-	stuck := make(chan struct{})
-	defer close(stuck)
-	var notices sync.Once
-	slow := w.dialTLS(w.node(nodeID, time.Hour), func(context.Context, link.Peer, string, json.RawMessage) (any, error) {
-		notices.Do(func() { <-stuck })
-		return nil, nil
-	})
-	watch(t, slow)
-	for range 100 {
-		w.office.change()
-		time.Sleep(25 * time.Millisecond)
+	roots := x509.NewCertPool()
+	root, err := x509.ParseCertificate(w.pki.CA())
+	if err != nil {
+		t.Fatal(err)
 	}
-	eventually(t, "the honest one is told", func() bool { return heard.count() > 20 })
+	roots.AddCert(root)
+	conn, err := tls.Dial("tcp", w.front.Bound().Listen.String(), &tls.Config{
+		RootCAs: roots, ServerName: link.ServerName, NextProtos: []string{link.ALPN}, MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{w.node(nodeID, time.Hour)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	ask := `{"id":1,"ms":1000,"method":"watch","body":{"plugin":"x","version":""}}`
+	if _, err := conn.Write(append([]byte{0, 0, 0, byte(len(ask))}, ask...)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both watch", func() bool { return w.front.Status().Watchers == 2 })
+	w.office.mu.Lock()
+	w.office.pad = strings.Repeat("a", 1<<20) // so that buffers on the way are full soon
+	w.office.mu.Unlock()
+	for began := time.Now(); w.front.Status().Watchers == 2; time.Sleep(25 * time.Millisecond) {
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("a node that does not read is waited for")
+		}
+		w.office.alter()
+	}
+	if got := heard.count(); got < 30 {
+		t.Errorf("the honest one was told %d times", got)
+	}
 }

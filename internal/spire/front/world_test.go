@@ -45,12 +45,15 @@ type office struct {
 	ordered   chan struct{}
 	changed   chan struct{}
 	snapshots int
+	version   uint64
+	revision  string
+	pad       string
 	failing   error
 	allowed   string
 }
 
 func newOffice() *office {
-	return &office{number: 1, ordered: make(chan struct{}), changed: make(chan struct{})}
+	return &office{number: 1, version: 1, revision: "r1", ordered: make(chan struct{}), changed: make(chan struct{})}
 }
 
 func (o *office) note(what, source string) {
@@ -99,11 +102,22 @@ func (o *office) order() {
 	o.ordered = make(chan struct{})
 }
 
-func (o *office) Snapshot(id subject.ID) (wire.Signed, error) {
+func (o *office) SnapshotSince(id subject.ID, revision string) (wire.Signed, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.snapshots++
-	return wire.Signed{Payload: []byte(id), Signature: []byte{1}}, o.failing
+	said := wire.Snapshot{AgentID: string(id), WorkloadsRevision: o.revision, Tenant: o.pad}
+	if revision != o.revision {
+		said.Workloads = map[string]string{"aa": "name"}
+	}
+	payload, err := json.Marshal(said)
+	return wire.Signed{Payload: payload, Signature: []byte{1}}, errors.Join(err, o.failing)
+}
+
+func (o *office) Version(subject.ID) uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.version
 }
 
 func (o *office) Changed() <-chan struct{} {
@@ -112,12 +126,20 @@ func (o *office) Changed() <-chan struct{} {
 	return o.changed
 }
 
-// change says that a snapshot may say something else.
+// change says that a snapshot may say something else; none does.
 func (o *office) change() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	close(o.changed)
 	o.changed = make(chan struct{})
+}
+
+// alter changes what every snapshot says.
+func (o *office) alter() {
+	o.mu.Lock()
+	o.version++
+	o.mu.Unlock()
+	o.change()
 }
 
 func (o *office) Allow(caller string) bool {
