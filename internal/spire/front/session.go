@@ -169,7 +169,7 @@ func (s *session) answer(ctx context.Context, _ link.Peer, method string, body j
 	known, found := methods[method]
 	if !found || s.roles&known.role == 0 {
 		return nil, s.front.refuse(s.who, method, forbidden(s.who+" may not call "+attestd.Excerpt(method, 40),
-			"see which role it is for in docs/spire.md"))
+			"see spire.users and the roles of operators in docs/config.md"))
 	}
 	if err := s.current(ctx); err != nil {
 		return nil, s.front.refuse(s.who, method, err)
