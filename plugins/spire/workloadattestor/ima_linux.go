@@ -86,7 +86,7 @@ func (l *measurementList) follow() {
 			l.rest, l.skip = l.rest[:0], true
 		}
 		if whole {
-			if digest, ok := measured(l.rest); ok && !l.skip {
+			if digest, ok := measured(l.rest); ok {
 				l.held[digest] = struct{}{}
 			}
 			l.rest, l.skip = l.rest[:0], false
