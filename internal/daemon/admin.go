@@ -51,7 +51,10 @@ func (p *parts) addAdmin(ctx context.Context, options Options) error {
 	if p.health, err = p.newHealth(ctx, options); err != nil {
 		return err
 	}
-	asker, err := why.New(why.Config{Store: p.store, Index: p.index, Now: p.store.Now})
+	asker, err := why.New(why.Config{
+		Store: p.store, Index: p.index, Now: p.store.Now,
+		SPIRE: spireShown{p, settings.SPIRE, settings.TrustDomain},
+	})
 	if err != nil {
 		return err
 	}

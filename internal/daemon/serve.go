@@ -21,8 +21,12 @@ import (
 
 func (p *parts) serve(ctx context.Context, options Options) error {
 	settings := options.Config
+	svids, err := p.svids(settings)
+	if err != nil {
+		return err
+	}
 	handler, err := api.New(api.Config{
-		Metrics: p.metrics, Conditions: p.health.set,
+		Metrics: p.metrics, Conditions: p.health.set, SVIDs: svids,
 		Service: p.service, KeySet: p.keys, Logger: options.Logger, Specs: p.specs,
 		Limits: api.Limits{
 			JSONBody: settings.Limits.JSONBody, RawBody: settings.Limits.RawBody,

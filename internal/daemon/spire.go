@@ -107,7 +107,7 @@ func (p *parts) addSPIRE(options Options) error {
 		return fmt.Errorf("spire: %w", err)
 	}
 	p.closers = append(p.closers, p.spire.front)
-	return nil
+	return p.metrics.Register(newSPIREMetrics(p.spire.front.Status))
 }
 
 // orders returns what carries out the orders of operators: through SPIRE, too, where it is in use.

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/attestd/attestd"
@@ -203,10 +204,16 @@ func readsItself(target reflect.Type, interfaces ...reflect.Type) bool {
 	return false
 }
 
+// knownFields keeps what fieldsOf found: types are few, and documents many.
+var knownFields sync.Map // of reflect.Type to map[string]reflect.Type, which nobody writes to
+
 // fieldsOf returns the exact keys of a struct with the types behind them; nil for any other type.
 func fieldsOf(target reflect.Type) map[string]reflect.Type {
 	if target == nil || target.Kind() != reflect.Struct {
 		return nil
+	}
+	if known, ok := knownFields.Load(target); ok {
+		return known.(map[string]reflect.Type)
 	}
 	names := make(map[string]reflect.Type)
 	for _, field := range reflect.VisibleFields(target) {
@@ -220,6 +227,7 @@ func fieldsOf(target reflect.Type) map[string]reflect.Type {
 		}
 		names[name] = field.Type
 	}
+	knownFields.Store(target, names)
 	return names
 }
 
