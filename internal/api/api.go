@@ -23,9 +23,11 @@ import (
 	"github.com/attestd/attestd/internal/service"
 )
 
-// Config says what the API is made of. Every field is required.
+// Config says what the API is made of. Fields without another word are required.
 type Config struct {
 	Service *service.Service
+	// SVIDs issues identities without an agent; nil where none are.
+	SVIDs SVIDs
 	// KeySet is the JWK set that challenges are verified with.
 	KeySet []byte
 	Logger *slog.Logger
@@ -65,6 +67,7 @@ func routes() []route {
 		{http.MethodPost, "/v1/challenges", "challenges", (*server).challenge},
 		{http.MethodPost, "/v1/verify", "verify", (*server).verify},
 		{http.MethodPost, "/v1/verify-recorded", "verify-recorded", (*server).verifyRecorded},
+		{http.MethodPost, "/v1/svid", "svid", (*server).svid},
 		{http.MethodGet, appraisalPrefix, "appraisals", (*server).appraisal},
 		{http.MethodGet, "/v1/keys", "keys", (*server).keys},
 		{http.MethodGet, "/healthz", "healthz", (*server).health},

@@ -19,6 +19,7 @@ type metrics struct {
 	checks        map[attestd.CheckID]bool
 	requests      *prometheus.CounterVec
 	challenges    prometheus.Counter
+	svids         *prometheus.CounterVec
 	verifications *prometheus.CounterVec
 	failed        *prometheus.CounterVec
 	seconds       *prometheus.HistogramVec
@@ -38,6 +39,9 @@ func newMetrics(
 		challenges: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "attestd_challenges_issued_total", Help: "Challenges issued.",
 		}),
+		svids: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attestd_svids_issued_total", Help: "Identities issued without an agent, by kind.",
+		}, []string{"kind"}),
 		verifications: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attestd_verifications_total", Help: "Verdicts by format, verdict and freshness.",
 		}, []string{"format", "verdict", "freshness"}),
@@ -55,7 +59,7 @@ func newMetrics(
 	bodies := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "attestd_body_bytes", Help: "Bytes of request bodies held.",
 	}, held)
-	registry.MustRegister(m.requests, m.challenges, m.verifications, m.failed, m.seconds, bodies,
+	registry.MustRegister(m.requests, m.challenges, m.svids, m.verifications, m.failed, m.seconds, bodies,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 	return m

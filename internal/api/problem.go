@@ -8,10 +8,10 @@ import (
 	"github.com/attestd/attestd/internal/problem"
 )
 
-// edge is the public API's: callers here cannot cause what only operators or the configuration can.
+// edge is the public API's: callers here cannot cause what only the configuration can.
 var edge = problem.Edge{
 	Excerpt: 400, RetryLater: 30, Authenticate: "AttestdEnrolment",
-	Never:    []attestd.Class{attestd.ClassPolicyDeny, attestd.ClassConfig},
+	Never:    []attestd.Class{attestd.ClassConfig},
 	TooLarge: "send less; raw evidence and JSON have limits of their own (docs/api.md)",
 }
 

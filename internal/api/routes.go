@@ -108,6 +108,15 @@ func (s *server) verifyRecorded(w http.ResponseWriter, r *http.Request) error {
 
 // answer writes a verdict: 200 where there is one, 503 with the whole of it where it is undecided.
 func (s *server) answer(w http.ResponseWriter, r *http.Request, given attestd.Appraisal, tenant string) error {
+	s.judged(r, given, tenant)
+	if given.Verdict != attestd.VerdictUndecided {
+		return writeJSON(w, http.StatusOK, given)
+	}
+	return s.undecided(given).Err()
+}
+
+// judged counts and logs a verdict.
+func (s *server) judged(r *http.Request, given attestd.Appraisal, tenant string) {
 	s.metrics.verdict(given)
 	var failed []string
 	for _, reason := range given.Reasons {
@@ -123,10 +132,6 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, given attestd.Ap
 		slog.String("policy", given.Policy.ID), slog.Int("risk_score", given.Risk.Int()),
 		slog.String("freshness", given.Freshness.String()), slog.String("id", given.ID),
 		slog.String("subject", subjectOf(given)))
-	if given.Verdict != attestd.VerdictUndecided {
-		return writeJSON(w, http.StatusOK, given)
-	}
-	return s.undecided(given).Err()
 }
 
 // subjectOf returns whom a verdict is about; empty where it is nobody's.

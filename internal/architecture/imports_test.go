@@ -157,6 +157,10 @@ func TestImportsRunDownwards(t *testing.T) {
 		"plugins/spire": {
 			".", "attester", "internal/spire/link", "internal/spire/wire", "internal/strict",
 		},
+		"internal/svid": {
+			".", "internal/challenge", "internal/issuance", "internal/service", "internal/spire/wire",
+			"internal/strict", "internal/subject",
+		},
 		"internal/config": {".", "internal/appraisal", "internal/yamldoc", "measurements"},
 		"internal/service": {
 			".", "internal/appraisal", "internal/audit", "internal/challenge", "internal/enrol",
@@ -168,7 +172,7 @@ func TestImportsRunDownwards(t *testing.T) {
 		},
 		"internal/api": {
 			".", "internal/appraisal", "internal/challenge", "internal/explain", "internal/judge",
-			"internal/problem", "internal/service", "internal/strict", "measurements",
+			"internal/problem", "internal/service", "internal/strict", "internal/svid", "measurements",
 		},
 		"internal/daemon": {
 			".", "internal/api", "internal/appraisal", "internal/challenge", "internal/config",
@@ -176,7 +180,7 @@ func TestImportsRunDownwards(t *testing.T) {
 			"internal/worker", "measurements",
 			"internal/admin", "internal/audit", "internal/condition", "internal/enrol",
 			"internal/operator", "internal/reappraisal", "internal/revocation", "internal/subject",
-			"internal/why", "internal/issuance", "internal/spire", "measurements/workloads",
+			"internal/why", "internal/issuance", "internal/spire", "internal/svid", "measurements/workloads",
 		},
 		"cmd/attestd": {".", "attester", "internal", "measurements", "testvectors", "verifiers"},
 		// The suite is imported by tests alone, and its cases come from published vectors.

@@ -282,3 +282,17 @@ func (t *tickets) withdraw(id subject.ID, one ticket) {
 		delete(t.ids, id)
 	}
 }
+
+// Admits says whether the identity is still granted to its holder.
+//
+// Errors: a [*attestd.CallerError] where it is not.
+func (o *Office) Admits(d *Direct) error {
+	now := o.config.Now()
+	if own := o.config.Index.Check(subject.ID(d.id), now); subject.Barred(own.State) {
+		return refusal(own)
+	}
+	if standing := o.config.Index.Check(d.holder.standing.ID, now); !standing.Grants() {
+		return refusal(standing)
+	}
+	return nil
+}

@@ -23,7 +23,8 @@ type Problem struct {
 	Hint   string        `json:"hint"`
 	// ID names the log entry of an internal error.
 	ID string `json:"id,omitempty"`
-	// Appraisal is the whole verdict where it is "undecided".
+	// Appraisal is the whole verdict where it is "undecided", or where it was to lead to more and is
+	// "rejected".
 	Appraisal *attestd.Appraisal `json:"appraisal,omitempty"`
 
 	// Allow is that header's value, for a method that is not taken.
@@ -70,6 +71,7 @@ var classes = map[attestd.Class]struct {
 	attestd.ClassQuarantined:           {http.StatusForbidden, "Quarantined"},
 	attestd.ClassRevokedSubject:        {http.StatusForbidden, "Revoked"},
 	attestd.ClassPolicyDeny:            {http.StatusForbidden, "Not granted"},
+	attestd.ClassBinding:               {http.StatusForbidden, "Not bound to that key"},
 	attestd.ClassConflict:              {http.StatusConflict, "It contradicts what is known"},
 	attestd.ClassRateLimited:           {http.StatusTooManyRequests, "Too much at once"},
 	attestd.ClassConfig:                {http.StatusServiceUnavailable, "Not configured for that"},
