@@ -1,6 +1,7 @@
 package spiretest_test
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +43,10 @@ func TestABanThatRacesAnAttestation(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.agent.awaitEnd(t, startLimit)
+	// A ban that is laid again would hide it: no SVID may have been given at all.
+	if strings.Contains(n.agent.said.String(), "Node attestation was successful") {
+		t.Error("SPIRE has certified the agent after its machine was quarantined")
+	}
 	// SPIRE has no serial for a banned agent; one here would be of the SVID that the race was about.
 	if agent := h.spire.spireAgentOf(t, n.id); agent.GetX509SvidSerialNumber() != "" || !agent.GetBanned() {
 		t.Errorf("the agent is banned: %v; its serial is %s", agent.GetBanned(), agent.GetX509SvidSerialNumber())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -249,13 +250,18 @@ func selectors(t *testing.T, texts []string) []*types.Selector {
 // id is a SPIFFE ID of the trust domain.
 func id(path string) string { return "spiffe://" + trustDomain + path }
 
-// freePort is a port of loopback that nobody listens on.
+// freePort is a port of loopback that nobody listens on. It lies below those that the kernel gives to
+// connections (ip(7), ip_local_port_range begins at 32768), which would take it before it is used.
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 12000 + rand.IntN(20000) //nolint:gosec // a port of a test is no secret
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = listener.Close()
+			return port
+		}
 	}
-	defer listener.Close() //nolint:errcheck // only its number is wanted
-	return listener.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port of loopback is free")
+	return 0
 }
