@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,8 @@ const (
 	// mostShown is how many entries of a node are shown, mostNodes how many nodes of an id.
 	mostShown = 48
 	mostNodes = 20_000
+	// settling is how long after its evidence SPIRE may not have written an agent down yet.
+	settling = 10 * time.Second
 )
 
 // Look implements [why.SPIRE].
@@ -36,17 +39,12 @@ func (s spireShown) Look(ctx context.Context, id string) *why.Shown {
 	}
 	ctx, stop := context.WithTimeout(ctx, lookWait)
 	defer stop()
+	judged := office.Judge(ctx, id)
 	shown := &why.Shown{
-		Kind: s.kind(id), TrustDomain: s.domain, Observe: s.settings.Unattested == config.UnattestedObserve,
-		MapAt: office.Mapped(), Longest: maxX509,
+		Kind: s.kind(id, judged), TrustDomain: s.domain, Judged: judged, MapAt: office.Mapped(),
+		Observe: s.settings.Unattested == config.UnattestedObserve, Longest: maxX509,
 	}
 	s.canaries(shown)
-	switch shown.Kind {
-	case why.OfWorkload, why.OfEvidence, why.OfNode, why.OfStranger:
-	default:
-		return shown
-	}
-	shown.Judged = office.Judge(ctx, id)
 	switch shown.Kind {
 	case why.OfWorkload:
 		s.workload(ctx, id, shown)
@@ -57,13 +55,13 @@ func (s spireShown) Look(ctx context.Context, id string) *why.Shown {
 }
 
 // kind says what the id stands for.
-func (s spireShown) kind(id string) why.Kind {
+func (s spireShown) kind(id string, judged error) why.Kind {
 	var caller *attestd.CallerError
 	path, mine := strings.CutPrefix(id, "spiffe://"+s.domain+"/")
-	switch err := s.parts.spire.office.Judge(context.Background(), id); {
+	switch {
 	case !mine:
 		return why.OfOther
-	case errors.As(err, &caller) && caller.Class == attestd.ClassForbidden:
+	case errors.As(judged, &caller) && caller.Class == attestd.ClassForbidden:
 		return why.OfSPIRE
 	case strings.HasPrefix(path, "spire/agent/attestd/"):
 		return why.OfNode
@@ -91,14 +89,20 @@ func (s spireShown) canaries(shown *why.Shown) {
 func (s spireShown) workload(ctx context.Context, id string, shown *why.Shown) {
 	office := s.parts.spire.office
 	now := s.refresh(ctx, []string{id}, shown)
-	for _, one := range now.Entries {
+	for _, one := range now.entries {
 		if one.SPIFFEID == id {
 			shown.Entries = append(shown.Entries, entryOf(one))
 		}
 	}
-	nodes, _ := office.Nodes(id)
+	nodes, mapped := office.Nodes(id)
+	shown.Mapped = mapped
 	for _, node := range nodes[:min(len(nodes), mostNodes)] {
-		shown.Nodes = append(shown.Nodes, why.Node{ID: node, Agent: s.agent(string(node), now)})
+		one := why.Node{ID: node, Agent: now.agent(string(node))}
+		evidence := s.parts.index.Check(node, s.parts.store.Now()).EvidenceAt
+		if one.Agent == nil && evidence.After(office.Mapped().Add(-settling)) {
+			one.Agent = &why.Agent{} // SPIRE writes it down after attestd has answered
+		}
+		shown.Nodes = append(shown.Nodes, one)
 	}
 	shown.Alike = office.Alike(id)
 }
@@ -107,35 +111,50 @@ func (s spireShown) workload(ctx context.Context, id string, shown *why.Shown) {
 func (s spireShown) node(ctx context.Context, id string, shown *why.Shown) {
 	ids := s.parts.spire.office.Below(subject.ID(id), mostShown)
 	now := s.refresh(ctx, append([]string{id}, ids...), shown)
-	shown.Agent = s.agent(id, now)
-	for _, one := range now.Entries {
-		for _, below := range ids {
-			if one.SPIFFEID == below {
-				shown.Entries = append(shown.Entries, entryOf(one))
-			}
+	shown.Agent = now.agent(id)
+	for _, one := range now.entries {
+		if slices.Contains(ids, one.SPIFFEID) {
+			shown.Entries = append(shown.Entries, entryOf(one))
 		}
 	}
 }
 
+// answer is what SPIRE said now, over what it had at the last map.
+type answer struct {
+	entries []wire.Entry
+	agents  []wire.Agent
+	// asked are the ids that it was asked about: what it did not name of them, it does not have.
+	asked map[string]bool
+	last  func(id string) (wire.Agent, bool)
+}
+
 // refresh asks SPIRE itself. Where it cannot be asked, what is known is that of the last map.
-func (s spireShown) refresh(ctx context.Context, ids []string, shown *why.Shown) wire.Map {
+func (s spireShown) refresh(ctx context.Context, ids []string, shown *why.Shown) answer {
+	out := answer{asked: map[string]bool{}, last: s.parts.spire.office.Agent}
 	now, err := s.parts.spire.controller.Refresh(ctx, ids)
 	if err != nil {
 		shown.Unknown = attestd.Excerpt(err.Error(), 200)
-		return wire.Map{}
+		return out
 	}
 	shown.MapAt = s.parts.store.Now()
-	return now
+	out.entries, out.agents = now.Entries, now.Agents
+	for _, id := range ids {
+		out.asked[id] = true
+	}
+	for _, one := range now.Entries {
+		out.asked[one.ParentID] = true
+	}
+	return out
 }
 
-// agent returns an agent as SPIRE has it now, or had it at the last map.
-func (s spireShown) agent(id string, now wire.Map) *why.Agent {
-	for _, one := range now.Agents {
+// agent returns an agent of SPIRE's; nil where it has none.
+func (a answer) agent(id string) *why.Agent {
+	for _, one := range a.agents {
 		if one.ID == id {
 			return agentOf(one)
 		}
 	}
-	if one, there := s.parts.spire.office.Agent(id); there {
+	if one, there := a.last(id); there && !a.asked[id] {
 		return agentOf(one)
 	}
 	return nil
@@ -162,4 +181,3 @@ func fromUnix(seconds int64) time.Time {
 	}
 	return time.Unix(seconds, 0).UTC()
 }
-

@@ -35,6 +35,8 @@ type Config struct {
 	Index Index
 	// Now is the store's clock.
 	Now func() time.Time
+	// SPIRE says what SPIRE has; it answers nil where attestd answers none.
+	SPIRE SPIRE
 }
 
 // Asker answers "why" for operators.
@@ -42,8 +44,8 @@ type Asker struct{ config Config }
 
 // New returns an asker.
 func New(config Config) (*Asker, error) {
-	if config.Store == nil || config.Index == nil || config.Now == nil {
-		return nil, errors.New("why needs a store, an index and a clock")
+	if config.Store == nil || config.Index == nil || config.Now == nil || config.SPIRE == nil {
+		return nil, errors.New("why needs a store, an index, a clock and SPIRE")
 	}
 	return &Asker{config}, nil
 }
@@ -73,8 +75,40 @@ func (a *Asker) Why(ctx context.Context, asker operator.Principal, target string
 	}
 	if ask.ID != "" {
 		facts.Standing = a.config.Index.Check(ask.ID, now)
+		facts.SPIRE = a.look(ctx, asker, string(ask.ID), now)
 	}
 	return Explain(facts), nil
+}
+
+// mostBlamed is how many nodes of an id are looked at one by one, for what keeps them from identities.
+const mostBlamed = 3
+
+// look asks what SPIRE has of an id, and why the first nodes that can obtain it are granted nothing.
+func (a *Asker) look(ctx context.Context, asker operator.Principal, id string, now time.Time) *Shown {
+	found := a.config.SPIRE.Look(ctx, id)
+	if found == nil {
+		return nil
+	}
+	looked := 0
+	for i := range found.Nodes {
+		node := &found.Nodes[i]
+		node.Standing = a.config.Index.Check(node.ID, now)
+		if node.Standing.Grants() || !asker.Sees(node.Standing.Tenant) || looked == mostBlamed {
+			continue
+		}
+		looked++
+		facts := Facts{Target: string(node.ID), Sees: asker.Sees, Now: now, Standing: node.Standing}
+		known, err := a.known(ctx, asker, subject.Ask{ID: node.ID, Bars: []subject.Key{node.ID.Key()}})
+		if err == nil {
+			facts.Known = &known
+		}
+		if facts.Known != nil && known.Subject != nil {
+			facts.Verdict = a.verdict(ctx, known.Subject.AppraisalID)
+		}
+		said := Explain(facts)
+		node.Cause, node.Code, node.Fix = said.Cause, said.Code, said.Fix
+	}
+	return found
 }
 
 const shortest = 6

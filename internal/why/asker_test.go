@@ -95,7 +95,7 @@ func TestWhyFindsWhatIsMeant(t *testing.T) {
 		verdicts: map[string]attestd.Appraisal{},
 	}
 	asker, err := why.New(why.Config{
-		Store: store, Index: index{id: whole.Standing}, Now: func() time.Time { return noon },
+		Store: store, Index: index{id: whole.Standing}, Now: func() time.Time { return noon }, SPIRE: no{},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -161,3 +161,8 @@ func TestWhyFindsWhatIsMeant(t *testing.T) {
 		}
 	}
 }
+
+// no is an attestd that answers no SPIRE.
+type no struct{}
+
+func (no) Look(context.Context, string) *why.Shown { return nil }

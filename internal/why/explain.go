@@ -32,11 +32,40 @@ const (
 	Changing         = "changing"
 )
 
+// Codes of causes that lie in SPIRE, or between it and attestd.
+const (
+	OtherDomain        = "other-domain"
+	SPIREsOwn          = "spires-own"
+	EvidenceAlone      = "evidence-alone"
+	SPIREUnknown       = "spire-unknown"
+	NoEntry            = "no-entry"
+	EntryHeld          = "entry-held"
+	EntryExpired       = "entry-expired"
+	EntryTTL           = "entry-ttl"
+	NoNode             = "no-node"
+	AgentUnknown       = "agent-unknown"
+	AgentBanned        = "agent-banned"
+	AgentExpired       = "agent-expired"
+	Unattested         = "unattested"
+	Selectors          = "selectors"
+	MintFailing        = "mint-failing"
+	AttestationFailing = "attestation-failing"
+)
+
+// Codes of causes that lie on the node, at the process.
+const (
+	NoProcess = "no-process"
+	NoStream  = "no-stream"
+	NotNamed  = "not-named"
+)
+
 // Codes lists them in the order in which they are looked for.
 func Codes() []string {
 	return []string{
 		StoreDown, Revoked, Quarantined, NeverSeen, EvidenceRejected, OtherTenant, Denied, NotEnrolled,
-		Expired, Overdue, Suspect, Changing, Granted,
+		Expired, Overdue, Suspect, OtherDomain, SPIREsOwn, EvidenceAlone, SPIREUnknown, NoEntry, EntryHeld,
+		EntryExpired, EntryTTL, NoNode, AgentUnknown, AgentBanned, AgentExpired, Unattested, Selectors,
+		MintFailing, AttestationFailing, NoProcess, NoStream, NotNamed, Changing, Granted,
 	}
 }
 
@@ -53,6 +82,20 @@ type Facts struct {
 	// Sees says whether the asker may know of a tenant; nil sees none.
 	Sees func(tenant string) bool
 	Now  time.Time
+	// SPIRE is what SPIRE has of it; nil where attestd answers none, or where nothing concerns the target.
+	SPIRE *Shown
+}
+
+// steps are those for what the target is, and whether that is a machine that attestd attests.
+func (f Facts) steps() (steps []step, node bool) {
+	subject := f.Known != nil && f.Known.Subject != nil && f.Known.Subject.Format != ""
+	switch {
+	case f.SPIRE == nil, subject, f.SPIRE.Kind == OfNode:
+		return nodeSteps, true
+	case f.SPIRE.Kind == OfStranger:
+		return strangerSteps, false
+	}
+	return workloadSteps, false
 }
 
 // Explain says what stands between the target and an identity.
@@ -60,13 +103,8 @@ func Explain(facts Facts) wire.Why {
 	facts = facts.visible()
 	out := wire.Why{Schema: Schema, Target: facts.Target, Steps: []wire.WhyStep{}}
 	missing := finding{}
-	for _, step := range []struct {
-		name string
-		look func(Facts) finding
-	}{
-		{"registry", registryStep}, {"holds", holdsStep}, {"evidence", evidenceStep},
-		{"ownership", ownershipStep}, {"deadline", deadlineStep}, {"state", stateStep},
-	} {
+	steps, node := facts.steps()
+	for _, step := range steps {
 		found := step.look(facts)
 		if found.skipped {
 			continue
@@ -79,11 +117,19 @@ func Explain(facts Facts) wire.Why {
 			break
 		}
 	}
+	if facts.SPIRE != nil {
+		out.Entries = entriesOf(*facts.SPIRE)
+	}
+	if !node {
+		settle(facts, &out, missing)
+		return out
+	}
 	out.Code, out.Cause, out.Fix = missing.code, missing.cause, missing.fix
 	grants := facts.Standing.Grants()
 	switch {
 	case missing.code == "" && grants:
 		out.Granted, out.Code, out.Cause = true, Granted, "nothing stands in its way"
+	case bySPIRE(missing.code):
 	case missing.code == "" || grants && missing.code != StoreDown:
 		// Registry and index are read one after the other: a change fell between them, or they differ.
 		out.Code, out.Cause = Changing, "what the registry and the index of states say differs at this moment"
@@ -91,6 +137,23 @@ func Explain(facts Facts) wire.Why {
 	case grants:
 		// The store is down and memory goes on granting to whom it trusted: that is by design, and said.
 		out.Granted = true
+	}
+	return out
+}
+
+// bySPIRE reports whether SPIRE refuses what attestd would grant.
+func bySPIRE(code string) bool {
+	return code == AgentUnknown || code == AgentBanned || code == AgentExpired
+}
+
+func entriesOf(s Shown) []wire.WhyEntry {
+	var out []wire.WhyEntry
+	for _, one := range s.Entries {
+		entry := wire.WhyEntry{ID: one.ID, SPIFFEID: one.SPIFFEID, ParentID: one.ParentID, Selectors: []string{}}
+		for _, selector := range one.Selectors {
+			entry.Selectors = append(entry.Selectors, selector.String())
+		}
+		out = append(out, entry)
 	}
 	return out
 }
@@ -104,6 +167,8 @@ func (f Facts) visible() Facts {
 	if f.Standing.Known && !sees(f.Standing.Tenant) {
 		f.Standing, f.Verdict = live.Standing{}, nil
 	}
+	own := f.Known != nil && f.Known.Subject != nil && sees(f.Known.Subject.Tenant)
+	f.SPIRE = f.SPIRE.visible(sees, own)
 	if f.Known == nil {
 		return f
 	}

@@ -38,7 +38,7 @@ func TestAnotherTenantsNameTakesNoLonger(t *testing.T) {
 		verdicts: map[string]attestd.Appraisal{"a1": {Verdict: attestd.VerdictRejected}},
 	}}
 	asker, err := why.New(why.Config{
-		Store: store, Index: index{}, Now: func() time.Time { return noon },
+		Store: store, Index: index{}, Now: func() time.Time { return noon }, SPIRE: no{},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -161,6 +161,17 @@ type Why struct {
 	// Code names the cause for programs, as in "quarantined", "not-enrolled", "overdue".
 	Code string `json:"code"`
 	Fix  string `json:"fix,omitempty"`
+	// Entries are SPIRE's for a workload's id, or those that a node can obtain; not all where there are
+	// many.
+	Entries []WhyEntry `json:"entries,omitempty"`
+}
+
+// WhyEntry is a registration entry of SPIRE's.
+type WhyEntry struct {
+	ID        string   `json:"id"`
+	SPIFFEID  string   `json:"spiffe_id"`
+	ParentID  string   `json:"parent_id"`
+	Selectors []string `json:"selectors"` // "type:value"
 }
 
 // WhyStep is one step of a Why.
