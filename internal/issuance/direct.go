@@ -173,8 +173,12 @@ func (o *Office) parentOf(h *Holder) string {
 	return "spiffe://" + o.config.TrustDomain + directPath + h.standing.Tenant
 }
 
-// matches reports whether the holder shows every selector of an entry, a hold's mark apart.
-func (h *Holder) matches(entry wire.Entry) bool { return hasAll(h.selectors, unmarked(entry)) }
+// matches reports whether the holder shows every selector of an entry, a hold's mark apart. One without
+// selectors asks for nothing, and is nobody's.
+func (h *Holder) matches(entry wire.Entry) bool {
+	wanted := unmarked(entry)
+	return len(wanted) != 0 && hasAll(h.selectors, wanted)
+}
 
 func held(one wire.Selector) bool {
 	return one.Type == pluginType && strings.HasPrefix(one.Value, heldPrefix)
