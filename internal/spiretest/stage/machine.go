@@ -2,7 +2,6 @@ package stage
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"os"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 type Machine struct {
 	TPM *swtpm.TPM
 	Log string // the boot log's file
+
+	started *forge.Boot
 }
 
 // NewMachine makes a TPM and boots it. The folder must exist and have no TPM in it.
@@ -40,7 +41,7 @@ func NewMachine(ctx context.Context, folder string) (*Machine, error) {
 // Device is the TPM as attestd's programs name it.
 func (m *Machine) Device() string { return "swtpm:" + m.TPM.Socket() }
 
-// Reboot stops the TPM in order and boots as before.
+// Reboot stops the TPM in order and boots as at first.
 func (m *Machine) Reboot() error {
 	if err := m.TPM.Reboot(); err != nil {
 		return err
@@ -50,20 +51,30 @@ func (m *Machine) Reboot() error {
 
 // boot does what the firmware of a machine does: it extends the PCRs and leaves its log.
 func (m *Machine) boot() error {
-	boot := forge.NewBoot(forge.BootOptions{SecureBoot: true, CommandLine: "root=/dev/vda2 ro quiet"})
-	for _, one := range boot.Extensions() {
+	m.started = forge.NewBoot(forge.BootOptions{
+		SecureBoot: true, CommandLine: "root=/dev/vda2 ro quiet",
+	})
+	return m.extend(m.started.Extensions())
+}
+
+// logIPL is EV_IPL of the TCG PC Client Platform Firmware Profile: what GRUB calls the files it reads.
+const logIPL = 0x0d
+
+// Measure measures one thing more into PCR 9, as a boot loader does that starts something else: the
+// log has it too.
+func (m *Machine) Measure(what string) error {
+	m.started.InsertAfter("", forge.BootStep{
+		Name: what, PCR: 9, Type: logIPL, Measured: []byte(what), Data: []byte(what + "\x00"),
+	})
+	all := m.started.Extensions()
+	return m.extend(all[len(all)-1:])
+}
+
+func (m *Machine) extend(extensions []forge.Extension) error {
+	for _, one := range extensions {
 		if err := m.TPM.Extend(one.PCR, one.Digests); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(m.Log, boot.Log(), 0o600)
-}
-
-// sha256Bank is TPM_ALG_SHA256.
-const sha256Bank = 0x000b
-
-// Measure extends a PCR with something that no log names, as what breaks in does where it is measured.
-func (m *Machine) Measure(pcr uint32, what string) error {
-	digest := sha256.Sum256([]byte(what))
-	return m.TPM.Extend(pcr, map[uint16][]byte{sha256Bank: digest[:]})
+	return os.WriteFile(m.Log, m.started.Log(), 0o600)
 }

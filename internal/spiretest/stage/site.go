@@ -32,6 +32,7 @@ type Site struct {
 	server, agent *Process
 	processes     []*Process
 	apiPort       int
+	adminPort     int
 }
 
 // NewSite makes the folders and the configurations of all parts, and starts none.
@@ -46,7 +47,7 @@ func NewSite(ctx context.Context, programs Programs, folder string, machine *Mac
 	if err != nil {
 		return nil, err
 	}
-	s.apiPort = ports[0]
+	s.apiPort, s.adminPort = ports[0], ports[2]
 	workload, err := os.ReadFile(programs.Workload)
 	if err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func NewSite(ctx context.Context, programs Programs, folder string, machine *Mac
 	for name, text := range map[string]string{
 		"workloads.yaml": fmt.Sprintf("schema: attestd.workloads.v1\nworkloads:\n  %s: [\"%x\"]\n",
 			WorkloadName, sha256.Sum256(workload)),
-		"attestd.yaml": s.attestdConfig(ports[1], ports[2]),
+		"attestd.yaml": s.attestdConfig(ports[1]),
 		"server.conf":  s.serverConfig(),
 		"agent.conf":   s.agentConfig(),
 	} {
@@ -95,7 +96,7 @@ func (s *Site) measure(ctx context.Context) error {
 	return os.WriteFile(s.path("golden.yaml"), []byte(golden), 0o600)
 }
 
-func (s *Site) attestdConfig(admin, plugins int) string {
+func (s *Site) attestdConfig(plugins int) string {
 	return fmt.Sprintf(`schema: attestd.config.v1
 trust_domain: %[1]s
 state_dir: %[2]s
@@ -112,7 +113,7 @@ spire:
   x509_svid_ttl: 10m
   jwt_svid_ttl: 1m
   workloads: [%[8]s]
-`, TrustDomain, s.path("attestd"), admin, s.path("keys.yaml"), s.path("golden.yaml"), plugins,
+`, TrustDomain, s.path("attestd"), s.adminPort, s.path("keys.yaml"), s.path("golden.yaml"), plugins,
 		s.serverSocket(), s.path("workloads.yaml"))
 }
 
@@ -121,6 +122,9 @@ func (s *Site) agentSocket() string  { return s.path("agent", "a") }
 
 // Address is attestd for its command line.
 func (s *Site) Address() string { return "unix:" + s.path("attestd", "s") }
+
+// Operators is where attestd answers operators with certificates.
+func (s *Site) Operators() string { return fmt.Sprintf("https://127.0.0.1:%d", s.adminPort) }
 
 func (s *Site) serverConfig() string {
 	addresses := fmt.Sprintf("addresses = [%q]", "unix:"+s.path("attestd", "p"))
@@ -266,7 +270,7 @@ func (s *Site) start(name, path string, words ...string) (*Process, error) {
 	return p, err
 }
 
-// AgentOf is what the SPIRE server knows of its agents.
+// Agents is what the SPIRE server knows of its agents.
 func (s *Site) Agents(ctx context.Context) ([]Agent, error) {
 	said, err := s.Server(ctx, "agent", "list", "-output", "json")
 	if err != nil {
