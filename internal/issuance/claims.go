@@ -60,8 +60,15 @@ func Claims() []Claim {
 			Meaning: "the reference value that the nodes' software matches; absent where it is not one " +
 				"for all",
 		},
+		{
+			Name: ClaimDegraded, Type: "boolean, true",
+			Meaning: "attestd could not be asked: this is what held up to a minute before (`spire.degraded`)",
+		},
 	}
 }
+
+// ClaimDegraded is set by a composer that goes on by what it was handed before.
+const ClaimDegraded = "attestd_degraded"
 
 // Names of claims.
 const (

@@ -94,8 +94,11 @@ type Config struct {
 	Audiences []string
 	// ExtensionOID names the extension of X.509-SVIDs.
 	ExtensionOID string
-	SnapshotKey  ed25519.PrivateKey
-	NodeCA       NodeCA
+	// SnapshotKey signs what nodes and composers go by for a while.
+	SnapshotKey ed25519.PrivateKey
+	// Degraded is nil where a composer that does not reach attestd issues nothing.
+	Degraded *Degraded
+	NodeCA   NodeCA
 	// Workloads are the names of a tenant's executables by SHA-256, and the revision of that list.
 	Workloads func(tenant string) (names map[string]string, revision string)
 	// Addresses are where nodes reach attestd, and ServerCA is what its certificate there chains to, in
@@ -143,6 +146,8 @@ func (c *Config) check() error {
 		"certificate there go together")
 	want(len(c.SnapshotKey) == ed25519.PrivateKeySize, "a snapshot key of %d bytes is required",
 		ed25519.PrivateKeySize)
+	want(c.Degraded == nil || c.Degraded.Handed != nil,
+		"what composers were handed must be noted somewhere")
 	problems = append(problems, c.Lifetimes.check())
 	if err := errors.Join(problems...); err != nil {
 		return &attestd.CallerError{

@@ -48,7 +48,9 @@ func (o *Office) Grant(ctx context.Context, ask wire.GrantRequest) (wire.Granted
 	case who.under(o.config.AttestedOnly):
 		err = g.direct()
 	default:
-		err = g.workload(ctx)
+		if err = g.workload(ctx); err == nil && g.said.attested {
+			o.holdovers.trust(ask.ID, now)
+		}
 	}
 	if err != nil {
 		g.note(ctx, err)

@@ -21,6 +21,7 @@ type Office struct {
 	learned     learned
 	spread      spread
 	orders      orders
+	holdovers   *holdovers
 }
 
 // New returns an office.
@@ -37,7 +38,7 @@ func New(config Config) (*Office, error) {
 	public, _ := config.SnapshotKey.Public().(ed25519.PublicKey)
 	return &Office{
 		config: config, snapshotKey: public, tickets: newTickets(), learned: newLearned(),
-		spread: newSpread(),
+		spread: newSpread(), holdovers: newHoldovers(config.Degraded),
 	}, nil
 }
 

@@ -9,6 +9,7 @@
 // not shown: that what was published is durable (the registry's), or that whoever holds a grant uses
 // it before it ends.
 //
-// The index forgets its counts on a restart; [Index.Since] says since when it has counted. Before
+// The index forgets its counts on a restart; [Index.Since] says since when it has counted, and
+// [Index.Presume] has it say that there may be more. Before
 // Load has returned without an error, everything is refused.
 package live

@@ -15,10 +15,13 @@ import (
 // Index holds every subject in memory. It is safe for concurrent use. The zero Index is not usable;
 // one of [New] refuses everything until it is loaded.
 type Index struct {
-	seed   maphash.Seed
-	since  atomic.Int64 // nanoseconds of 1970; 0 before the index is loaded
-	full   atomic.Bool  // a bar found no room: nothing is granted any more
-	shards [shards]shard
+	seed  maphash.Seed
+	since atomic.Int64 // nanoseconds of 1970; 0 before the index is loaded
+	// presumed is until when there may be grants that were not counted, in nanoseconds of 1970; 0 for
+	// never.
+	presumed atomic.Int64
+	full     atomic.Bool // a bar found no room: nothing is granted any more
+	shards   [shards]shard
 
 	// publishing is taken by whatever changes states. Locks are taken in the order publishing, keys,
 	// shard.

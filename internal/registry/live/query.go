@@ -90,7 +90,28 @@ func (x *Index) Outstanding(id subject.ID, now time.Time) (n int, until time.Tim
 	if n != 0 {
 		until = x.Since().Add(time.Duration(last) * time.Second)
 	}
+	if end := x.presumed.Load(); end > now.UnixNano() {
+		n, until = n+1, later(until, time.Unix(0, end).UTC())
+	}
 	return n, until
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Presume has [Index.Outstanding] count one grant more, for whatever id, until then: there may be some
+// that this index has not counted. A time that is not after an earlier call's changes nothing.
+func (x *Index) Presume(until time.Time) {
+	for end := nanoseconds(until); ; {
+		before := x.presumed.Load()
+		if end <= before || x.presumed.CompareAndSwap(before, end) {
+			return
+		}
+	}
 }
 
 // Overdue returns at most most trusted subjects whose evidence is late at now. Successive calls go

@@ -27,6 +27,7 @@ type Office interface {
 	SnapshotSince(id subject.ID, revision string) (wire.Signed, error)
 	Version(id subject.ID) uint64
 	Changed() <-chan struct{}
+	Holdover(ctx context.Context, ask wire.HoldoverRequest) (wire.HoldoverAnswer, error)
 	Allow(callerID string) bool
 }
 

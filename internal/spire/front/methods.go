@@ -23,6 +23,7 @@ var methods = map[string]method{
 	wire.MethodNodeFinish: {issuer, reads((*session).finish)},
 	wire.MethodGrant:      {issuer, reads((*session).grant)},
 	wire.MethodReport:     {issuer, reads((*session).report)},
+	wire.MethodHoldover:   {issuer, reads((*session).holdover)},
 
 	wire.MethodTakeState: {controller, reads((*session).takeState)},
 	wire.MethodKeepState: {controller, reads((*session).keepState)},
@@ -80,6 +81,12 @@ func (s *session) finish(ctx context.Context, ask wire.NodeFinish) (wire.NodeVer
 
 func (s *session) grant(ctx context.Context, ask wire.GrantRequest) (wire.Granted, error) {
 	return s.front.config.Office.Grant(ctx, ask)
+}
+
+func (s *session) holdover(
+	ctx context.Context, ask wire.HoldoverRequest,
+) (wire.HoldoverAnswer, error) {
+	return s.front.config.Office.Holdover(ctx, ask)
 }
 
 func (s *session) report(_ context.Context, said wire.PluginReport) (wire.Empty, error) {

@@ -28,6 +28,7 @@ var documents = map[string]any{
 	wire.MethodNodeFinish: wire.NodeFinish{},
 	wire.MethodGrant:      wire.GrantRequest{},
 	wire.MethodReport:     wire.PluginReport{Plugin: "composer"},
+	wire.MethodHoldover:   wire.HoldoverRequest{},
 	wire.MethodTakeState:  wire.Empty{},
 	wire.MethodKeepState:  wire.ControllerState{},
 	wire.MethodOrders:     wire.Empty{},
@@ -42,7 +43,9 @@ var documents = map[string]any{
 }
 
 var (
-	issuerMethods     = []string{wire.MethodNodeBegin, wire.MethodNodeFinish, wire.MethodGrant, wire.MethodReport}
+	issuerMethods = []string{
+		wire.MethodNodeBegin, wire.MethodNodeFinish, wire.MethodGrant, wire.MethodReport, wire.MethodHoldover,
+	}
 	controllerMethods = []string{
 		wire.MethodTakeState, wire.MethodKeepState, wire.MethodOrders, wire.MethodMap, wire.MethodReached,
 		wire.MethodCanary,

@@ -80,6 +80,11 @@ func (o *office) Grant(_ context.Context, ask wire.GrantRequest) (wire.Granted, 
 	return wire.Granted{ExpiresAt: 7}, nil
 }
 
+func (o *office) Holdover(context.Context, wire.HoldoverRequest) (wire.HoldoverAnswer, error) {
+	o.note(wire.MethodHoldover, "")
+	return wire.HoldoverAnswer{Off: true}, nil
+}
+
 func (o *office) SetMap(whole wire.Map) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
