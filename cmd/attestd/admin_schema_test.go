@@ -75,6 +75,7 @@ func TestSchemasOfTheAdminAPIAreItsDocuments(t *testing.T) {
 		{"attestd.subjects.v1", "", new(wire.Subjects)},
 		{"attestd.history.v1", "", new(wire.History)},
 		{"attestd.why.v1", "", new(wire.Why)},
+		{"attestd.reattest.v1", "waiting", new(wire.Reattest)},
 		{"attestd.grant.v1", "", new(wire.Grant)},
 		{"attestd.enrolments.v1", "", new(wire.Enrolments)},
 		{"attestd.imported.v1", "", new(wire.Imported)},

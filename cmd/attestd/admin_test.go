@@ -93,6 +93,10 @@ func adminDocs() map[string]any {
 				{Name: "holds", Detail: "subject quarantined at 2026-03-01T02:59:59Z (1s ago) by ann"},
 			},
 		},
+		"POST reattest": wire.Reattest{
+			Schema: "attestd.reattest.v1", ID: rag, State: "waiting", Waiting: 5, PerMinute: 2,
+			Turn: night.Add(3 * time.Minute),
+		},
 		"GET status": wire.Status{
 			Schema: "attestd.status.v1", Version: "0.4.2", Now: night, Started: night.Add(-76 * time.Hour), Ready: true,
 			Store: "sqlite, fsync p99 1.1 ms", Policies: []string{"production sha256:9f2c41d7"},
@@ -206,6 +210,7 @@ func TestWhatOperatorsSee(t *testing.T) {
 		{"history", "attestd.history.v1", 0, []string{"subject", "history", string(rag)}},
 		{"why", "attestd.why.v1", 3, []string{"why", string(rag)}},
 		{"status", "attestd.status.v1", 0, []string{"status"}},
+		{"reattest", "attestd.reattest.v1", 0, []string{"reattest", string(rag)}},
 		{"whoami", "attestd.whoami.v1", 0, []string{"operator", "whoami"}},
 		{"operators", "attestd.operators.v1", 0, []string{"operator", "ls"}},
 		{"operator-revoked", "attestd.operators.v1", 0, []string{"operator", "revoke", "ann"}},

@@ -19,8 +19,8 @@ func newWhy(a *app) *cobra.Command {
 		Use:   "why ID | why --pid N [ID]",
 		Short: "Say why a subject, a workload or a process is given no identity, and what to do",
 		Long: `Why goes through what stands between a subject and an identity, step by step, and names the first
-thing that is missing, its cause and what mends it. ID is a SPIFFE ID of a node or of a workload, the
-unique beginning of an instance's value (6 characters or more), or instance:VALUE, host:VALUE.
+thing that is missing, its cause and what mends it. ID is a SPIFFE ID of a node or of a workload, or
+the unique beginning of an instance's value (6 characters or more), or instance:VALUE, host:VALUE.
 
 With --pid it asks, on a node, the plugin that SPIRE's agent asks there: which selectors the process
 gets, and which are withheld. Where a server is named it asks that one too, for ID or for the node.

@@ -42,6 +42,12 @@ type Reappraisals interface {
 	Find(ctx context.Context, who operator.Principal, id string) (wire.Reappraisal, bool, error)
 }
 
+// Nodes has nodes attest themselves again.
+type Nodes interface {
+	// Reattest says what came of it for a node that is there. It is paced.
+	Reattest(ctx context.Context, id subject.ID) (wire.Reattest, error)
+}
+
 // Subjects reads the registry.
 type Subjects interface {
 	// Find returns at most two subjects of the tenants that have the id, or an instance that begins so.
@@ -102,6 +108,7 @@ type Config struct {
 	Orders       Orders
 	Enrolments   Enrolments
 	Reappraisals Reappraisals
+	Nodes        Nodes
 	Subjects     Subjects
 	Index        Index
 	Explainer    Explainer
@@ -129,7 +136,7 @@ type Config struct {
 func (c Config) check() error {
 	switch {
 	case c.Book == nil, c.Orders == nil, c.Enrolments == nil, c.Reappraisals == nil, c.Subjects == nil,
-		c.Index == nil, c.Explainer == nil, c.Audit == nil, c.Conditions == nil:
+		c.Nodes == nil, c.Index == nil, c.Explainer == nil, c.Audit == nil, c.Conditions == nil:
 		return errors.New("an admin API needs each of the parts that it asks")
 	case c.Now == nil, c.Logger == nil, c.Level == nil, c.Registerer == nil, c.Gatherer == nil,
 		c.Policies == nil, c.Version == "", c.Store == "", c.Started.IsZero():

@@ -192,6 +192,10 @@ func (p *parts) Start(
 		p.note("reappraise %q by %s", ask.Tenant, who.Name)
 }
 
+func (p *parts) Reattest(_ context.Context, id subject.ID) (wire.Reattest, error) {
+	return wire.Reattest{State: "done"}, p.note("reattest %s", id)
+}
+
 func (p *parts) Find(_ context.Context, tenants []string, prefix string) (found []subject.Subject, err error) {
 	err = p.note("find %v", tenants)
 	for _, one := range p.subjects {

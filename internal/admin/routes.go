@@ -85,6 +85,8 @@ func routes() []route {
 			query: []string{"id", "after", "limit"}, serve: (*server).history},
 		{method: get, path: "why", action: "why", roles: readers, record: noted,
 			query: []string{"target"}, serve: (*server).why},
+		{method: post, path: "reattest", action: "reattest", roles: runners, record: recorded,
+			body: orderLimit, serve: (*server).reattest},
 		{method: post, path: "grants", action: "grant", roles: issuers, record: noted,
 			body: orderLimit, serve: (*server).grant},
 

@@ -25,6 +25,7 @@ GET subjects: viewer or operator or security
 GET subject: viewer or operator or security
 GET subject/history: viewer or operator or security
 GET why: viewer or operator or security
+POST reattest: operator
 POST grants: issuer
 GET enrolments: viewer or operator or security
 POST enrolments/import: operator
@@ -53,6 +54,7 @@ var good = map[string]string{
 	"GET subject":             "id=aaaaaa11",
 	"GET subject/history":     "id=aaaaaa11",
 	"GET why":                 "target=aaaaaa11",
+	"POST reattest":           `{"target":"aaaaaa11"}`,
 	"POST grants":             `{"id":"spiffe://example.org/agent/b1","seconds":60,"for":"x509-svid"}`,
 	"POST enrolments/import":  `{"kind":"csv","tenant":"blue","document":"YQ==","source":"a.csv"}`,
 	"POST enrolments/approve": `{"key":"instance:aaaaaa11"}`,

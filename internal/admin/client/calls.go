@@ -165,6 +165,11 @@ func (c *Client) Why(ctx context.Context, target string) (wire.Why, error) {
 	return get[wire.Why](ctx, c, "why", url.Values{"target": {target}}, "attestd.why.v1")
 }
 
+// Reattest has a node attest itself again.
+func (c *Client) Reattest(ctx context.Context, order wire.ReattestOrder) (wire.Reattest, error) {
+	return post[wire.Reattest](ctx, c, "reattest", order, "attestd.reattest.v1")
+}
+
 // Grant asks for a grant.
 func (c *Client) Grant(ctx context.Context, request wire.GrantRequest) (wire.Grant, error) {
 	return post[wire.Grant](ctx, c, "grants", request, "attestd.grant.v1")

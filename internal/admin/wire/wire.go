@@ -181,6 +181,25 @@ type WhyStep struct {
 	Detail string `json:"detail"`
 }
 
+// ReattestOrder asks that a node attests itself again: POST /v1/admin/reattest, role operator.
+type ReattestOrder struct {
+	Target string `json:"target"`
+}
+
+// Reattest answers a ReattestOrder.
+type Reattest struct {
+	Schema string     `json:"schema"` // attestd.reattest.v1
+	ID     subject.ID `json:"id"`
+	// State is "done" where SPIRE was told, "waiting" for its turn, or "refused".
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Waiting is how many nodes wait, this one among them, PerMinute how many have their turn in a
+	// minute, and Turn when this one's is at the latest.
+	Waiting   int       `json:"waiting,omitempty"`
+	PerMinute int       `json:"per_minute,omitempty"`
+	Turn      time.Time `json:"turn,omitzero"`
+}
+
 // GrantRequest asks for a grant: POST /v1/admin/grants, role issuer.
 type GrantRequest struct {
 	ID subject.ID `json:"id"`

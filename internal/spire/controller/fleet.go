@@ -43,6 +43,9 @@ type pace struct {
 	times []time.Time
 }
 
+// most is how many turns there are in a minute.
+func (p *pace) most(fleet int) int { return max(p.least, fleet/100) }
+
 // take uses one turn up, or reports that there is none now.
 func (p *pace) take(now time.Time, fleet int) bool {
 	p.mu.Lock()
@@ -52,7 +55,7 @@ func (p *pace) take(now time.Time, fleet int) bool {
 		first++
 	}
 	p.times = p.times[first:]
-	if len(p.times) >= max(p.least, fleet/100) {
+	if len(p.times) >= p.most(fleet) {
 		return false
 	}
 	p.times = append(p.times, now)

@@ -67,6 +67,7 @@ func (r *reattestation) ask(ctx context.Context, in wire.ReattestRequest) (wire.
 		}
 		out.Waiting = append(out.Waiting, id)
 	}
+	out.Queue, out.PerMinute = r.queued(), r.turns.most(r.c.fleet.size())
 	return out, nil
 }
 

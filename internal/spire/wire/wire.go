@@ -253,6 +253,9 @@ type Reattested struct {
 	Waiting []string `json:"waiting"`
 	Refused []string `json:"refused"`
 	Reason  string   `json:"reason,omitempty"`
+	// Queue is how many agents wait now, PerMinute how many are let attest again in a minute.
+	Queue     int `json:"queue,omitempty"`
+	PerMinute int `json:"per_minute,omitempty"`
 }
 
 // MintX509 asks SPIRE for an X509-SVID over the key of a CSR.
