@@ -3,6 +3,9 @@ package composer
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
 
 	composerv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/server/credentialcomposer/v1"
 	configv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/service/common/config/v1"
@@ -20,6 +23,14 @@ import (
 // healthCheckPath is what SPIRE's server makes a certificate for every minute, to see that it can, and
 // drops (its pkg/server/ca/ca_health.go). attestd refuses to know it.
 const healthCheckPath = "/for/health/check/only"
+
+// healthCheckKey is the SHA-256 of the key in that certificate, of which nobody has the private half:
+// an entry of the same name, registered for a workload, comes with another.
+const healthCheckKey = "4156e79d2d1f633ab3b0d37b6feaf06c6541c30a5e7dfe35de731bb6cc782cad"
+
+// downstreamUnit begins the unit in the subject of a CA for a server below this one, which SPIRE writes
+// itself (pkg/server/credtemplate/builder.go).
+const downstreamUnit = "DOWNSTREAM-"
 
 // maxID is the greatest length of a SPIFFE ID (SPIFFE-ID, section 2.3).
 const maxID = 2048
@@ -46,9 +57,24 @@ func New(env host.Env) (host.Plugin, error) {
 	}, nil
 }
 
-// ComposeServerX509CA leaves the server's CA certificate as it is.
+// ComposeServerX509CA leaves the server's CA certificate as it is, and refuses one for a server below it
+// where that is not allowed: whoever has one issues identities that attestd never hears of.
 func (c *Composer) ComposeServerX509CA(_ context.Context, request *composerv1.ComposeServerX509CARequest) (
 	*composerv1.ComposeServerX509CAResponse, error) {
+	units := request.GetAttributes().GetSubject().GetOrganizationalUnit()
+	if slices.ContainsFunc(units, func(unit string) bool { return strings.HasPrefix(unit, downstreamUnit) }) {
+		document, release, err := c.Acquire()
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		if document.Downstream == downstreamAllow {
+			return &composerv1.ComposeServerX509CAResponse{Attributes: request.GetAttributes()}, nil
+		}
+		return nil, c.refuse("downstream-ca", "", codes.PermissionDenied,
+			"a server below this one wants a CA, and attestd would hear of nothing that it issues; "+
+				"downstream = \"allow\" in the composer's plugin_data lets it")
+	}
 	return &composerv1.ComposeServerX509CAResponse{Attributes: request.GetAttributes()}, nil
 }
 
@@ -76,7 +102,9 @@ func (c *Composer) ComposeWorkloadX509SVID(ctx context.Context,
 	if err != nil {
 		return nil, err
 	}
-	healthCheck := request.GetSpiffeId() == "spiffe://"+document.trustDomain+healthCheckPath
+	sum := sha256.Sum256(request.GetPublicKey())
+	healthCheck := request.GetSpiffeId() == "spiffe://"+document.trustDomain+healthCheckPath &&
+		hex.EncodeToString(sum[:]) == healthCheckKey
 	release()
 	if healthCheck {
 		return &composerv1.ComposeWorkloadX509SVIDResponse{Attributes: request.GetAttributes()}, nil

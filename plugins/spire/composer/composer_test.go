@@ -53,6 +53,12 @@ func (f *fixed) grant(ctx context.Context, request wire.GrantRequest) (wire.Gran
 // configured is a composer whose questions go to granter.
 func configured(t *testing.T, granter granter, log *bytes.Buffer) *Composer {
 	t.Helper()
+	return configuredBy(t, granter, log, "")
+}
+
+// configuredBy has more keys in its configuration.
+func configuredBy(t *testing.T, granter granter, log *bytes.Buffer, more string) *Composer {
+	t.Helper()
 	env := host.Env{Name: "composer", Counts: &host.Counts{},
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: log})}
 	composer := &Composer{env: env, refused: newRefusals(env.Logger),
@@ -62,7 +68,7 @@ func configured(t *testing.T, granter granter, log *bytes.Buffer) *Composer {
 				return nil, nil
 			})}
 	_, err := composer.Configure(t.Context(), &configv1.ConfigureRequest{
-		HclConfiguration:  `addresses = ["unix:/none"]`,
+		HclConfiguration:  `addresses = ["unix:/none"]` + "\n" + more,
 		CoreConfiguration: &configv1.CoreConfiguration{TrustDomain: "example.org"},
 	})
 	if err != nil {
@@ -343,7 +349,7 @@ func TestTheServersOwnCredentialsPassAsTheyAre(t *testing.T) {
 		t.Errorf("got %v, %s", err, diff)
 	}
 	health := "spiffe://example.org/for/health/check/only"
-	got, err := composers[wire.GrantWorkloadX509](t.Context(), composer, health, []byte("k"), attributes("1.2.3"))
+	got, err := composers[wire.GrantWorkloadX509](t.Context(), composer, health, spireHealthKey(t), attributes("1.2.3"))
 	if diff := cmp.Diff(attributes("1.2.3"), got, protocmp.Transform()); err != nil || diff != "" {
 		t.Errorf("got %v, %s", err, diff)
 	}
@@ -353,13 +359,20 @@ func TestTheServersOwnCredentialsPassAsTheyAre(t *testing.T) {
 	for _, other := range []string{
 		health + "/", health + "x", "spiffe://example.com/for/health/check/only", "spiffe://example.org/for/health/check",
 	} {
-		if _, err := composers[wire.GrantWorkloadX509](t.Context(), composer, other, []byte("k"), attributes("1.2.3")); err == nil {
+		if _, err := composers[wire.GrantWorkloadX509](t.Context(), composer, other, spireHealthKey(t),
+			attributes("1.2.3")); err == nil {
 			t.Errorf("%s passes as it is", other)
 		}
 	}
 	// An agent or a token of that name is no health check.
-	if _, err := composers[wire.GrantAgentX509](t.Context(), composer, health, []byte("k"), attributes("1.2.3")); err == nil {
+	if _, err := composers[wire.GrantAgentX509](t.Context(), composer, health, spireHealthKey(t),
+		attributes("1.2.3")); err == nil {
 		t.Error("an agent passes as the health check")
+	}
+	// Nor is a workload with that id and a key of its own: SPIRE registers whatever it is told to.
+	if _, err := composers[wire.GrantWorkloadX509](t.Context(), composer, health, []byte("k"),
+		attributes("1.2.3")); err == nil {
+		t.Error("a workload's key passes as the health check's")
 	}
 }
 

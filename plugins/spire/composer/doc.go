@@ -5,8 +5,9 @@
 // the public key. What is true of a credential that was composed: attestd has granted and counted it,
 // as the last thing before SPIRE was answered; a JWT-SVID carries attestd's claims, an X.509-SVID its
 // extension; nobody before this composer had set them, and the end of a JWT-SVID was only brought
-// nearer. The server's own CA and SVID, and the certificate that its health check makes and drops, pass
-// as they are: attestd may not be there when a server starts.
+// nearer. The server's own CA and SVID, and the certificate that its health check makes over a key that
+// nobody has, pass as they are: attestd may not be there when a server starts. A CA for a server below
+// this one is refused unless the configuration allows it: what that one issues, nobody asks attestd about.
 //
 // What is not shown: that SPIRE signs what was composed, or when; that is why grants are counted. That
 // no composer after this one changes a claim: the canary of attestd's controller looks at that. Who
