@@ -40,6 +40,7 @@ func TestAFleetStartsCold(t *testing.T) {
 	rootFile(t, ca, root)
 	h := arrange(t, houseConfig{profile: fast, server: serverConfig{unlimited: true}})
 	h.extend(t, root, forgedValues(t, folder, root, fleet[0]))
+	h.quiet(t)
 	h.start(t)
 	h.delivered(t, fleet)
 	plain := serve(t, serverConfig{profile: fast, unlimited: true})
@@ -151,6 +152,16 @@ func each(
 		t.FailNow()
 	}
 	return time.Since(began)
+}
+
+// quiet has attestd log as it does where nobody looks for a fault.
+func (d *daemon) quiet(t *testing.T) {
+	t.Helper()
+	document, err := os.ReadFile(d.configFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, d.configFile(), []byte(strings.Replace(string(document), "log_level: debug", "log_level: info", 1)))
 }
 
 // residentMiB adds up the resident memory of the process and those below it. Pages that they share are
