@@ -177,7 +177,7 @@ func (o *Office) reach(ctx context.Context, id string) (*reach, error) {
 	if asked && now.Sub(kept.at) < refreshKeep {
 		return kept.reach, nil
 	}
-	if atlas != nil && now.Sub(*atlas.arrived.Load()) < o.config.Lifetimes.Map {
+	if o.vouches(atlas) {
 		if found := atlas.reach(id); found.known {
 			return found, nil
 		}
@@ -234,7 +234,7 @@ func (o *Office) fetch(ctx context.Context, id string) (*reach, error) {
 	before := s.atlas
 	s.mu.RUnlock()
 	var all wire.Map
-	wanted, asked := []string{id}, map[string]bool{id: true}
+	wanted, asked, whole := []string{id}, map[string]bool{id: true}, false
 	agents := "spiffe://" + o.config.TrustDomain + agentPath
 	server := "spiffe://" + o.config.TrustDomain + serverPath
 	for range refreshLevels {
@@ -255,12 +255,27 @@ func (o *Office) fetch(ctx context.Context, id string) (*reach, error) {
 				next = append(next, parent)
 			}
 		}
-		if len(next) == 0 {
+		if whole = len(next) == 0; whole {
 			break
 		}
 		wanted = next
 	}
-	return newAtlas(o.config.TrustDomain, all, before).reach(id), nil
+	if !whole {
+		return nil, undecided("spire/entries", "parents over too many levels",
+			fmt.Errorf("want at most %d", refreshLevels))
+	}
+	found := newAtlas(o.config.TrustDomain, all, before).reach(id)
+	if len(found.conditions) != 0 && !o.vouches(before) {
+		// The answer has the agents above the id, and not those that match an alias.
+		return nil, undecided("spire/entries", "an alias, and agents that are not known",
+			errors.New("no map of SPIRE's that is new enough"))
+	}
+	return found, nil
+}
+
+// vouches reports whether attestd still believes what SPIRE had when the atlas was made.
+func (o *Office) vouches(a *atlas) bool {
+	return a != nil && o.config.Now().Sub(*a.arrived.Load()) < o.config.Lifetimes.Map
 }
 
 // Nodes returns the agents that SPIRE can issue the id to, as far as attestd knows, and whether it

@@ -1,0 +1,64 @@
+package issuance_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd/internal/issuance"
+	"github.com/attestd/attestd/internal/spire/wire"
+)
+
+func observed(c *issuance.Config) { c.Unattested = issuance.Observe }
+
+const (
+	alias    = "spiffe://example.org/alias"
+	stranger = "spiffe://example.org/spire/agent/x509pop/aaaa"
+)
+
+// attested says what a JWT-SVID of the workload says of it.
+func (w *world) attested() any {
+	w.Helper()
+	ask := jwt(workload)
+	ask.ExpiresAt = w.clock().Unix() + 300
+	return w.granted(ask).Claims["attested"]
+}
+
+// TestAnAliasIsNotJudgedWithoutTheAgents: who matches an alias is known from the agents of a map. Where
+// there is none, as after a start, or it is too old, an answer on entries alone says nothing of those.
+func TestAnAliasIsNotJudgedWithoutTheAgents(t *testing.T) {
+	w := newWorld(t, observed)
+	w.publish(nil, 1)
+	trusted := string(node(1).ID)
+	w.entries[workload] = []wire.Entry{entry(workload, trusted), entry(workload, alias)}
+	w.entries[alias] = []wire.Entry{entry(alias, server, wire.Selector{Type: "x509pop", Value: "subject:cn:a"})}
+	_, err := w.office.Grant(context.Background(), jwt(workload))
+	w.undecided(err)
+
+	must(t, w.office.SetMap(wire.Map{At: start, Agents: []wire.Agent{{ID: trusted}}}))
+	if w.attested() != true {
+		t.Error("with a map: not granted as attested")
+	}
+	w.wait(61 * time.Second)
+	_, err = w.office.Grant(context.Background(), wire.GrantRequest{
+		Kind: wire.GrantWorkloadJWT, ID: workload, Audience: []string{"db"}, ExpiresAt: w.clock().Unix() + 300,
+	})
+	w.undecided(err)
+}
+
+// TestAChainWithoutAnEndIsNotJudged: what lies behind the last level that is asked for is not known.
+func TestAChainWithoutAnEndIsNotJudged(t *testing.T) {
+	w := newWorld(t, observed)
+	w.publish(nil, 1)
+	below := workload
+	w.entries[workload] = []wire.Entry{entry(workload, string(node(1).ID))}
+	for level := range 12 {
+		above := alias + "/" + string(rune('a'+level))
+		w.entries[below] = append(w.entries[below], entry(below, above))
+		below = above
+	}
+	w.entries[below] = []wire.Entry{entry(below, stranger)}
+	must(t, w.office.SetMap(wire.Map{At: start}))
+	_, err := w.office.Grant(context.Background(), jwt(workload))
+	w.undecided(err)
+}
