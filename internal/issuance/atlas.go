@@ -169,8 +169,12 @@ type reach struct {
 	expires []int64
 	// conditions are the selectors of aliases on the way.
 	conditions [][]wire.Selector
+	// open says that one of them may match agents of other attestors.
+	open bool
 	// x509 is the longest lifetime that an entry of the id asks for; 0 for none.
 	x509 int
+	// of is where it was looked up.
+	of *atlas
 }
 
 // lives reports whether a node of the map can ask SPIRE for anything.
@@ -187,7 +191,7 @@ func (a *atlas) reach(id string) *reach {
 	if found, done := a.reached.Load(id); done {
 		return found.(*reach) //nolint:forcetypeassert // nothing else is stored
 	}
-	found := &reach{known: true}
+	found := &reach{known: true, of: a}
 	seen := map[uint32]bool{}
 	agents := map[string]bool{}
 	for _, one := range a.rows[a.first[number]:a.first[number+1]] {
@@ -198,6 +202,7 @@ func (a *atlas) reach(id string) *reach {
 	}
 	for _, condition := range found.conditions {
 		a.matching(condition, agents)
+		found.open = found.open || open(condition)
 	}
 	for id := range agents {
 		one, listed := a.agent(id)
@@ -254,6 +259,13 @@ func (a *atlas) matching(condition []wire.Selector, agents map[string]bool) {
 			agents[id] = true
 		}
 	}
+}
+
+// open reports whether the selectors may be those of an agent that something else than attestd's node
+// attestor attested: SPIRE gives each attestor's selectors its name for a type.
+func open(condition []wire.Selector) bool {
+	return len(condition) != 0 &&
+		!slices.ContainsFunc(condition, func(one wire.Selector) bool { return one.Type == pluginType })
 }
 
 // hasAll reports whether each of the selectors that are wanted is there.

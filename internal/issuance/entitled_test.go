@@ -62,3 +62,44 @@ func TestAChainWithoutAnEndIsNotJudged(t *testing.T) {
 	_, err := w.office.Grant(context.Background(), jwt(workload))
 	w.undecided(err)
 }
+
+// TestAStrangerThatAttestedSinceTheMapCounts: attestd does not know its selectors, so it may match every
+// alias that asks for none of attestd's.
+func TestAStrangerThatAttestedSinceTheMapCounts(t *testing.T) {
+	for name, row := range map[string]struct {
+		condition wire.Selector
+		want      bool
+	}{
+		"an alias that it may match": {wire.Selector{Type: "x509pop", Value: "subject:cn:a"}, false},
+		"one that it cannot match":   {selector("tier:low"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, observed)
+			w.publish(nil, 1)
+			trusted := string(node(1).ID)
+			whole := wire.Map{
+				At: start, Agents: []wire.Agent{{ID: trusted}},
+				Entries: []wire.Entry{
+					entry(workload, trusted), entry(workload, alias), entry(alias, server, row.condition),
+				},
+			}
+			must(t, w.office.SetMap(whole))
+			if w.attested() != true {
+				t.Fatal("not attested before")
+			}
+			w.granted(agentSVID(stranger, []byte("k")))
+			if got := w.attested(); got != row.want {
+				t.Errorf("got attested %v, want %v", got, row.want)
+			}
+			// Once SPIRE's map has the agent, its selectors decide.
+			w.wait(20 * time.Second)
+			whole.At = w.clock()
+			whole.Agents = append(whole.Agents, wire.Agent{ID: stranger, Type: "x509pop"})
+			must(t, w.office.SetMap(whole))
+			w.granted(agentSVID(stranger, []byte("k2")))
+			if w.attested() != true {
+				t.Error("an agent that renews, and matches nothing, counts")
+			}
+		})
+	}
+}

@@ -24,7 +24,12 @@ type learned struct {
 	// bearers are those that have a selector.
 	fresh   map[subject.ID]freshAgent
 	bearers map[wire.Selector]map[subject.ID]struct{}
+	// strangers are the fresh agents of other attestors.
+	strangers map[subject.ID]struct{}
 }
+
+// mostStrangers is how many of them are said to match an alias: one is enough for it to be nobody's.
+const mostStrangers = 16
 
 type freshAgent struct {
 	at time.Time
@@ -35,7 +40,7 @@ type freshAgent struct {
 func newLearned() learned {
 	return learned{
 		facts: map[subject.ID]facts{}, fresh: map[subject.ID]freshAgent{},
-		bearers: map[wire.Selector]map[subject.ID]struct{}{},
+		bearers: map[wire.Selector]map[subject.ID]struct{}{}, strangers: map[subject.ID]struct{}{},
 	}
 }
 
@@ -70,6 +75,7 @@ func (l *learned) saw(id subject.ID, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.fresh[id] = freshAgent{at: now}
+	l.strangers[id] = struct{}{}
 }
 
 // drop ends what is known of a fresh agent. The lock is held.
@@ -80,6 +86,7 @@ func (l *learned) drop(id subject.ID) {
 		}
 	}
 	delete(l.fresh, id)
+	delete(l.strangers, id)
 }
 
 // of returns what the node's evidence showed; the zero facts where that is not known.
@@ -109,7 +116,8 @@ func (l *learned) forget(at time.Time) {
 }
 
 // nodes are the agents that can obtain an id: those that SPIRE's map says, and those that attested
-// themselves since and match an alias, or are banned in the map no more.
+// themselves since and match an alias, or are banned in the map no more. What selectors an agent of
+// another attestor has is known from the map alone: until then it may match whatever is none of attestd's.
 func (l *learned) nodes(spread *reach) []subject.ID {
 	ids := spread.nodes
 	l.mu.RLock()
@@ -142,6 +150,14 @@ func (l *learned) nodes(spread *reach) []subject.ID {
 				added = map[subject.ID]bool{}
 			}
 			ids, added[id] = append(ids, id), true
+		}
+	}
+	if spread.open {
+		most := len(ids) + mostStrangers
+		for id := range l.strangers {
+			if _, listed := spread.of.agent(string(id)); !listed && !spread.has[id] && len(ids) < most {
+				ids = append(ids, id)
+			}
 		}
 	}
 	return ids
