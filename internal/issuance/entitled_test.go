@@ -5,8 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/issuance"
 	"github.com/attestd/attestd/internal/spire/wire"
+	"github.com/attestd/attestd/internal/subject"
 )
 
 func observed(c *issuance.Config) { c.Unattested = issuance.Observe }
@@ -102,4 +104,27 @@ func TestAStrangerThatAttestedSinceTheMapCounts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhoIsNoAgentSpeaksForNoWorkload: a machine that is attested without SPIRE, or whose agent is gone,
+// obtains nothing, so it does not keep an id alive for a node that is held.
+func TestWhoIsNoAgentSpeaksForNoWorkload(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish(nil, 1, 2)
+	bad, gone := string(node(1).ID), string(node(2).ID)
+	entries := []wire.Entry{entry(workload, bad), entry(workload, gone)}
+	w.hold(subject.ID(bad))
+	for name, agents := range map[string][]wire.Agent{
+		"no agent":          {{ID: bad}},
+		"an agent that was": {{ID: bad}, {ID: gone, ExpiresAt: start.Add(-time.Minute).Unix()}},
+	} {
+		must(t, w.office.SetMap(wire.Map{At: start, Entries: entries, Agents: agents}))
+		t.Log(name)
+		w.refused(jwt(workload), attestd.ClassPolicyDeny)
+		w.refused(x509SVID(workload), attestd.ClassPolicyDeny)
+	}
+	must(t, w.office.SetMap(wire.Map{At: start, Entries: entries, Agents: []wire.Agent{
+		{ID: bad}, {ID: gone, ExpiresAt: start.Add(time.Minute).Unix()},
+	}}))
+	w.granted(jwt(workload))
 }

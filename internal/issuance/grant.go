@@ -212,14 +212,15 @@ func (g *grant) decide(own live.Standing, nodes []live.Standing) (int, error) {
 	left := len(g.spread.banned) != 0 // there is a node, and it may not
 	others := false
 	for i, node := range nodes {
+		asks := i >= len(g.spread.nodes) || g.spread.lives(i, g.now) || o.learned.recent(node.ID)
 		switch {
-		case node.Grants():
+		case node.Grants() && asks:
 			g.said.add(node, o.learned.of(node.ID))
+		case node.Grants(): // no agent of SPIRE's: it obtains nothing, and speaks for nobody
 		case subject.Barred(node.State), node.Known && node.Format != "":
 			left = true // held, or attested and not good enough now
 		default:
-			others = others || i >= len(g.spread.nodes) || g.spread.lives(i, g.now) ||
-				o.learned.recent(node.ID)
+			others = others || asks
 		}
 	}
 	if g.said.n == 0 && left {

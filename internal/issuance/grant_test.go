@@ -286,9 +286,9 @@ func TestWhatAnUnattestedNodeCanObtainIsNotAttested(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, func(c *issuance.Config) { c.Unattested = issuance.Observe })
 			w.publish(nil, 1)
-			whole := wire.Map{Entries: entries, At: start}
+			whole := wire.Map{Entries: entries, At: start, Agents: []wire.Agent{{ID: string(node(1).ID)}}}
 			if row.agent != nil {
-				whole.Agents = []wire.Agent{*row.agent}
+				whole.Agents = append(whole.Agents, *row.agent)
 			}
 			must(t, w.office.SetMap(whole))
 			got := w.granted(jwt(workload)).Claims
