@@ -2,11 +2,9 @@ package composer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/attestd/attestd"
-	"github.com/attestd/attestd/internal/spire/link"
 	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/plugins/spire/host"
 )
@@ -20,36 +18,6 @@ type document struct {
 
 	trustDomain string
 	granter     granter
-}
-
-// granter is who decides.
-type granter interface {
-	grant(ctx context.Context, request wire.GrantRequest) (wire.Granted, error)
-}
-
-// attestdGranter asks attestd itself. Where no answer comes in time, and only there, its keeper may have
-// something to go on by.
-type attestdGranter struct {
-	call func(ctx context.Context, method string, in, out any) error
-	kept *keeper
-}
-
-// A question may be put twice: a grant that was counted and whose answer was lost is only one too many.
-func (g attestdGranter) grant(ctx context.Context, request wire.GrantRequest) (wire.Granted, error) {
-	asked := g.kept.now()
-	var granted wire.Granted
-	err := g.call(ctx, wire.MethodGrant, request, &granted)
-	if err == nil || !errors.Is(err, link.ErrUnreached) {
-		g.kept.answered(request.ID, err == nil)
-		return granted, err
-	}
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return wire.Granted{}, err // SPIRE asks no more
-	}
-	if granted, going := g.kept.grant(request, asked); going {
-		return granted, nil
-	}
-	return wire.Granted{}, err
 }
 
 func defaults() document { return document{Uplink: host.DefaultUplink(), Downstream: downstreamDeny} }
@@ -76,19 +44,8 @@ func connect(env host.Env) func(context.Context, *document, host.Core) (func(), 
 		if err != nil {
 			return nil, err
 		}
-		kept := newKeeper(env, core.TrustDomain)
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			kept.run(ctx, func(ctx context.Context, ask wire.HoldoverRequest) (
-				answer wire.HoldoverAnswer, err error,
-			) {
-				err = client.Call(ctx, wire.MethodHoldover, ask, &answer)
-				return answer, err
-			})
-		}()
-		document.trustDomain, document.granter = core.TrustDomain, attestdGranter{client.Call, kept}
-		return func() { cancel(); <-ended; stop() }, nil
+		granter, end := asking(env, core.TrustDomain, client)
+		document.trustDomain, document.granter = core.TrustDomain, granter
+		return func() { end(); stop() }, nil
 	}
 }
