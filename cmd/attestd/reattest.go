@@ -15,7 +15,7 @@ func newReattest(a *app) *cobra.Command {
 		Use:   "reattest NODE",
 		Short: "Have a node attest itself again through SPIRE",
 		Long: `Reattest has SPIRE forget the node's agent, which then attests itself with fresh evidence at its
-next contact. Workloads keep the identities that they have; new JWT-SVIDs wait until it is done. It is
+next contact. Workloads keep the identities they have; new JWT-SVIDs wait until it is done. It is
 paced, one in a hundred of the fleet a minute, and refused while a canary shows that no node could
 attest itself: then its agent would end.
 
