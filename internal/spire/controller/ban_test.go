@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,6 +52,28 @@ func TestAnOrderedBanIsLaidAndReportedAndLiftedAgain(t *testing.T) {
 		defer w.mu.Unlock()
 		return len(w.state.Bans) == 0
 	})
+}
+
+// TestOrdersThatComeTwiceAreReportedTwice: they come of themselves when they change, and in the request of
+// the operator who waits for what they do.
+func TestOrdersThatComeTwiceAreReportedTwice(t *testing.T) {
+	w := newWorld(t)
+	id, _ := w.join("twice")
+	w.control()
+	orders := w.ordered(func(o *wire.Orders) { o.Bans = append(o.Bans, id) })
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			reached, err := w.enforce(orders)
+			if err != nil || len(reached.Done) != 1 || reached.Done[0].ID != id || len(reached.Open) != 0 {
+				t.Errorf("got %+v, %v; want the ban done", reached, err)
+			}
+		})
+	}
+	both.Wait()
+	if reached, err := w.enforce(orders); err != nil || len(reached.Done) != 1 {
+		t.Errorf("a third time: got %+v, %v; want the ban done", reached, err)
+	}
 }
 
 // TestABanHoldsThatRacesAnAttestation: SPIRE looks for a ban before it signs, and writes the new serial

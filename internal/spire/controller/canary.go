@@ -68,6 +68,9 @@ func (k *canaries) attestationFails(now time.Time) string {
 	return ""
 }
 
+// afterDeath is how soon a canary that died flies again: what it says stands in the way of people.
+const afterDeath = time.Second
+
 // run lets both canaries fly now and then again and again.
 func (k *canaries) run(ctx context.Context) {
 	for {
@@ -75,10 +78,26 @@ func (k *canaries) run(ctx context.Context) {
 		both.Go(func() { k.try(ctx, canaryMint, k.mint) })
 		both.Go(func() { k.try(ctx, canaryAttestation, k.attest) })
 		both.Wait()
-		if !pause(ctx, k.c.config.Canary) {
+		wait := k.c.config.Canary
+		if k.dead() {
+			wait = min(wait, afterDeath)
+		}
+		if !pause(ctx, wait) {
 			return
 		}
 	}
+}
+
+// dead reports whether one of the last canaries died.
+func (k *canaries) dead() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, last := range k.last {
+		if !last.OK {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *canaries) try(ctx context.Context, name string, fly func(context.Context) error) {

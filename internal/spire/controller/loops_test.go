@@ -145,18 +145,36 @@ func (d *daemon) opened(what, id string) string {
 // order sets what must hold and has it carried out.
 func (d *daemon) order(change func(*wire.Orders)) wire.Reached {
 	d.t.Helper()
-	d.mu.Lock()
-	change(&d.orders)
-	d.orders.Number++
-	d.orders.Since = time.Now().UTC()
-	orders, conn := d.orders, d.conn
-	d.mu.Unlock()
-	var reached wire.Reached
-	d.ask(conn, wire.MethodEnforce, orders, &reached)
+	orders := d.ordered(change)
+	reached, err := d.enforce(orders)
+	if err != nil {
+		d.t.Fatal(err)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.note(reached)
 	return reached
+}
+
+// ordered sets what must hold.
+func (d *daemon) ordered(change func(*wire.Orders)) wire.Orders {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(&d.orders)
+	d.orders.Number++
+	d.orders.Since = time.Now().UTC()
+	return d.orders
+}
+
+// enforce has orders carried out.
+func (d *daemon) enforce(orders wire.Orders) (reached wire.Reached, err error) {
+	d.mu.Lock()
+	conn := d.conn
+	d.mu.Unlock()
+	ctx, cancel := context.WithTimeout(d.t.Context(), 5*time.Second)
+	defer cancel()
+	err = conn.Call(ctx, wire.MethodEnforce, orders, &reached)
+	return reached, err
 }
 
 func (d *daemon) ask(conn *link.Conn, method string, in, out any) {

@@ -30,6 +30,7 @@ type target struct {
 type task struct {
 	target  target
 	what    string
+	number  uint64 // of the orders that it came with
 	arrived time.Time
 	cancel  context.CancelFunc
 	ended   chan struct{}
@@ -107,7 +108,8 @@ func (o *orders) newLink() {
 }
 
 // set takes orders, which are always a whole: what they no longer name is lifted. It returns the tasks
-// that began, and false where newer orders came before.
+// that began with orders of that number, also where those came before: they come of themselves and in
+// an operator's request, which waits for what they do. It returns false where newer orders came before.
 func (o *orders) set(in wire.Orders) (changed []*task, taken bool) {
 	wanted := map[target]bool{}
 	for _, id := range in.Bans {
@@ -139,6 +141,11 @@ func (o *orders) set(in wire.Orders) (changed []*task, taken bool) {
 			changed = append(changed, o.begin(at, false, now))
 		}
 	}
+	for _, one := range o.tasks {
+		if one.number == in.Number && !slices.Contains(changed, one) {
+			changed = append(changed, one)
+		}
+	}
 	return changed, true
 }
 
@@ -146,7 +153,7 @@ func (o *orders) set(in wire.Orders) (changed []*task, taken bool) {
 func (o *orders) begin(at target, lays bool, now time.Time) *task {
 	ctx, cancel := context.WithCancel(o.ctx)
 	next := &task{
-		target: at, arrived: now, cancel: cancel, ended: make(chan struct{}),
+		target: at, number: o.number, arrived: now, cancel: cancel, ended: make(chan struct{}),
 		kick: make(chan struct{}, 1), tried: make(chan struct{}),
 	}
 	work := o.unban
