@@ -33,6 +33,8 @@ type spire struct {
 	controller *front.Controller
 	// reached is how far the newest orders have come in SPIRE.
 	reached atomic.Pointer[wire.Reached]
+	// handedBefore is until when composers can issue by what an attestd before this one handed out.
+	handedBefore time.Time
 	// names are the executables that have a name; SIGHUP replaces them.
 	names atomic.Pointer[workloads.Index]
 }
@@ -54,6 +56,9 @@ const maxX509 = 24 * time.Hour
 
 func (p *parts) addSPIRE(options Options) error {
 	settings := options.Config
+	// Whatever this one does: composers may still have something of the one before it.
+	p.spire.handedBefore = handedIn(settings.StateDir).until(p.store.Now())
+	p.index.Presume(p.spire.handedBefore)
 	if !settings.SPIRE.Enabled() {
 		return nil
 	}
@@ -85,7 +90,7 @@ func (p *parts) addSPIRE(options Options) error {
 		Unattested: settings.SPIRE.Unattested, Unbound: settings.SPIRE.Unbound,
 		AttestedOnly: settings.SPIRE.AttestedOnly, Bound: p.everBound,
 		Audiences: settings.SPIRE.Audiences, ExtensionOID: settings.SPIRE.ExtensionOID,
-		SnapshotKey: key, NodeCA: nodes,
+		SnapshotKey: key, NodeCA: nodes, Degraded: degraded(settings),
 		Workloads: func(tenant string) (map[string]string, string) {
 			return p.spire.names.Load().Names(tenant)
 		},
@@ -115,7 +120,10 @@ func (p *parts) orders() orders {
 	if p.spire.front == nil {
 		return p.authority
 	}
-	return spireOrders{orders: p.authority, standing: p.spire.office.Orders, enforce: p.spire.controller.Enforce}
+	return spireOrders{
+		orders: p.authority, standing: p.spire.office.Orders, enforce: p.spire.controller.Enforce,
+		heldOver: p.spire.heldOver, now: p.store.Now,
+	}
 }
 
 // runSPIRE answers plugins, and keeps the controller running, until ctx ends.

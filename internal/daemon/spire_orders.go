@@ -3,12 +3,15 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/admin/wire"
 	"github.com/attestd/attestd/internal/operator"
+	"github.com/attestd/attestd/internal/revocation"
 	spirewire "github.com/attestd/attestd/internal/spire/wire"
+	"github.com/attestd/attestd/internal/subject"
 )
 
 // orders are an operator's: quarantine, release and revoke, as the revocation authority carries them
@@ -26,6 +29,9 @@ type spireOrders struct {
 	// standing are the orders in force; enforce has the controller carry them out.
 	standing func() (spirewire.Orders, <-chan struct{})
 	enforce  func(ctx context.Context, orders spirewire.Orders) (spirewire.Reached, error)
+	// heldOver says until when a composer that does not reach attestd can still issue, by now's clock.
+	heldOver func(id subject.ID) time.Time
+	now      func() time.Time
 }
 
 // enforceWait is how long an operator waits for SPIRE; the controller goes on by itself.
@@ -60,6 +66,7 @@ func (o spireOrders) reach(
 	if err != nil || order.DryRun || len(receipt.Subjects) == 0 && len(receipt.Bars) == 0 {
 		return receipt, err
 	}
+	receipt.Channels = append(receipt.Channels, o.composers(receipt, time.Since(began))...)
 	ctx, stop := context.WithTimeout(ctx, enforceWait)
 	defer stop()
 	concerned := map[string]bool{}
@@ -78,6 +85,31 @@ func (o spireOrders) reach(
 		receipt.Channels = append(receipt.Channels, channelsOf(reached, concerned, began)...)
 	}
 	return receipt, nil
+}
+
+// composers says until when composers that do not reach attestd can go on issuing to what is held. The
+// receipt counts that as a grant, which stands for any number of JWT-SVIDs.
+func (o spireOrders) composers(receipt wire.Receipt, after time.Duration) []wire.Channel {
+	if receipt.Action == revocation.ActionRelease {
+		return nil
+	}
+	var until time.Time
+	for _, one := range receipt.Subjects {
+		until = latest(until, o.heldOver(one.ID))
+	}
+	for _, bar := range receipt.Bars {
+		if name, found := strings.CutPrefix(bar, string(subject.BarSubject)+":"); found {
+			until = latest(until, o.heldOver(subject.ID(name)))
+		}
+	}
+	if !until.After(o.now()) {
+		return nil
+	}
+	return []wire.Channel{{
+		Name: "spire-composers", State: "pending", After: after.Microseconds(),
+		Detail: "one that does not reach attestd can issue JWT-SVIDs that end by " +
+			until.UTC().Format(time.RFC3339),
+	}}
 }
 
 // channelNames are what a receipt calls the things that the controller does.
