@@ -27,7 +27,7 @@ func containerOf(text []byte) (id, reason string) {
 		case one == "":
 			continue
 		case !mine:
-			return "", "its control group lies below one that a user or a service was given to divide, " +
+			return "", "its control group lies below one that a user, a service or a container was given to divide, " +
 				"where anybody may name a container"
 		case id != "" && id != one:
 			return "", "its control groups name two containers"
@@ -40,14 +40,16 @@ func containerOf(text []byte) (id, reason string) {
 // containerIn returns the first id in a path, which the host's runtime wrote: a container that may
 // make groups makes them below its own. mine is false where a part before it was given away: systemd
 // gives user@UID.service to the user and a service or scope with Delegate= to what runs in it
-// (systemd.resource-control(5)), who may call a group what they like.
+// (systemd.resource-control(5)), who may call a group what they like; LXC gives a container's own group
+// to what runs in it, and sessions of version 1 lie below "user".
 func containerIn(path string) (id string, mine bool) {
 	mine = true
 	for _, part := range strings.Split(path, "/") {
 		if id = idIn(part); id != "" {
 			return id, mine
 		}
-		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") || part == "user.slice" {
+		if strings.HasSuffix(part, ".service") || strings.HasSuffix(part, ".scope") ||
+			part == "user.slice" || part == "user" || part == "lxc" || strings.HasPrefix(part, "lxc.") {
 			mine = false
 		}
 	}

@@ -43,10 +43,17 @@ type digests struct {
 	slots chan struct{} // one for each file that is being read
 
 	mu      sync.Mutex
-	flights map[identity]*flight
+	flights map[errand]*flight
 	users   *lru.Cache[uint32, *user]
 	// taken counts what was read, for tests and the status.
 	taken int
+}
+
+// errand is one user's file. Two users who run one file have it read twice: who waits for another's
+// waits in that one's queue, behind whatever he has put there.
+type errand struct {
+	file identity
+	user uint32
 }
 
 // flight is one executable that is being read.
@@ -78,7 +85,7 @@ func newDigests(time clock, largest, perSecond int64) (*digests, error) {
 	}
 	return &digests{
 		clock: time, largest: largest, perSecond: perSecond, known: known, users: users,
-		flights: make(map[identity]*flight), slots: make(chan struct{}, readers),
+		flights: make(map[errand]*flight), slots: make(chan struct{}, readers),
 	}, nil
 }
 
@@ -114,7 +121,8 @@ func (d *digests) fly(fd int, file identity, uid uint32) (*flight, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if under, ok := d.flights[file]; ok {
+	errand := errand{file: file, user: uid}
+	if under, ok := d.flights[errand]; ok {
 		return under, nil
 	}
 	of := d.userOf(uid)
@@ -132,7 +140,7 @@ func (d *digests) fly(fd int, file identity, uid uint32) (*flight, error) {
 		return nil, fmt.Errorf("duplicate a descriptor: %w", err)
 	}
 	under := &flight{done: make(chan struct{})}
-	d.flights[file] = under
+	d.flights[errand] = under
 	of.waiting++
 	d.taken++
 	go func() {
@@ -140,7 +148,7 @@ func (d *digests) fly(fd int, file identity, uid uint32) (*flight, error) {
 		under.digest, under.err = d.readSafely(own, file)
 		<-of.turn
 		d.mu.Lock()
-		delete(d.flights, file)
+		delete(d.flights, errand)
 		of.waiting--
 		d.mu.Unlock()
 		close(under.done)

@@ -121,3 +121,13 @@ func NewServer(env host.Env) (host.Plugin, workloadattestorv1.WorkloadAttestorSe
 	s := newService(env, systemClock{})
 	return pluginOf(s), s
 }
+
+// Occupy takes the turn of a user, as a file does that is being read, until release is called.
+func (i *Inspector) Occupy(uid uint32) (release func()) {
+	d := i.inner.digests
+	d.mu.Lock()
+	of := d.userOf(uid)
+	d.mu.Unlock()
+	of.turn <- struct{}{}
+	return func() { <-of.turn }
+}
