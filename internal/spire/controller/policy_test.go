@@ -189,6 +189,9 @@ func TestPolicyLeavesEveryoneElseAsSPIREDoes(t *testing.T) {
 				continue
 			}
 			want, got := ask(t, own[caller], method), ask(t, ours[caller], method)
+			if strings.HasSuffix(method, "WITSVID") {
+				want = denied // TestPolicyGivesNoWITSVIDs
+			}
 			counts[caller+" "+got]++
 			if want != got {
 				t.Errorf("%s to a %s: got %s, and with SPIRE's own policy %s", method, caller, got, want)

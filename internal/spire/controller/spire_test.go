@@ -49,6 +49,8 @@ type serverConfig struct {
 	policy string
 	data   map[string]any
 	extra  string // in the block "plugins"
+	// experimental is in the block of that name.
+	experimental string
 }
 
 func startSPIRE(t *testing.T, config serverConfig) *realSPIRE {
@@ -98,6 +100,7 @@ func startSPIRE(t *testing.T, config serverConfig) *realSPIRE {
   experimental {
     cache_reload_interval = "1s"
     %s
+    %s
   }
 }
 plugins {
@@ -115,7 +118,7 @@ plugins {
   }
 %s
 }
-`, port, s.socket, domain, dir, engine, filepath.Join(dir, "ds.sqlite3"), config.extra))
+`, port, s.socket, domain, dir, engine, config.experimental, filepath.Join(dir, "ds.sqlite3"), config.extra))
 	out, err := os.Create(s.log)
 	if err != nil {
 		t.Fatal(err)
