@@ -22,3 +22,6 @@ func memory() (*os.File, error) {
 	}
 	return file, nil
 }
+
+// keepToOurselves has no counterpart that is the same everywhere.
+func keepToOurselves() {}

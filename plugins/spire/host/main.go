@@ -35,6 +35,7 @@ const (
 // Main runs a plugin, as supervisor or, where that has started it, as child, until SPIRE ends it. It
 // returns the exit code. new is called in children alone; it starts nothing that needs a configuration.
 func Main(name string, new func(Env) (Plugin, error)) int {
+	keepToOurselves()
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
 	// As every plugin of SPIRE's: the keyboard's interrupt reaches the whole group of processes, and
 	// SPIRE itself says when a plugin is to end.

@@ -72,15 +72,27 @@ func (clientPlugin) GRPCClient(_ context.Context, broker *goplugin.GRPCBroker, c
 
 func load(t *testing.T, name string, environment ...string) (*spire, error) {
 	t.Helper()
+	return loadAs(t, os.Geteuid(), exec.Command(os.Args[0], name), environment...)
+}
+
+// loadAs has the plugin run as another user; only root can.
+func loadAs(t *testing.T, uid int, command *exec.Cmd, environment ...string) (*spire, error) {
+	t.Helper()
+	name := command.Args[1]
 	// Its own short folder for the socket, so that what is left behind can be seen.
 	folder, err := os.MkdirTemp("", "h")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	command := exec.Command(os.Args[0], name)
+	if err := os.Chown(folder, uid, -1); err != nil {
+		t.Fatal(err)
+	}
 	command.Env = append(environment, goplugin.EnvUnixSocketDir+"="+folder)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if uid != os.Geteuid() {
+		command.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
+	}
 	s := &spire{t: t, command: command, folder: folder, log: &lockedBuffer{}}
 	s.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: 1, MagicCookieKey: kind, MagicCookieValue: kind},
