@@ -35,6 +35,9 @@ type child struct {
 	// up is the way to the supervisor, for one writer at a time.
 	upLock sync.Mutex
 	up     io.Writer
+	// configuring is held from before a configuration is applied until the supervisor has it: the one
+	// that it keeps is the one that was applied last.
+	configuring sync.Mutex
 }
 
 func runChild(env Env, new func(Env) (Plugin, error)) (int, error) {
@@ -185,9 +188,14 @@ func (c *child) notice(ctx context.Context, request any, info *grpc.UnaryServerI
 			return nil, err
 		}
 	}
-	answer, err := handler(ctx, request)
 	configure, ok := request.(*configv1.ConfigureRequest)
-	if err != nil || !ok {
+	if !ok {
+		return handler(ctx, request)
+	}
+	c.configuring.Lock()
+	defer c.configuring.Unlock()
+	answer, err := handler(ctx, request)
+	if err != nil {
 		return answer, err
 	}
 	body, err := proto.Marshal(configure)
