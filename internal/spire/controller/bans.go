@@ -33,8 +33,10 @@ func (o *orders) ban(ctx context.Context, t *task) {
 	id := t.target.id
 	own := o.c.record.has(o.c.record.bans, id)
 	// A ban that is there and not of attestd's record is a person's, and stays when the order goes.
-	banned := o.bannedBefore(ctx, id)
-	slots, often := o.first, !banned
+	banned, seen := o.bannedBefore(ctx, id)
+	// One that may be there is no ban that holds: a server that does not answer is one whose attestations
+	// take long.
+	slots, often := o.first, !banned || !seen
 	for ctx.Err() == nil {
 		if !o.burst(ctx, t, slots, own || !banned, often) {
 			return
@@ -54,21 +56,21 @@ func (o *orders) ban(ctx context.Context, t *task) {
 	}
 }
 
-// bannedBefore reports whether the agent is banned already. Where that cannot be seen it says yes: one
-// ban too many stays, and none too few.
-func (o *orders) bannedBefore(ctx context.Context, id string) bool {
+// bannedBefore reports whether the agent is banned already, and whether SPIRE said so just now. Where it
+// cannot be seen it says yes: one ban too many stays, and none too few.
+func (o *orders) bannedBefore(ctx context.Context, id string) (banned, seen bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookFirst)
 	defer cancel()
 	got, there, err := o.c.spire.getAgent(ctx, id)
 	if err == nil {
-		return there && got.Banned
+		return there && got.Banned, true
 	}
 	if known, there, polled := o.c.fleet.agent(id); polled {
-		return there && known.Banned
+		return there && known.Banned, false
 	}
 	o.c.log.WarnContext(ctx, "a ban is laid and will not be lifted: who banned the agent before cannot be seen",
 		"subject", id, "err", attestd.Excerpt(err.Error(), 200))
-	return true
+	return true, false
 }
 
 // burst lays the ban, from the first answer of SPIRE's on again and again for 30 s if often, and reads
