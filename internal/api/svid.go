@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 
 	"github.com/attestd/attestd"
@@ -98,8 +97,8 @@ func (s *server) svid(w http.ResponseWriter, r *http.Request) error {
 		kind = "jwt-svid"
 	}
 	s.metrics.svids.WithLabelValues(kind).Inc()
-	s.config.Logger.LogAttrs(r.Context(), slog.LevelInfo, "identity issued", slog.String("kind", kind),
-		slog.String("subject", document.SPIFFEID), slog.Time("expires_at", document.ExpiresAt))
+	s.config.Logger.InfoContext(r.Context(), "identity issued", "kind", kind,
+		"subject", document.SPIFFEID, "expires_at", document.ExpiresAt)
 	if sealed != "" {
 		writeDocument(w, http.StatusOK, mediaJOSE, []byte(sealed))
 		return nil
@@ -120,10 +119,11 @@ func (s *server) notIssued(err error) error {
 	return s.rejected(verdict.Appraisal).Err()
 }
 
-// rejected is the answer where evidence was rejected and something was to follow from it: the verdict is
-// in it, as that of /v1/verify is.
+// rejected is the answer where evidence was rejected and something was to follow from it: the
+// verdict is in it, as that of /v1/verify is.
 func (s *server) rejected(given attestd.Appraisal) problem.Problem {
-	class, detail, hint := attestd.ClassPolicyDeny, "the evidence is rejected", "see reasons of the appraisal"
+	class := attestd.ClassPolicyDeny
+	detail, hint := "the evidence is rejected", "see reasons of the appraisal"
 	for _, reason := range given.Reasons {
 		if reason.Effect != attestd.EffectRejects {
 			continue

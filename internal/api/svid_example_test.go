@@ -25,8 +25,8 @@ import (
 	"github.com/attestd/attestd/testvectors/forge"
 )
 
-// identity is what an enclave does to be issued an X509-SVID through a relay that it does not trust. The
-// page docs/howto/svid-without-agent.md shows what is between the marks.
+// identity is what an enclave does to be issued an X509-SVID through a relay that it does not
+// trust. The page docs/howto/svid-without-agent.md shows what is between the marks.
 func identity(
 	ctx context.Context, enclave attester.Attester, verifier attester.Verifier, name *url.URL,
 	post func(path string, body map[string]any) ([]byte, error),

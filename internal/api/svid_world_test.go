@@ -52,8 +52,8 @@ const (
 	directParent = "spiffe://example.org/attestd/direct/blue"
 )
 
-// mint is attestd as world is, with a SPIRE beside it: one that asks attestd before it signs, as the
-// composer does, and has entries.
+// mint is attestd as world is, with a SPIRE beside it: one that asks attestd before it signs, as
+// the composer does, and has entries.
 type mint struct {
 	*world
 	index  *live.Index
@@ -298,8 +298,8 @@ type spire struct {
 	key    *ecdsa.PrivateKey
 	root   []byte
 	absent bool
-	// mu guards what follows: entries, what is done before attestd is asked, and what is changed in what
-	// is minted.
+	// mu guards what follows: entries, what is done before attestd is asked, and what is changed in
+	// what is minted.
 	mu      sync.Mutex
 	entries []wire.Entry
 	before  func()

@@ -23,14 +23,16 @@ const (
 	directPath  = "/attestd/direct/"
 )
 
-// heldPrefix begins the value of the selector that marks an entry as held (internal/spire/controller).
+// heldPrefix begins the value of the selector that marks an entry as held
+// (internal/spire/controller).
 const heldPrefix = "held:"
 
-// mostDirect is how long anything lives that is issued without an agent: nothing can shorten it later.
+// mostDirect is how long anything lives that is issued without an agent: nothing can shorten it
+// later.
 const mostDirect = 5 * time.Minute
 
-// Holder is whoever gave accepted evidence that binds a key, to be issued an identity without an agent.
-// Only [Office.Holder] makes one.
+// Holder is whoever gave accepted evidence that binds a key, to be issued an identity without an
+// agent. Only [Office.Holder] makes one.
 type Holder struct {
 	standing  live.Standing
 	shown     facts
@@ -54,14 +56,15 @@ func CheckKey(spki []byte) error {
 	var caller *attestd.CallerError
 	if err := checkKey(spki); errors.As(err, &caller) {
 		return &attestd.CallerError{
-			Class: caller.Class, Err: caller.Err, Hint: "use a key on P-256 or P-384, or RSA with 2048 to 4096 bits",
+			Class: caller.Class, Err: caller.Err,
+			Hint: "use a key on P-256 or P-384, or RSA with 2048 to 4096 bits",
 		}
 	}
 	return nil
 }
 
-// Holder says who it is that gave evidence for the key, and what it shows. Format and tenant are those
-// that the verdict must be about.
+// Holder says who it is that gave evidence for the key, and what it shows. Format and tenant are
+// those that the verdict must be about.
 //
 // Errors: as of [Office.Finish].
 func (o *Office) Holder(
@@ -97,13 +100,13 @@ type Direct struct {
 // ID is its SPIFFE ID.
 func (d *Direct) ID() string { return d.id }
 
-// Direct finds the identity of a holder: an entry of SPIRE's, as it is now, whose parent is that of the
-// tenant's identities without an agent, whose id lies below the tenant's path, and whose selectors the
-// evidence shows, every one. wanted is empty where there is one alone.
+// Direct finds the identity of a holder: an entry of SPIRE's, as it is now, whose parent is that of
+// the tenant's identities without an agent, whose id lies below the tenant's path, and whose
+// selectors the evidence shows, every one. wanted is empty where there is one alone.
 //
-// Errors: a [*attestd.CallerError] of class POLICY_DENY where there is none or there are several, of
-// class QUARANTINED or REVOKED_SUBJECT where the id is held; an [*attestd.UndecidedError] where SPIRE
-// cannot be asked.
+// Errors: a [*attestd.CallerError] of class POLICY_DENY where there is none or there are several,
+// of class QUARANTINED or REVOKED_SUBJECT where the id is held; an [*attestd.UndecidedError] where
+// SPIRE cannot be asked.
 func (o *Office) Direct(ctx context.Context, h *Holder, wanted string) (*Direct, error) {
 	if wanted == "" {
 		var err error
@@ -132,8 +135,8 @@ func (o *Office) checkDirect(h *Holder, id string) error {
 	}
 	prefix := enclavePath + h.standing.Tenant + "/"
 	if !strings.HasPrefix(who.path, prefix) || who.path == prefix {
-		return denied("ask for one below "+prefix, "%s is no identity of tenant %s without an agent",
-			attestd.Excerpt(id, 200), attestd.Excerpt(h.standing.Tenant, 40))
+		return denied("ask for one below "+prefix,
+			"%s is no identity of tenant %s without an agent", attestd.Excerpt(id, 200), attestd.Excerpt(h.standing.Tenant, 40))
 	}
 	// Who is held is told so, whatever SPIRE's entries say.
 	if own := o.config.Index.Check(who.id, o.config.Now()); subject.Barred(own.State) {
@@ -173,8 +176,8 @@ func (o *Office) parentOf(h *Holder) string {
 	return "spiffe://" + o.config.TrustDomain + directPath + h.standing.Tenant
 }
 
-// matches reports whether the holder shows every selector of an entry, a hold's mark apart. One without
-// selectors asks for nothing, and is nobody's.
+// matches reports whether the holder shows every selector of an entry, a hold's mark apart. One
+// without selectors asks for nothing, and is nobody's.
 func (h *Holder) matches(entry wire.Entry) bool {
 	wanted := unmarked(entry)
 	return len(wanted) != 0 && hasAll(h.selectors, wanted)
@@ -201,7 +204,8 @@ func (o *Office) pick(h *Holder, id string, entries []wire.Entry) (*Direct, erro
 		if entry.Admin || entry.Expires != 0 && entry.Expires <= o.config.Now().Unix() {
 			continue
 		}
-		if marked = marked || slices.ContainsFunc(entry.Selectors, held); marked {
+		if slices.ContainsFunc(entry.Selectors, held) {
+			marked = true
 			continue
 		}
 		found++
@@ -209,13 +213,14 @@ func (o *Office) pick(h *Holder, id string, entries []wire.Entry) (*Direct, erro
 		out.jwt = least(out.jwt, entry.JWTTTL)
 	}
 	switch {
-	case marked:
-		return nil, denied("wait until the release has reached SPIRE; attestd why "+attestd.Excerpt(id, 200),
-			"the entry of %s is held", attestd.Excerpt(id, 200))
-	case found == 0:
-		return nil, o.noEntry(h, id)
-	default:
+	case found != 0:
 		return out, nil
+	case marked:
+		return nil, denied(
+			"wait until the release has reached SPIRE; attestd why "+attestd.Excerpt(id, 200),
+			"the entry of %s is held", attestd.Excerpt(id, 200))
+	default:
+		return nil, o.noEntry(h, id)
 	}
 }
 
@@ -245,8 +250,8 @@ func (o *Office) noEntry(h *Holder, id string) error {
 }
 
 // Admit lets SPIRE mint one credential of the identity, for as long as it says and for a minute at
-// most: an X509-SVID over the holder's key, or a JWT-SVID for the audience with these claims. Whoever
-// asked must withdraw what is left of it as soon as SPIRE has answered.
+// most: an X509-SVID over the holder's key, or a JWT-SVID for the audience with these claims.
+// Whoever asked must withdraw what is left of it as soon as SPIRE has answered.
 //
 // Errors: as of [Office.Ticket]; of class POLICY_DENY where the evidence is due.
 func (o *Office) Admit(d *Direct, audience []string, claims map[string]any) (
@@ -280,7 +285,8 @@ func (t *tickets) withdraw(id subject.ID, one ticket) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ids[id] = slices.DeleteFunc(slices.Clone(t.ids[id]), func(other ticket) bool {
-		return other.node == one.node && other.key == one.key && slices.Equal(other.audience, one.audience)
+		return other.node == one.node && other.key == one.key &&
+			slices.Equal(other.audience, one.audience)
 	})
 	if len(t.ids[id]) == 0 {
 		delete(t.ids, id)

@@ -43,8 +43,8 @@ type enclave struct {
 	path  string // of its SPIFFE ID
 }
 
-// openEnclave starts attestd and SPIRE with an enclave that is the tenant's, whose measurement is known,
-// and that has an entry.
+// openEnclave starts attestd and SPIRE with an enclave that is the tenant's, whose measurement is
+// known, and that has an entry.
 func openEnclave(t *testing.T) *enclave {
 	t.Helper()
 	h := arrange(t, houseConfig{profile: fast})
@@ -191,8 +191,8 @@ func (e *enclave) refused(t *testing.T, status int, class attestd.Class, members
 	}
 }
 
-// TestAnEnclaveGetsAnIdentityWithoutAnAgent: SPIRE mints it, by the policy that lets attestd mint there
-// alone, and whoever trusts SPIRE's bundle takes it.
+// TestAnEnclaveGetsAnIdentityWithoutAnAgent: SPIRE mints it, by the policy that lets attestd mint
+// there alone, and whoever trusts SPIRE's bundle takes it.
 func TestAnEnclaveGetsAnIdentityWithoutAnAgent(t *testing.T) {
 	e := openEnclave(t)
 	jwt := map[string]any{"audience": []string{"bank"}}
@@ -239,7 +239,8 @@ func TestAnEnclaveGetsAnIdentityWithoutAnAgent(t *testing.T) {
 	}
 }
 
-// TestWithoutSPIRENothingIsIssuedToEnclaves, and as soon as it is back, without a restart of attestd's.
+// TestWithoutSPIRENothingIsIssuedToEnclaves, and as soon as it is back, without a restart of
+// attestd's.
 func TestWithoutSPIRENothingIsIssuedToEnclaves(t *testing.T) {
 	e := openEnclave(t)
 	ask := e.csr(t, id(e.path))

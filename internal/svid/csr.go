@@ -18,8 +18,8 @@ var signedBy = []x509.SignatureAlgorithm{
 }
 
 var (
-	// oidExtensions is extensionRequest (RFC 2985, section 5.4.2), oidNames subjectAltName (RFC 5280,
-	// section 4.2.1.6).
+	// oidExtensions is extensionRequest (RFC 2985, section 5.4.2), oidNames subjectAltName (RFC
+	// 5280, section 4.2.1.6).
 	oidExtensions = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 14}
 	oidNames      = asn1.ObjectIdentifier{2, 5, 29, 17}
 )
@@ -29,12 +29,12 @@ var emptyName = []byte{0x30, 0x00}
 
 func deny(format string, args ...any) error {
 	return fault(attestd.ClassPolicyDeny,
-		"ask with an empty subject and one extension, subjectAltName with the SPIFFE ID as its one URI",
+		"ask with an empty subject and one extension, subjectAltName with the SPIFFE ID as one URI",
 		format, args...)
 }
 
-// idOf returns the SPIFFE ID that a certificate request names. Beside it the request says nothing: no
-// subject, no other name, no other extension and no other attribute.
+// idOf returns the SPIFFE ID that a certificate request names. Beside it the request says nothing:
+// no subject, no other name, no other extension and no other attribute.
 func idOf(csr *x509.CertificateRequest, trustDomain string) (string, error) {
 	switch {
 	case !bytes.Equal(csr.RawSubject, emptyName):
@@ -56,8 +56,8 @@ func idOf(csr *x509.CertificateRequest, trustDomain string) (string, error) {
 			return "", deny("the certificate request has an extension %s", one.Id)
 		}
 	}
-	// Kinds of names and attributes that crypto/x509 does not return, and others to come, are bytes that
-	// the one form does not have.
+	// Kinds of names and attributes that crypto/x509 does not return, and others to come, are bytes
+	// that the one form does not have.
 	attributes, err := attributesOf(csr.RawTBSCertificateRequest)
 	if err != nil {
 		return "", err
@@ -90,8 +90,9 @@ func attributesFor(id string, critical bool) []byte {
 		ID     asn1.ObjectIdentifier
 		Values [][]extension `asn1:"set"`
 	}
-	names := mustDER([]asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(id)}}, "")
-	return mustDER([]attribute{{oidExtensions, [][]extension{{{oidNames, critical, names}}}}}, "tag:0,set")
+	uri := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(id)}
+	extensions := []extension{{oidNames, critical, mustDER([]asn1.RawValue{uri}, "")}}
+	return mustDER([]attribute{{oidExtensions, [][]extension{extensions}}}, "tag:0,set")
 }
 
 // mustDER writes what cannot fail to be written; nil is equal to no request.

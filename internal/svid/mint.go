@@ -56,7 +56,9 @@ func (d *Desk) mint(
 		document.ExpiresAt, err = what.checkToken(id, minted.Token, d.config.Now().Add(lifetime))
 		return document, err
 	}
-	minted, err := d.config.Controller.MintX509(ctx, wire.MintX509{CSR: what.csr, TTLSeconds: seconds})
+	minted, err := d.config.Controller.MintX509(ctx, wire.MintX509{
+		CSR: what.csr, TTLSeconds: seconds,
+	})
 	if err != nil {
 		return Document{}, err
 	}
@@ -80,7 +82,8 @@ func (w *wanted) checkChain(id string, minted wire.MintedX509, ends time.Time) (
 	case leaf.IsCA || len(leaf.URIs) != 1 || leaf.URIs[0].String() != id || len(leaf.DNSNames) != 0:
 		return time.Time{}, errors.New("the certificate is for something else")
 	case leaf.NotAfter.After(ends.Add(clockSlack)):
-		return time.Time{}, fmt.Errorf("the certificate ends at %s", leaf.NotAfter.Format(time.RFC3339))
+		return time.Time{}, fmt.Errorf("the certificate ends at %s",
+			leaf.NotAfter.Format(time.RFC3339))
 	}
 	return leaf.NotAfter.UTC(), nil
 }

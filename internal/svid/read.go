@@ -22,7 +22,9 @@ const (
 //
 // Errors: a [*attestd.CallerError].
 func (d *Desk) read(ask Request) (wanted, error) {
-	out := wanted{csr: ask.CSR, audience: ask.Audience, spki: ask.Submission.KeySPKI, id: ask.SPIFFEID}
+	out := wanted{
+		csr: ask.CSR, audience: ask.Audience, spki: ask.Submission.KeySPKI, id: ask.SPIFFEID,
+	}
 	if (len(ask.CSR) == 0) == (len(ask.Audience) == 0) {
 		return wanted{}, malformed("give csr for an X509-SVID, or audience for a JWT-SVID",
 			"one of csr and audience is wanted")
@@ -91,7 +93,7 @@ func (w *wanted) readCSR(trustDomain string) error {
 			"the certificate request is not signed by its key")
 	}
 	if len(w.spki) != 0 && !bytes.Equal(w.spki, csr.RawSubjectPublicKeyInfo) {
-		return fault(attestd.ClassBinding, "ask with a request over the key that the evidence binds",
+		return fault(attestd.ClassBinding, "make the request over the key that the evidence binds",
 			"the key of the certificate request is not key_spki")
 	}
 	id, err := idOf(csr, trustDomain)
@@ -99,7 +101,8 @@ func (w *wanted) readCSR(trustDomain string) error {
 		return err
 	}
 	if w.id != "" && w.id != id {
-		return deny("the certificate request names %s, and spiffe_id another", attestd.Excerpt(id, 200))
+		return deny("the certificate request names %s, and spiffe_id another",
+			attestd.Excerpt(id, 200))
 	}
 	w.spki, w.id = csr.RawSubjectPublicKeyInfo, id
 	return nil

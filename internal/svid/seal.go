@@ -27,7 +27,8 @@ func seal(document Document, key crypto.PublicKey) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("answer: %w", err)
 	}
-	encrypter, err := jose.NewEncrypter(jose.A256GCM, jose.Recipient{Algorithm: algorithm, Key: key},
+	recipient := jose.Recipient{Algorithm: algorithm, Key: key}
+	encrypter, err := jose.NewEncrypter(jose.A256GCM, recipient,
 		(&jose.EncrypterOptions{}).WithType(SealedType).WithContentType("json"))
 	if err != nil {
 		return "", fmt.Errorf("encrypt: %w", err)

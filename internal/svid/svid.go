@@ -13,8 +13,9 @@ import (
 	"github.com/attestd/attestd/internal/spire/wire"
 )
 
-// Purposes of the challenges that evidence must answer. What the evidence is for lies in the binding, so
-// that who relays a request cannot have an answer in the clear that was to be encrypted.
+// Purposes of the challenges that evidence must answer. What the evidence is for lies in the
+// binding, so that who relays a request cannot have an answer in the clear that was to be
+// encrypted.
 const (
 	Purpose          = "svid"
 	EncryptedPurpose = "svid-encrypted"
@@ -67,8 +68,8 @@ type Desk struct {
 func New(config Config) (*Desk, error) {
 	if config.TrustDomain == "" || config.Verifier == nil || config.Office == nil ||
 		config.Controller == nil || config.Now == nil {
-		return nil, errors.New("identities without an agent need a trust domain, a verifier, an office, " +
-			"a controller and a clock")
+		return nil, errors.New("identities without an agent need a trust domain, a verifier, " +
+			"an office, a controller and a clock")
 	}
 	return &Desk{config: config}, nil
 }
@@ -90,8 +91,8 @@ type Request struct {
 type Document struct {
 	Schema   string `json:"schema"`
 	SPIFFEID string `json:"spiffe_id"`
-	// Certificates is the chain of an X509-SVID, leaf first, and Roots the trust domain's authorities,
-	// all in DER.
+	// Certificates is the chain of an X509-SVID, leaf first, and Roots the trust domain's
+	// authorities, all in DER.
 	Certificates [][]byte `json:"certificates,omitempty"`
 	Roots        [][]byte `json:"roots,omitempty"`
 	// Token is a JWT-SVID.
@@ -111,8 +112,8 @@ func (e *NotAccepted) Error() string {
 // issueWithin bounds everything behind the verdict: what waits for SPIRE for longer is not issued.
 const issueWithin = 10 * time.Second
 
-// Issue judges the evidence and issues what is asked for. judged is told of the verdict where there is
-// one, whatever comes of it. The answer is the document, or in its place a JWE of it.
+// Issue judges the evidence and issues what is asked for. judged is told of the verdict where there
+// is one, whatever comes of it. The answer is the document, or in its place a JWE of it.
 //
 // Errors: a [*NotAccepted]; a [*attestd.CallerError], of class BINDING for a CSR of another key, of
 // class POLICY_DENY, QUARANTINED or REVOKED_SUBJECT for what is not granted; an
@@ -168,8 +169,8 @@ func (d *Desk) issue(ctx context.Context, holder *issuance.Holder, what wanted) 
 	if err != nil {
 		return Document{}, err
 	}
-	// SPIRE does not say which request it asks for: one of an id at a time, so that nobody's token comes
-	// with another's key.
+	// SPIRE does not say which request it asks for: one of an id at a time, so that nobody's token
+	// comes with another's key.
 	release, err := d.turns.take(ctx, direct.ID())
 	if err != nil {
 		return Document{}, undecided("others wait for the same id", err)
@@ -186,7 +187,8 @@ func (d *Desk) issue(ctx context.Context, holder *issuance.Holder, what wanted) 
 	defer withdraw()
 	document, err := d.mint(ctx, direct.ID(), what, lifetime)
 	if err != nil {
-		// SPIRE says of a refusal only that it is one. A hold that came meanwhile is the answer then.
+		// SPIRE says of a refusal only that it is one. A hold that came meanwhile is the answer
+		// then.
 		if held := d.config.Office.Admits(direct); held != nil {
 			return Document{}, held
 		}
@@ -212,8 +214,8 @@ func refused(err error) error {
 func undecided(got string, err error) error {
 	return &attestd.UndecidedError{
 		Check: "spire/mint", Class: attestd.ClassStoreUnavailable, Got: got,
-		Want: "a credential of SPIRE's", Hint: "try again with a new challenge; if it lasts, the log of attestd " +
-			"and of the SPIRE server have the cause", Err: err,
+		Want: "a credential of SPIRE's", Err: err,
+		Hint: "try again with a new challenge; if it lasts, the logs of attestd and SPIRE have the cause",
 	}
 }
 
