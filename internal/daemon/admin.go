@@ -60,7 +60,7 @@ func (p *parts) addAdmin(ctx context.Context, options Options) error {
 	}
 	p.admin.handler, err = adminapi.New(adminapi.Config{
 		Book: p.admin.book, Orders: p.orders(), Enrolments: p.desk, Reappraisals: p.engine,
-		Nodes: nodes{p},
+		Nodes:    nodes{p},
 		Subjects: p.store, Index: p.index, Explainer: asker,
 		Audit:      adminapi.Ledger{Keeper: p.keeper, Log: p.log},
 		Conditions: p.health.set, Now: p.store.Now, Logger: options.Logger, Level: options.Level,

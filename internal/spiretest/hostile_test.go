@@ -107,7 +107,7 @@ func TestAHostileNodeGetsNothing(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		gated bool
-	}{{"without the gate", false}} {
+	}{{"without the gate", false}, {"with the gate", true}} {
 		t.Run(row.name, func(t *testing.T) {
 			const rounds = 3
 			h := open(t, houseConfig{profile: fast, gated: row.gated})

@@ -332,7 +332,7 @@ func TestGateDecidesOverAgents(t *testing.T) {
 	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := make([]byte, 200)
 		n, _ := r.Body.Read(body)
-		asked <- r.Method + " " + r.URL.Path + " " + string(body[:n])
+		asked <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Content-Type") + " " + string(body[:n])
 		say := <-answer
 		answer <- say
 		say(w, r)
@@ -367,6 +367,7 @@ func TestGateDecidesOverAgents(t *testing.T) {
 		{"no JSON", text(200, `allow`), denied},
 		{"nothing", text(200, ``), denied},
 		{"a yes with an error", text(503, `{"allow":true}`), denied},
+		{"a no, and a ban that is a text", text(200, `{"allow":false,"banned":"true"}`), denied},
 		{"a yes that comes late", func(w http.ResponseWriter, _ *http.Request) {
 			time.Sleep(time.Second)
 			_, _ = w.Write([]byte(`{"allow":true}`))
@@ -384,7 +385,19 @@ func TestGateDecidesOverAgents(t *testing.T) {
 			}
 		}
 	}
-	if got, want := <-asked, `POST /v1/gate {"caller":"`+agentID+`"}`; got != want {
+	// Whom SPIRE bans it tells so itself, when they look for entries, and only then.
+	<-answer
+	answer <- text(http.StatusOK, `{"allow":false,"banned":true}`)
+	for _, method := range methods {
+		want := denied
+		if strings.HasSuffix(method, "Entries") {
+			want = passed
+		}
+		if got := ask(t, agent, method); got != want {
+			t.Errorf("a banned agent, %s: got %s, want %s", method, got, want)
+		}
+	}
+	if got, want := <-asked, `POST /v1/gate application/json {"caller":"`+agentID+`"}`; got != want {
 		t.Errorf("the gate was asked %q, want %q", got, want)
 	}
 	gate.Close()

@@ -29,6 +29,7 @@ type Office interface {
 	Changed() <-chan struct{}
 	Holdover(ctx context.Context, ask wire.HoldoverRequest) (wire.HoldoverAnswer, error)
 	Allow(callerID string) bool
+	Agent(id string) (wire.Agent, bool)
 }
 
 // Book knows operators by their certificates. Package operator has the one there is.

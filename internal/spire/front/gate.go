@@ -30,45 +30,51 @@ const (
 const gatePath = "/v1/gate"
 
 // Gate answers SPIRE's authorization policy whether an agent's call may pass: POST /v1/gate with
-// {"caller": ID} is answered {"allow": true} or {"allow": false}, from memory. Every question that is
-// not exactly of that form is answered false; so is one from elsewhere than loopback.
+// {"caller": ID} is answered {"allow": true, "banned": false} or {"allow": false, …}, from memory. Every
+// question that is not exactly of that form is answered false; so is one from elsewhere than loopback.
+//
+// banned says that SPIRE was seen to have banned the agent that is not allowed: its own answer to a
+// banned agent is the only one that an honest agent of SPIRE's ends on (SPIRE 1.15.3), so the policy lets
+// it give that.
 func (f *Front) Gate() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body := []byte(`{"allow":` + strconv.FormatBool(f.allows(r)) + "}\n")
+		allow, banned := f.allows(r)
+		body := fmt.Appendf(nil, "{\"allow\":%t,\"banned\":%t}\n", allow, !allow && banned)
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		_, _ = w.Write(body)
 	})
 }
 
-func (f *Front) allows(r *http.Request) (allow bool) {
+func (f *Front) allows(r *http.Request) (allow, banned bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			f.config.Logger.Error("the gate failed", "err", attestd.Excerpt(fmt.Sprint(cause), 200))
-			allow = false
+			allow, banned = false, false
 		}
 	}()
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !from.Addr().Unmap().IsLoopback() || !loopbackHost(r.Host) {
-		return false
+		return false, false
 	}
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/json" || len(r.Header.Values("Content-Type")) != 1 ||
 		r.Method != http.MethodPost || r.URL.Path != gatePath || r.URL.RawQuery != "" ||
 		r.Header.Get("Content-Encoding") != "" || r.Header.Get("Origin") != "" {
-		return false
+		return false, false
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxQuestion+1))
 	if err != nil || len(body) > maxQuestion {
-		return false
+		return false, false
 	}
 	var question struct {
 		Caller *string `json:"caller"`
 	}
 	if err := link.Decode(body, &question); err != nil || question.Caller == nil || *question.Caller == "" {
-		return false
+		return false, false
 	}
-	return f.config.Office.Allow(*question.Caller)
+	agent, listed := f.config.Office.Agent(*question.Caller)
+	return f.config.Office.Allow(*question.Caller), listed && agent.Banned
 }
 
 // loopbackHost reports whether a Host names this machine to itself: a page in somebody's browser that

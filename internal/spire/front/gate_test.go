@@ -3,6 +3,7 @@ package front_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -22,11 +23,12 @@ func TestTheGateAllowsWhatTheOfficeAllowsAndNothingElse(t *testing.T) {
 	for name, row := range map[string]struct {
 		method, path, body string
 		change             func(*http.Request)
-		allow              bool
+		allow, banned      bool
 	}{
 		"the question":           {body: good, allow: true},
 		"with spaces":            {body: " " + good + "\n", allow: true},
 		"with a charset":         {body: good, change: header("Content-Type", "application/json; charset=utf-8"), allow: true},
+		"a banned one":           {body: `{"caller":"` + bannedID + `"}`, banned: true},
 		"another caller":         {body: `{"caller":"spiffe://example.org/spire/agent/x/y"}`},
 		"no caller":              {body: `{"caller":""}`},
 		"nobody":                 {body: `{"caller":null}`},
@@ -73,7 +75,7 @@ func TestTheGateAllowsWhatTheOfficeAllowsAndNothingElse(t *testing.T) {
 			}
 			defer func() { _ = answer.Body.Close() }()
 			said, err := io.ReadAll(answer.Body)
-			want := map[bool]string{true: "{\"allow\":true}\n", false: "{\"allow\":false}\n"}[row.allow]
+			want := fmt.Sprintf("{\"allow\":%t,\"banned\":%t}\n", row.allow, row.banned)
 			if err != nil || string(said) != want || answer.StatusCode != http.StatusOK {
 				t.Errorf("got %d %q, %v", answer.StatusCode, said, err)
 			}
@@ -84,7 +86,7 @@ func TestTheGateAllowsWhatTheOfficeAllowsAndNothingElse(t *testing.T) {
 	elsewhere.RemoteAddr, elsewhere.Host = "192.0.2.7:1", "127.0.0.1"
 	answer := httptest.NewRecorder()
 	w.front.Gate().ServeHTTP(answer, elsewhere)
-	if answer.Body.String() != "{\"allow\":false}\n" {
+	if answer.Body.String() != "{\"allow\":false,\"banned\":false}\n" {
 		t.Errorf("from elsewhere: %s", answer.Body)
 	}
 }
@@ -123,7 +125,7 @@ func TestTheGateIsNotHeldShut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	if said, _ := io.ReadAll(answer.Body); string(said) != "{\"allow\":true}\n" {
+	if said, _ := io.ReadAll(answer.Body); string(said) != "{\"allow\":true,\"banned\":false}\n" {
 		t.Errorf("got %q", said)
 	}
 }

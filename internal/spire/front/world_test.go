@@ -156,6 +156,13 @@ func (o *office) Allow(caller string) bool {
 	return caller == o.allowed
 }
 
+// bannedID is an agent that SPIRE has banned.
+const bannedID = "spiffe://example.org/spire/agent/attestd/tpm/banned"
+
+func (o *office) Agent(id string) (wire.Agent, bool) {
+	return wire.Agent{ID: id, Banned: id == bannedID}, id == bannedID || id == nodeID
+}
+
 func (o *office) said() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
