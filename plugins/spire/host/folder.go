@@ -26,7 +26,11 @@ func makeFolder() (path string, remove func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	lock, err := lockFolder(path)
+	var lock *os.File
+	// Whoever puts another folder in this one's place is whom SPIRE connects with after a child's death.
+	if err = demandClosed(path); err == nil {
+		lock, err = lockFolder(path)
+	}
 	if err != nil {
 		_ = os.RemoveAll(path)
 		return "", nil, err

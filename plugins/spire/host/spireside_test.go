@@ -78,7 +78,6 @@ func load(t *testing.T, name string, environment ...string) (*spire, error) {
 // loadAs has the plugin run as another user; only root can.
 func loadAs(t *testing.T, uid int, command *exec.Cmd, environment ...string) (*spire, error) {
 	t.Helper()
-	name := command.Args[1]
 	// Its own short folder for the socket, so that what is left behind can be seen.
 	folder, err := os.MkdirTemp("", "h")
 	if err != nil {
@@ -88,6 +87,18 @@ func loadAs(t *testing.T, uid int, command *exec.Cmd, environment ...string) (*s
 	if err := os.Chown(folder, uid, -1); err != nil {
 		t.Fatal(err)
 	}
+	return loadFrom(t, folder, uid, command, environment...)
+}
+
+// loadIn has the plugin put its socket below a folder.
+func loadIn(t *testing.T, folder, name string) (*spire, error) {
+	t.Helper()
+	return loadFrom(t, folder, os.Geteuid(), exec.Command(os.Args[0], name))
+}
+
+func loadFrom(t *testing.T, folder string, uid int, command *exec.Cmd, environment ...string) (*spire, error) {
+	t.Helper()
+	name := command.Args[1]
 	command.Env = append(environment, goplugin.EnvUnixSocketDir+"="+folder)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if uid != os.Geteuid() {

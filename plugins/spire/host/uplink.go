@@ -66,8 +66,18 @@ func (u *Uplink) Check() []string {
 // Connect keeps a link to attestd, over which it reports every 10 s that the plugin runs. The certificate
 // is read again for each connection, so that a renewed one is used without a restart.
 //
-// Errors: of certificate files that cannot be used.
+// Errors: of certificate files that cannot be used, and of a unix socket that anybody could have made:
+// who listens there is taken for attestd.
 func (u *Uplink) Connect(env Env, repeat ...string) (*link.Client, func(), error) {
+	for index, address := range u.Addresses {
+		network, place, err := link.ParseAddress(address)
+		if err == nil && network == "unix" {
+			err = demandClosed(filepath.Dir(place))
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("addresses[%d]: %w", index, err)
+		}
+	}
 	config := link.ClientConfig{
 		Addresses: u.Addresses, Logger: Slog(env.Logger),
 		Repeat: append(repeat, wire.MethodReport),
