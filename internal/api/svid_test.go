@@ -441,4 +441,9 @@ func TestNothingLivesLongerThanItMay(t *testing.T) {
 	if m.spire.minted[2] != 5*time.Minute {
 		t.Errorf("asked for %s", m.spire.minted[2])
 	}
+	m = newMintDue(t, 30*time.Second) // and a minute of grace
+	m.issued(m.x509(nil))
+	if got := m.spire.minted[0]; got > 90*time.Second || got < 80*time.Second {
+		t.Errorf("asked for %s, longer than the evidence is good for", got)
+	}
 }

@@ -62,7 +62,10 @@ type mint struct {
 	key    *ecdsa.PrivateKey // of the enclave
 }
 
-func newMint(t testing.TB) *mint {
+func newMint(t testing.TB) *mint { return newMintDue(t, time.Hour) }
+
+// newMintDue is one where fresh evidence is due after that time.
+func newMintDue(t testing.TB, due time.Duration) *mint {
 	t.Helper()
 	m := &mint{world: &world{TB: t, log: &lockedBuffer{}, path: filepath.Join(t.TempDir(), "attestd.db")}}
 	var err error
@@ -82,7 +85,7 @@ func newMint(t testing.TB) *mint {
 	m.own(forge.AWSModuleID, "blue")
 	m.spire = newSPIRE(m)
 	m.spire.entries = []wire.Entry{direct(signerID)}
-	m.server = httptest.NewServer(m.handler())
+	m.server = httptest.NewServer(m.handler(due))
 	t.Cleanup(m.server.Close)
 	m.mapped()
 	return m
@@ -103,7 +106,7 @@ func (m *mint) own(instance, tenant string) {
 	}))
 }
 
-func (m *mint) handler() http.Handler {
+func (m *mint) handler(due time.Duration) http.Handler {
 	m.Helper()
 	judging, err := judge.New(judge.Config{InsecureRoots: []*x509.Certificate{m.aws.Root()}})
 	m.must(err)
@@ -127,7 +130,7 @@ func (m *mint) handler() http.Handler {
 		Subjects: service.Subjects{
 			Held: m.index.Held, TrustDomain: "example.org", Desk: desk, Specs: judging.Specs(),
 			Notes: noNotes{}, Grounds: noGrounds,
-			Rules: subject.Rules{Reattest: time.Hour, Grace: time.Minute, Bad: 2, Good: 1},
+			Rules: subject.Rules{Reattest: due, Grace: time.Minute, Bad: 2, Good: 1},
 		},
 		Store: m.store, Issuer: issuer, Judge: m.local, Refuse: m.local, Policy: policy,
 		RecordedPolicy: policy, Formats: judging.Formats(), Tenants: tenants, Timeout: 10 * time.Second,
