@@ -109,6 +109,7 @@ const mixed = "mixed"
 
 // add takes a node that is entitled into the statement: the worst of all counts.
 func (s *statement) add(node live.Standing, shown facts) {
+	shown = shown.of(node.EvidenceAt)
 	s.n++
 	if s.n == 1 {
 		s.attested, s.risk, s.at, s.due = true, node.Risk, node.EvidenceAt, node.DueAt

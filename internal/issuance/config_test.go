@@ -62,7 +62,8 @@ func TestWhatEvidenceShowedIsRecalledAfterARestart(t *testing.T) {
 	w.publish(nil, 1)
 	w.on(1)
 	given := attestd.Appraisal{
-		Verdict: attestd.VerdictAccepted, Claims: json.RawMessage(`{"ak_residency":"activated"}`),
+		Verdict: attestd.VerdictAccepted, At: start,
+		Claims: json.RawMessage(`{"ak_residency":"activated"}`),
 		Checks: []attestd.Check{{ID: "measurement/known", Result: attestd.ResultPass, Got: "web / v1 (retiring)"}},
 	}
 	w.office.Recall(node(1).ID, [32]byte{1}, given)

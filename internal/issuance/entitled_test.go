@@ -128,3 +128,35 @@ func TestWhoIsNoAgentSpeaksForNoWorkload(t *testing.T) {
 	}}))
 	w.granted(jwt(workload))
 }
+
+// TestAMeasurementIsThatOfTheEvidenceThatCounts: a machine that started something else, and said so to
+// attestd but not through SPIRE, is not given the name of what it ran before.
+func TestAMeasurementIsThatOfTheEvidenceThatCounts(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish(nil, 1)
+	w.on(1)
+	shows := func(name string, at time.Time) {
+		w.office.Recall(node(1).ID, [32]byte{1}, attestd.Appraisal{
+			Verdict: attestd.VerdictAccepted, Claims: []byte(`{}`), At: at,
+			Checks: []attestd.Check{{ID: "measurement/known", Result: attestd.ResultPass, Got: name + " / v1"}},
+		})
+	}
+	measurement := func(want any) {
+		t.Helper()
+		if got := w.granted(jwt(workload)).Claims["measurement"]; got != want {
+			t.Errorf("got measurement %v, want %v", got, want)
+		}
+		got := w.said(w.granted(x509SVID(workload))).Measurement
+		if want == nil && got != "" || want != nil && got != want {
+			t.Errorf("the extension says %q, want %v", got, want)
+		}
+	}
+	shows("golden", start.Add(500*time.Millisecond)) // the index has whole seconds
+	measurement("golden")
+	shows("old", start.Add(-time.Hour))
+	measurement("golden")
+	w.publish(func(s *subject.Subject) { s.EvidenceAt, s.Floor = start.Add(time.Minute), attestd.Risk(60) }, 1)
+	measurement(nil)
+	shows("legacy", start.Add(time.Minute))
+	measurement("legacy")
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/spire/wire"
@@ -19,6 +20,18 @@ type facts struct {
 	residency string
 	// measurement is the name of the reference value that matched; empty for none.
 	measurement string
+	// at is when that evidence was judged, in seconds of 1970.
+	at int64
+}
+
+// of returns the facts as far as they are about the evidence that the registry goes by: a machine may
+// have given newer, and not through SPIRE. How it holds its agent's key is as it was, until the agent
+// has another.
+func (f facts) of(evidence time.Time) facts {
+	if evidence.Unix() > f.at {
+		f.measurement, f.residency = "", ""
+	}
+	return f
 }
 
 // measurementCheck is the check whose pass names a reference value.
@@ -27,7 +40,7 @@ const measurementCheck attestd.CheckID = "measurement/known"
 // factsOf reads the facts from a verdict. key is the SHA-256 of the SubjectPublicKeyInfo that the
 // evidence bound, zero for none; nothing else of the request is in them.
 func factsOf(given attestd.Appraisal, key [sha256.Size]byte) facts {
-	out := facts{grade: wire.GradeNone}
+	out := facts{grade: wire.GradeNone, at: given.At.Unix()}
 	if given.Verdict != attestd.VerdictAccepted {
 		return out
 	}

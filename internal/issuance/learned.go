@@ -63,11 +63,13 @@ func (l *learned) learn(id subject.ID, shown facts, values []string, now time.Ti
 	}
 }
 
-// remember takes in what evidence showed that is no news.
+// remember takes in what evidence showed that is no news: what is there already may be newer.
 func (l *learned) remember(id subject.ID, shown facts) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.facts[id] = shown
+	if old, there := l.facts[id]; !there || old.at < shown.at {
+		l.facts[id] = shown
+	}
 }
 
 // saw takes in that an agent of another attestor was granted its SVID.

@@ -380,7 +380,7 @@ func TestNothingOfTheRequestReachesTheIdentity(t *testing.T) {
 	w := newWorld(t, func(c *issuance.Config) {
 		c.Verifier = oracle{given: attestd.Appraisal{
 			ID: "a1", Verdict: attestd.VerdictAccepted, Format: attestd.FormatTPM, Risk: attestd.Risk(0),
-			Freshness: attestd.FreshnessBinding,
+			Freshness: attestd.FreshnessBinding, At: start,
 			Claims: []byte(`{"risk_score":0,"key_grade":"resident","tenant":"red","tier":"low",` +
 				`"certified_key":"00","ak_residency":"x:y\ntier:low"}`),
 			Checks: []attestd.Check{

@@ -45,9 +45,7 @@ func New(config Config) (*Office, error) {
 // Recall takes in what a node's latest accepted evidence showed, after a restart: keySPKI is the key
 // that it bound by digest, zero for none.
 func (o *Office) Recall(id subject.ID, key [sha256.Size]byte, given attestd.Appraisal) {
-	if o.learned.of(id) == (facts{}) {
-		o.learned.remember(id, factsOf(given, key))
-	}
+	o.learned.remember(id, factsOf(given, key))
 }
 
 // Allow reports whether a call of the agent may pass SPIRE's gate. It answers from memory; whatever is
