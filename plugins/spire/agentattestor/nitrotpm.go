@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester"
+	"github.com/attestd/attestd/plugins/spire/host"
 )
 
 // defaultTool is AWS's own program for documents of NitroTPM (Amazon EC2 User Guide, "Get the
@@ -53,6 +56,15 @@ func newNitroTPM(c *Config) (machine, error) {
 			Class: attestd.ClassConfig, Hint: "make it a program that its owner alone can write to",
 			Err: fmt.Errorf("%q has mode %s", attestd.Excerpt(tool, 200), mode),
 		}
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
+		return nil, &attestd.CallerError{
+			Class: attestd.ClassConfig, Hint: "name a program of root's or of the agent's own user",
+			Err: fmt.Errorf("%q is another user's", attestd.Excerpt(tool, 200)),
+		}
+	}
+	if err := host.DemandClosed(filepath.Dir(tool)); err != nil {
+		return nil, err
 	}
 	return plain{from: nitroTPM{tool}, keyField: true}, nil
 }

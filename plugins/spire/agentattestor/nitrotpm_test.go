@@ -147,7 +147,17 @@ func TestAToolThatFailsGivesNoEvidence(t *testing.T) {
 			}
 		})
 	}
+	// In a folder in which anybody may put another program into its place, and one of another user's.
+	replaceable, foreign := script(t, "exit 0", 0o700), script(t, "exit 0", 0o755)
+	must(t, os.Chmod(filepath.Dir(replaceable), 0o777))
+	if os.Geteuid() == 0 {
+		must(t, os.Chown(foreign, 65534, 65534))
+	} else {
+		foreign = replaceable // root's tests show it
+	}
 	for name, path := range map[string]string{
+		"replaceable":        replaceable,
+		"another user's":     foreign,
 		"not there":          filepath.Join(t.TempDir(), "nothing"),
 		"a folder":           t.TempDir(),
 		"others can write":   script(t, "exit 0", 0o722),

@@ -11,10 +11,12 @@ import (
 	"github.com/attestd/attestd"
 )
 
-// demandClosed refuses a path that others can put something else under: in a folder to which everybody
+// DemandClosed refuses a path that others can put something else under: in a folder to which everybody
 // may write, or below one in which everybody may move what is not theirs. A folder that is not there yet
 // is as safe as the one it will be made in.
-func demandClosed(path string) error {
+//
+// Errors: a [*attestd.CallerError] of class CONFIG.
+func DemandClosed(path string) error {
 	var below fs.FileInfo
 	for {
 		real, err := filepath.EvalSymlinks(path)

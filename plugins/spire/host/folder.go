@@ -28,7 +28,7 @@ func makeFolder() (path string, remove func(), err error) {
 	}
 	var lock *os.File
 	// Whoever puts another folder in this one's place is whom SPIRE connects with after a child's death.
-	if err = demandClosed(path); err == nil {
+	if err = DemandClosed(path); err == nil {
 		lock, err = lockFolder(path)
 	}
 	if err != nil {

@@ -72,7 +72,7 @@ func (u *Uplink) Connect(env Env, repeat ...string) (*link.Client, func(), error
 	for index, address := range u.Addresses {
 		network, place, err := link.ParseAddress(address)
 		if err == nil && network == "unix" {
-			err = demandClosed(filepath.Dir(place))
+			err = DemandClosed(filepath.Dir(place))
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("addresses[%d]: %w", index, err)
