@@ -29,7 +29,7 @@ Root and the agent's user may.
 Exit code 0 is that an identity would be given now, 3 that none would, 4 that nobody can tell.`,
 		Example: `  attestd why spiffe://example.org/agent/web-1
   attestd why 9c41f3aa -o json
-  attestd why --pid 31877 --runtime-dir /run/attestd-spire`,
+  attestd why --pid 31877 --runtime-dir /run/attestd-agent`,
 		Args: arguments(0, 1, "one ID"),
 		RunE: func(command *cobra.Command, args []string) error {
 			var why wire.Why

@@ -9,10 +9,6 @@ import (
 	"github.com/attestd/attestd/plugins/spire/workloadattestor/ask"
 )
 
-// defaultRuntimeDir is where the plugins of SPIRE's agent find each other, as attestd spire config
-// writes it.
-const defaultRuntimeDir = "/run/attestd-spire"
-
 // whyProcess is a process on this node.
 type whyProcess struct {
 	pid    int32
