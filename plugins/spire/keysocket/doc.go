@@ -10,6 +10,7 @@
 // key's certificate of it and nothing else.
 //
 // Each call has a connection of its own, so that a KeyManager that was started anew is found by the
-// next call. All processes of one user are one party: whoever runs as the agent's user can have the
-// agent's key sign, here as in SPIRE itself.
+// next call. Who is in another control group than the KeyManager is turned away, root in a container
+// that the folder was mounted into among them. All other processes of one user are one party: whoever
+// runs as the agent's user on the node can have the agent's key sign, here as in SPIRE itself.
 package keysocket

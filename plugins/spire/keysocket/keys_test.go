@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -23,7 +24,13 @@ import (
 	"github.com/attestd/attestd/plugins/spire/keysocket/local"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(askVariable); path != "" {
+		fmt.Print(askNewest(path))
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // memory is a KeyManager as small as it can be.
 type memory struct {

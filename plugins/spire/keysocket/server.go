@@ -95,6 +95,11 @@ func (s *Server) accept() {
 			}
 			continue
 		}
+		if err := local.Beside("/proc", conn.Peer.PID); err != nil {
+			s.note("a process that is none of the agent's was turned away", "pid", conn.Peer.PID, "err", err)
+			_ = conn.Close()
+			continue
+		}
 		if !s.admit(conn) {
 			// An answer fits into the socket's buffer: this does not wait.
 			_ = conn.SetDeadline(time.Now().Add(patience))
