@@ -71,7 +71,7 @@ func readToken(id string, claims *structpb.Struct) (token, string) {
 	for _, name := range own {
 		if _, there := fields[name]; there {
 			return token{}, "another composer has set the claim " + name + ", which only attestd may; " +
-				"name attestd's composer before it, or remove it"
+				"have it set others: behind attestd's it would go unnoticed"
 		}
 	}
 	return out, ""
@@ -146,7 +146,7 @@ func extend(attributes *composerv1.X509SVIDAttributes, granted wire.Granted) str
 	for _, one := range attributes.GetExtraExtensions() {
 		if one.GetOid() == granted.ExtensionOID {
 			return "another composer has set the extension " + granted.ExtensionOID + ", which only attestd may; " +
-				"name attestd's composer before it, or remove it"
+				"have it set others: behind attestd's it would go unnoticed"
 		}
 	}
 	attributes.ExtraExtensions = append(attributes.ExtraExtensions, &composerv1.X509Extension{
