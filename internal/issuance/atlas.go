@@ -38,8 +38,8 @@ type atlas struct {
 	odd map[string][]string
 	// bearers are the agents that have a selector.
 	bearers map[wire.Selector][]string
-	// reached are answers of reach.
-	reached sync.Map
+	// reached are answers of reach, shared those of above.
+	reached, shared sync.Map
 }
 
 // row is one entry of an id.
@@ -191,14 +191,34 @@ func (a *atlas) reach(id string) *reach {
 	if found, done := a.reached.Load(id); done {
 		return found.(*reach) //nolint:forcetypeassert // nothing else is stored
 	}
-	found := &reach{known: true, of: a}
+	var parents []uint32
+	x509 := 0
+	for _, one := range a.rows[a.first[number]:a.first[number+1]] {
+		x509 = max(x509, int(one.x509))
+		// An alias is no identity that an agent gets.
+		if one.condition == 0 && (len(parents) == 0 || parents[len(parents)-1] != one.parent) {
+			parents = append(parents, one.parent)
+		}
+	}
+	found := *a.above(parents)
+	found.known, found.x509 = true, x509
+	a.reached.Store(strings.Clone(id), &found)
+	return &found
+}
+
+// above says who can obtain what has these parents. Of one parent alone it is kept: an alias can have as
+// many agents as there are, and any number of ids below it.
+func (a *atlas) above(parents []uint32) *reach {
+	if len(parents) == 1 {
+		if found, done := a.shared.Load(parents[0]); done {
+			return found.(*reach) //nolint:forcetypeassert // nothing else is stored
+		}
+	}
+	found := &reach{of: a}
 	seen := map[uint32]bool{}
 	agents := map[string]bool{}
-	for _, one := range a.rows[a.first[number]:a.first[number+1]] {
-		found.x509 = max(found.x509, int(one.x509))
-		if one.condition == 0 { // an alias is no identity that an agent gets
-			a.climb(one.parent, seen, agents, found)
-		}
+	for _, parent := range parents {
+		a.climb(parent, seen, agents, found)
 	}
 	for _, condition := range found.conditions {
 		a.matching(condition, agents)
@@ -220,7 +240,9 @@ func (a *atlas) reach(id string) *reach {
 		found.listed = append(found.listed, listed)
 		found.expires = append(found.expires, one.expires)
 	}
-	a.reached.Store(strings.Clone(id), found)
+	if len(parents) == 1 && len(found.conditions) != 0 {
+		a.shared.Store(parents[0], found)
+	}
 	return found
 }
 

@@ -2,6 +2,8 @@ package issuance_test
 
 import (
 	"context"
+	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -159,4 +161,33 @@ func TestAMeasurementIsThatOfTheEvidenceThatCounts(t *testing.T) {
 	measurement(nil)
 	shows("legacy", start.Add(time.Minute))
 	measurement("legacy")
+}
+
+// TestIDsOfOneAliasShareItsAgents: what each of them takes must not grow with the fleet.
+func TestIDsOfOneAliasShareItsAgents(t *testing.T) {
+	const agents, ids = 5_000, 200
+	w := newWorld(t, nil)
+	whole := wire.Map{At: start, Entries: []wire.Entry{entry(alias, server, selector("tier:low"))}}
+	for n := range agents {
+		whole.Agents = append(whole.Agents, wire.Agent{
+			ID: string(node(n).ID), Selectors: []wire.Selector{selector("tier:low")},
+		})
+	}
+	name := func(n int) string { return fmt.Sprintf("%s/%d", workload, n) }
+	for n := range ids {
+		of := entry(name(n), alias)
+		of.X509TTL = n
+		whole.Entries = append(whole.Entries, of, of) // two kinds of pods
+	}
+	must(t, w.office.SetMap(whole))
+	before := heap()
+	for n := range ids {
+		if got, known := w.office.Nodes(name(n)); len(got) != agents || !known {
+			t.Fatalf("%s: got %d agents", name(n), len(got))
+		}
+	}
+	if used := int64(heap()) - int64(before); used > 8<<20 { //nolint:gosec // a heap
+		t.Errorf("%d ids of one alias take %d MiB, want at most 8", ids, used>>20)
+	}
+	runtime.KeepAlive(w)
 }
