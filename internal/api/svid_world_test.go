@@ -445,7 +445,7 @@ func (s *spire) MintJWT(ctx context.Context, what wire.MintJWT) (wire.MintedJWT,
 // claims reads a token with SPIRE's key.
 func (m *mint) claims(token string) map[string]any {
 	m.Helper()
-	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	m.must(err)
 	payload, err := signed.Verify(m.spire.key.Public())
 	m.must(err)
