@@ -44,7 +44,7 @@ type SPIRE struct {
 	Unbound      string        `key:"unbound" doc:"a node whose evidence binds no key of its agent: refuse, or ratchet (taken until it has bound one once)"`
 	AgentTTL     time.Duration `key:"agent_ttl" doc:"agent_ttl of the SPIRE server: how long an agent's SVID can live"`
 	X509TTL      time.Duration `key:"x509_svid_ttl" doc:"default_x509_svid_ttl of the SPIRE server: how long an X509-SVID lives whose entry says nothing"`
-	JWTTTL       time.Duration `key:"jwt_svid_ttl" doc:"default_jwt_svid_ttl of the SPIRE server"`
+	JWTTTL       time.Duration `key:"jwt_svid_ttl" doc:"how long a JWT-SVID lives at most; as default_jwt_svid_ttl of the SPIRE server"`
 	JWTMost      []string      `key:"jwt_most" doc:"TIER=DURATION, as in medium=2m: how long a JWT-SVID lives at most on nodes of that tier"`
 	Audiences    []string      `key:"audiences" doc:"audiences whose JWT-SVIDs carry the risk; * is every one. A risk says how far a machine is patched"`
 	ExtensionOID string        `key:"extension_oid" doc:"OID of the extension in X509-SVIDs; the default lies in the arc for documentation (RFC 5612): take one of your own"`

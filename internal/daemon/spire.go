@@ -195,7 +195,7 @@ func lifetimes(settings config.Config) issuance.Lifetimes {
 		attestd.TierUnknown: min(s.JWTTTL, unattestedLife),
 	}
 	for tier, most := range s.JWTCaps() {
-		jwt[tier] = most
+		jwt[tier] = min(most, s.JWTTTL)
 	}
 	return issuance.Lifetimes{
 		Agent: s.AgentTTL, X509: s.X509TTL, MaxX509: maxX509, JWT: jwt,

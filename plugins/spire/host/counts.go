@@ -1,6 +1,7 @@
 package host
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -20,12 +21,22 @@ func (c *Counts) Add(name string) {
 	counter.(*atomic.Uint64).Add(1)
 }
 
-// All returns the counts as they are now.
+// All returns the counts as they are now, under names that attestd takes: lower-case letters, digits,
+// dots, dashes and underscores. One name that it refused would cost the whole report.
 func (c *Counts) All() map[string]uint64 {
 	out := map[string]uint64{}
 	c.byName.Range(func(name, counter any) bool {
-		out[name.(string)] = counter.(*atomic.Uint64).Load()
+		out[reported(name.(string))] += counter.(*atomic.Uint64).Load()
 		return true
 	})
 	return out
+}
+
+func reported(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r) {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(name))
 }
