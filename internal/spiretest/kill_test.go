@@ -5,10 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -18,18 +16,7 @@ import (
 
 // kills is how often each kind of part is killed in each of its two tests; ATTESTD_KILLS says another
 // number for long runs.
-func kills(t *testing.T) int {
-	t.Helper()
-	text, given := os.LookupEnv("ATTESTD_KILLS")
-	if !given {
-		return 20
-	}
-	number, err := strconv.Atoi(text)
-	if err != nil || number < 1 {
-		t.Fatalf("ATTESTD_KILLS is %q, want a number", text)
-	}
-	return number
-}
+func kills(t *testing.T) int { return fromEnvironment(t, "ATTESTD_KILLS", 20) }
 
 // victim is what a round kills: attestd, or the child of a plugin's supervisor.
 type victim struct {

@@ -44,4 +44,6 @@ type X509SVID struct {
 	ID           string   `json:"id"`
 	Hint         string   `json:"hint,omitempty"`
 	Certificates [][]byte `json:"certificates"`
+	// Until when it is good.
+	Until time.Time `json:"until"`
 }

@@ -168,7 +168,7 @@ func judgeX509(x509 *workloadapi.X509Context) (asked.Answer, error) {
 		if err != nil {
 			return asked.Answer{}, fmt.Errorf("go-spiffe refuses the X509-SVID: %w", err)
 		}
-		one := asked.X509SVID{ID: id.String(), Hint: svid.Hint}
+		one := asked.X509SVID{ID: id.String(), Hint: svid.Hint, Until: svid.Certificates[0].NotAfter}
 		for _, certificate := range svid.Certificates {
 			one.Certificates = append(one.Certificates, certificate.Raw)
 		}

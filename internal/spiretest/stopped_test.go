@@ -1,0 +1,95 @@
+package spiretest_test
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/testvectors/forge"
+)
+
+// TestWhatWasGrantedIsCountedThoughItComesLater: SPIRE's server is stopped between attestd's grants and
+// its signatures, the node is quarantined, and the server goes on. The acknowledgement has counted what
+// comes out then, and named the end of the last.
+func TestWhatWasGrantedIsCountedThoughItComesLater(t *testing.T) {
+	const tries, atATime = 20, 8
+	ca, err := forge.NewTPMCA(forge.TPMCAConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fleet := simulatedFleet(t, ca, tries)
+	folder := t.TempDir()
+	root := filepath.Join(folder, "root.pem")
+	rootFile(t, ca, root)
+	h := arrange(t, houseConfig{profile: fast})
+	h.extend(t, root, forgedValues(t, folder, root, fleet[0]))
+	h.start(t)
+	h.delivered(t, fleet)
+	h.spire.connected(t, fleet)
+	for number, one := range fleet {
+		counted, came := h.stopped(t, one, foeEntry(number), atATime)
+		if came > 0 {
+			t.Logf("try %d: %d JWT-SVIDs came after the acknowledgement, of %d grants that it counted", number+1,
+				came, counted)
+			return
+		}
+	}
+	t.Errorf("SPIRE's server was stopped %d times, and had never a grant in its hands", tries)
+}
+
+// stopped quarantines an agent that asks all the while, with SPIRE's server stopped. It returns how many
+// grants the acknowledgement counts, and how many JWT-SVIDs came after it.
+func (h *house) stopped(t *testing.T, one *simulated, entry string, atATime int) (counted, came int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
+	type svid struct{ ends, at time.Time }
+	var mu sync.Mutex
+	var had []svid
+	var asking sync.WaitGroup
+	for range atATime {
+		asking.Go(func() {
+			for {
+				ends, err := one.jwt(ctx, entry)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				had = append(had, svid{ends, time.Now()})
+				mu.Unlock()
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond)
+	h.spire.signal(t, syscall.SIGSTOP)
+	receipt, err := h.ann.Quarantine(t.Context(), wire.Order{Target: one.id, Reason: "drill"})
+	acknowledged := time.Now()
+	// Past the whole second in which JWT-SVIDs end.
+	time.Sleep(1100 * time.Millisecond)
+	h.spire.signal(t, syscall.SIGCONT)
+	asking.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := one.ends(t)
+	for _, each := range had {
+		if each.ends.After(last) {
+			last = each.ends
+		}
+		if each.at.After(acknowledged) {
+			came++
+		}
+	}
+	if receipt.Grants < 1+len(had) || receipt.GrantsUntil.Before(last) {
+		t.Errorf("the acknowledgement counts %d grants until %s; the agent has its own SVID and %d JWT-SVIDs, "+
+			"until %s", receipt.Grants, receipt.GrantsUntil, len(had), last)
+	}
+	// What SPIRE does is not known while it stands still, and is not said to be done.
+	wantChannel(t, receipt, "grants", "effective")
+	wantChannel(t, receipt, "spire", "pending")
+	return receipt.Grants, came
+}
