@@ -13,7 +13,8 @@
 // is ever granted because something is missing.
 //
 // What is not shown: what an interpreter runs, which libraries were loaded, what was changed in the
-// memory of a process, or that the node's kernel tells the truth. Whoever is root on the node can have
+// memory of a process, who runs it (a process may ask, hand the connection on and become another program;
+// an entry names the user or the container beside the program), or that the node's kernel tells the truth. Whoever is root on the node can have
 // the agent tell SPIRE any selector; against that stand the refusals in attestd itself. A selector
 // speaks of the moment in which it was given: SPIRE attests a stream of X.509-SVIDs once, when it is
 // opened.
