@@ -191,3 +191,19 @@ func TestIDsOfOneAliasShareItsAgents(t *testing.T) {
 	}
 	runtime.KeepAlive(w)
 }
+
+// TestAnAliasCanNameAnAgent: SPIRE adds each agent's id to its selectors where agent_spiffe_id_as_selector
+// says so, which attestd is not told.
+func TestAnAliasCanNameAnAgent(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish(nil, 1)
+	must(t, w.office.SetMap(wire.Map{At: start, Entries: []wire.Entry{
+		entry(workload, alias),
+		entry(alias, server, wire.Selector{Type: "spiffe_id", Value: string(node(1).ID)}, selector("tier:low")),
+	}}))
+	w.refused(jwt(workload), attestd.ClassPolicyDeny)
+	issuance.Learn(w.office, node(2).ID, []string{"tier:low"})
+	w.refused(jwt(workload), attestd.ClassPolicyDeny)
+	issuance.Learn(w.office, node(1).ID, []string{"tier:low"})
+	w.granted(jwt(workload))
+}

@@ -46,10 +46,12 @@ func newLearned() learned {
 
 // learn takes in what a node's evidence showed.
 func (l *learned) learn(id subject.ID, shown facts, values []string, now time.Time) {
-	selectors := make([]wire.Selector, len(values))
+	// SPIRE adds the last one where it is told to; where it is not, no alias asks for it.
+	selectors := make([]wire.Selector, len(values), len(values)+1)
 	for i, value := range values {
 		selectors[i] = wire.Selector{Type: pluginType, Value: value}
 	}
+	selectors = append(selectors, wire.Selector{Type: "spiffe_id", Value: string(id)})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.facts[id] = shown
