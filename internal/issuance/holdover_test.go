@@ -95,10 +95,11 @@ func TestWhatIsHandedOutIsCountedFirst(t *testing.T) {
 	w, noted := handing(t, nil)
 	w.publish(nil, 1, 2)
 	w.on(1)
-	w.granted(x509SVID(workload))
+	w.granted(jwt(workload))
+	w.wait(5 * time.Minute) // that one is over
 	before := w.outstanding(workload)
 	got := w.handed(0)
-	end := start.Add(issuance.HoldoverLife)
+	end := w.clock().Add(issuance.HoldoverLife)
 	if ids := idsOf(got); !slices.Equal(ids, []string{workload}) || !got.ExpiresAt.Equal(end) {
 		t.Fatalf("got %v until %s", ids, got.ExpiresAt)
 	}
@@ -121,10 +122,28 @@ func TestWhatIsHandedOutIsCountedFirst(t *testing.T) {
 	if n := w.outstanding(node(2).ID); n != 0 || !w.office.HeldOver(node(2).ID).IsZero() {
 		t.Errorf("another node has %d grants", n)
 	}
-	w.wait(issuance.HoldoverLife)
+	w.publish(func(s *subject.Subject) { s.DueAt = end.Add(-30 * time.Second) }, 1)
+	w.wait(10 * time.Second) // what is handed out next ends sooner, and the first is there still
+	if w.handed(0); !w.office.HeldOver(workload).Equal(end) {
+		t.Errorf("composers can go on until %s, want %s", w.office.HeldOver(workload), end)
+	}
+	w.wait(49 * time.Second)
+	if _, until := w.index.Outstanding(node(1).ID, w.clock()); until.Before(end) {
+		t.Errorf("what was handed out until %s is counted until %s", end, until)
+	}
+	w.wait(time.Second)
 	if until := w.office.HeldOver(workload); !until.IsZero() {
 		t.Errorf("after its end composers can go on until %s", until)
 	}
+}
+
+// TestWhereNothingIsNotedNothingIsConfigured.
+func TestWhereNothingIsNotedNothingIsConfigured(t *testing.T) {
+	w := newWorld(t, nil)
+	config := w.config()
+	config.Degraded = &issuance.Degraded{}
+	_, err := issuance.New(config)
+	w.failed(err, attestd.ClassConfig)
 }
 
 // TestOnlyWhatIsKnownWellIsHandedOut: what was granted lately, as attested, would be granted now, and
@@ -167,6 +186,11 @@ func TestOnlyWhatIsKnownWellIsHandedOut(t *testing.T) {
 		"not attested, and observed": {func(c *issuance.Config) { c.Unattested = issuance.Observe }, func(w *world) {
 			w.publish(func(s *subject.Subject) { s.Format, s.State = "", attestd.StateUnknown }, 1)
 			w.granted(jwt(workload))
+		}, false},
+		"attested since it was granted": {func(c *issuance.Config) { c.Unattested = issuance.Observe }, func(w *world) {
+			w.on(2)
+			w.granted(jwt(workload))
+			w.publish(nil, 2)
 		}, false},
 		"beside a node that nobody attested": {func(c *issuance.Config) { c.Unattested = issuance.Observe }, func(w *world) {
 			w.granted(jwt(workload))

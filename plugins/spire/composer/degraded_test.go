@@ -209,8 +209,8 @@ func TestOnlyWhatWasHandedOutGoesOn(t *testing.T) {
 	})))
 	for _, request := range []wire.GrantRequest{
 		jwtOf("spiffe://example.org/wl/held"), jwtOf(enclaveID), jwtOf(strings.ToUpper(id)),
-		{Kind: wire.GrantWorkloadX509, ID: id, KeySHA256: make([]byte, 32)},
-		{Kind: wire.GrantAgentX509, ID: agentID, KeySHA256: make([]byte, 32)},
+		{Kind: wire.GrantWorkloadX509, ID: id, KeySHA256: make([]byte, 32), ExpiresAt: started + 60},
+		{Kind: wire.GrantAgentX509, ID: agentID, KeySHA256: make([]byte, 32), ExpiresAt: started + 60},
 	} {
 		o.refuses(request)
 	}

@@ -26,16 +26,19 @@ func (g attestdGranter) grant(ctx context.Context, request wire.GrantRequest) (w
 	asked := g.kept.now()
 	var granted wire.Granted
 	err := g.call(ctx, wire.MethodGrant, request, &granted)
-	if !errors.Is(err, link.ErrUnreached) {
-		g.kept.answered(request.ID, err == nil)
-	}
 	if err == nil {
+		g.kept.answered(request.ID, true)
 		return granted, nil
 	}
-	if errors.Is(err, link.ErrUnreached) && !errors.Is(ctx.Err(), context.Canceled) {
-		if granted, going := g.kept.grant(request, asked); going {
-			return granted, nil
-		}
+	if !errors.Is(err, link.ErrUnreached) {
+		g.kept.answered(request.ID, false)
+		return wire.Granted{}, err
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return wire.Granted{}, err // SPIRE asks no more
+	}
+	if granted, going := g.kept.grant(request, asked); going {
+		return granted, nil
 	}
 	return wire.Granted{}, err
 }
