@@ -29,7 +29,11 @@ func DemandClosed(path string) error {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return open(path, err.Error())
-		case info.Mode().Perm()&0o002 != 0 && (below == nil || info.Mode()&fs.ModeSticky == 0 || !trusted(below)):
+		case info.Mode().Perm()&0o002 == 0:
+		case info.Mode()&fs.ModeSticky == 0 && isMount(path):
+			// A volume for this one purpose: Kubernetes opens those that it makes to every user, and gives
+			// them to no other pod.
+		case below == nil, info.Mode()&fs.ModeSticky == 0, !trusted(below):
 			return open(path, "everybody can make or replace what is in it")
 		}
 		if err == nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -38,10 +39,11 @@ func TestASocketThatAnybodyCouldMakeIsNotAttestds(t *testing.T) {
 		}
 		return base
 	}
-	rows := map[string]struct {
+	type row struct {
 		folder string
 		ok     bool
-	}{
+	}
+	rows := map[string]row{
 		"a folder of its own":                       {folder(0o755, os.Getuid()), true},
 		"one that is not there yet":                 {filepath.Join(folder(0o755, os.Getuid()), "attestd"), true},
 		"a folder of its own in a shared one":       {folder(0o777|os.ModeSticky, os.Getuid(), "attestd"), true},
@@ -51,10 +53,12 @@ func TestASocketThatAnybodyCouldMakeIsNotAttestds(t *testing.T) {
 		"one further below such a folder":           {folder(0o777, os.Getuid(), "a", "attestd"), false},
 	}
 	if os.Geteuid() == 0 {
-		rows["a stranger's in a shared one"] = struct {
-			folder string
-			ok     bool
-		}{folder(0o777|os.ModeSticky, stranger, "attestd"), false}
+		rows["a stranger's in a shared one"] = row{folder(0o777|os.ModeSticky, stranger, "attestd"), false}
+	}
+	// Kubernetes makes a volume that containers of one pod share open to all users, who are those of the pod.
+	if volume := folder(0o755, os.Getuid()); mountedOpen(t, volume) {
+		rows["a volume of its own"] = row{volume, true}
+		rows["below a volume of its own"] = row{filepath.Join(volume, "attestd"), true}
 	}
 	for name, row := range rows {
 		socket := filepath.Join(row.folder, "s")
@@ -92,4 +96,15 @@ func TestASocketIsNotPutWhereItCanBeReplaced(t *testing.T) {
 	if left, err := os.ReadDir(open); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+}
+
+// mountedOpen mounts a file system with mode 0777, as an emptyDir of Kubernetes has it, where that is let.
+func mountedOpen(t *testing.T, path string) bool {
+	t.Helper()
+	if err := syscall.Mount("tmpfs", path, "tmpfs", 0, "mode=0777"); err != nil {
+		t.Logf("no volume can be mounted: %v; runs where tests run as root, as in the container", err)
+		return false
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(path, 0) })
+	return true
 }

@@ -25,3 +25,6 @@ func memory() (*os.File, error) {
 
 // keepToOurselves has no counterpart that is the same everywhere.
 func keepToOurselves() {}
+
+// isMount says no where nothing is known.
+func isMount(string) bool { return false }
