@@ -43,6 +43,8 @@ type daemon struct {
 	conn    *link.Conn
 	linked  chan struct{}
 	refuses bool // to keep the record
+	// replaced says that another link is the controller by now.
+	replaced bool
 }
 
 func newDaemon(t *testing.T) *daemon {
@@ -101,6 +103,9 @@ func (d *daemon) answer(ctx context.Context, _ link.Peer, method string, body js
 		d.state = wire.ControllerState{}
 		return nil, link.Decode(body, &d.state)
 	case wire.MethodMap:
+		if d.replaced {
+			return nil, &attestd.CallerError{Class: attestd.ClassConflict, Err: errors.New("another link")}
+		}
 		d.maps++
 		d.last = wire.Map{}
 		return nil, link.Decode(body, &d.last)

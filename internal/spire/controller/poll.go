@@ -11,6 +11,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/spire/link"
 	"github.com/attestd/attestd/internal/spire/wire"
 )
 
@@ -63,6 +64,11 @@ func (c *controller) pollOnce(ctx context.Context) error {
 	}
 	for _, part := range parts {
 		err := call(ctx, func(ctx context.Context) error { return c.link.Call(ctx, wire.MethodMap, part, nil) })
+		var said *link.Error
+		if errors.As(err, &said) && said.Class == attestd.ClassConflict {
+			c.end(errReplaced)
+			return errReplaced
+		}
 		if err != nil {
 			if !notLinked(err) {
 				c.log.WarnContext(ctx, "attestd did not take what SPIRE has", "err", attestd.Excerpt(err.Error(), 200))

@@ -29,11 +29,20 @@ type controller struct {
 	pollNow chan struct{} // one waiting call for a poll before its time
 
 	readBacks []time.Duration
+	// end ends all of it, with a cause.
+	end context.CancelCauseFunc
+}
+
+// errReplaced is the end of a controller that attestd orders nothing of any more. One that went on by
+// its last orders would lay again what the other one lifts.
+var errReplaced = &attestd.CallerError{
+	Class: attestd.ClassConflict, Hint: "run one controller: attestd serve starts its own",
+	Err: errors.New("another controller has taken over"),
 }
 
 // Run carries out what attestd orders until ctx ends, which is no error. It returns an error where
-// the configuration will not do, or the Workload API gave it no SVID; that SPIRE or attestd is out of
-// reach is no reason to end.
+// the configuration will not do, the Workload API gave it no SVID, or another controller has taken
+// over; that SPIRE or attestd is out of reach is no reason to end.
 func Run(ctx context.Context, config Config) error { return runWith(ctx, config, readBacks()) }
 
 func runWith(ctx context.Context, config Config, looks []time.Duration) error {
@@ -50,8 +59,16 @@ func runWith(ctx context.Context, config Config, looks []time.Duration) error {
 	}
 	c := newController(config, spire)
 	c.readBacks = looks
+	ctx, c.end = context.WithCancelCause(ctx)
+	defer c.end(nil)
 	c.run(ctx)
-	return spire.close()
+	if err := spire.close(); err != nil {
+		return err
+	}
+	if errors.Is(context.Cause(ctx), errReplaced) {
+		return errReplaced
+	}
+	return nil
 }
 
 func newController(config Config, spire *server) *controller {
