@@ -209,3 +209,8 @@ func (w *workload) awaitX509(t *testing.T) asked.Answer {
 	}
 	return answer
 }
+
+// attested reports whether SPIRE has certified the agent since it was started.
+func (a *spireAgent) attested() bool {
+	return strings.Contains(a.said.String(), "Node attestation was successful")
+}

@@ -218,28 +218,3 @@ func (s siege) killWhileAttesting(t *testing.T, victim victim, roots *x509.CertP
 		t.Errorf("no kill of %s met an attestation", victim.name)
 	}
 }
-
-// TestANodesPluginsAreKilledWhileItAttests: SPIRE's agent tries again by itself, or its unit starts it.
-//
-// neg: 191
-func TestANodesPluginsAreKilledWhileItAttests(t *testing.T) {
-	h := open(t, houseConfig{profile: fast})
-	s := siege{}
-	for _, like := range []string{"first", "second", "third"} {
-		s.good = h.measuredNode(t, like, "memory")
-		// More new keys of one node within a minute would be a clone's.
-		s.good.agent.stop(t)
-		wait := s.good.startAgain(t)
-		plugin := map[string]string{
-			"first": "keymanager", "second": "nodeattestor-agent", "third": "workloadattestor",
-		}[like]
-		// It is killed as soon as it is there: before, in or after the exchange.
-		until(time.Second, func() bool { return len(s.good.agent.children(pluginProgram.file(t), plugin)) == 2 })
-		time.Sleep(rand.N(60 * time.Millisecond)) //nolint:gosec // where a kill falls is no secret
-		killChild(t, s.good.agent.process, plugin)
-		if claims := wait(t).Claims; claims["attested"] != true {
-			t.Errorf("after the kill of %s a JWT-SVID says %v", plugin, claims)
-		}
-		s.good.agent.stop(t)
-	}
-}
