@@ -91,6 +91,13 @@ func TestUnits(t *testing.T) {
 			}
 		}
 	}
+	// A strict file system leaves no folder for temporary files, and plugins put their sockets there.
+	for _, name := range []string{"attestd.service", "spire-server.service", "spire-agent.service"} {
+		one := unit(t, name)
+		if slices.Equal(one["ProtectSystem"], []string{"strict"}) && !slices.Equal(one["PrivateTmp"], []string{"yes"}) {
+			t.Errorf("%s can write to no folder for temporary files", name)
+		}
+	}
 	calls := strings.Fields(strings.Join(unit(t, "attestd.service")["SystemCallFilter"], " "))
 	for _, want := range []string{
 		"@system-service", "seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
