@@ -10,7 +10,8 @@ import (
 // DemandSoundClock is for tests: no test can set the machine's clock.
 var DemandSoundClock = demandSoundClock
 
-// HandedUntil and NoteHanded read and write until when composers can go on by what they were handed.
+// HandedUntil and NoteHanded read and write until when composers can go on by what they were
+// handed.
 func HandedUntil(stateDir string, now time.Time) time.Time { return handedIn(stateDir).until(now) }
 func NoteHanded(stateDir string, until time.Time) error    { return handedIn(stateDir).note(until) }
 

@@ -14,14 +14,14 @@ import (
 	"github.com/attestd/attestd/internal/subject"
 )
 
-// handed is the file that says until when composers can issue by what this attestd, or one before it,
-// handed out to them: a hold that is acknowledged before then says so, also after a restart.
+// handed is the file that says until when composers can issue by what this attestd, or one before
+// it, handed out to them: a hold that is acknowledged before then says so, also after a restart.
 type handed struct{ path string }
 
 func handedIn(stateDir string) handed { return handed{filepath.Join(stateDir, "composers-until")} }
 
-// until is what the file says, at now: zero where nothing was handed out, and never beyond the life of
-// what could have been. A file that cannot be read says that much.
+// until is what the file says, at now: zero where nothing was handed out, and never beyond the life
+// of what could have been. A file that cannot be read says that much.
 func (h handed) until(now time.Time) time.Time {
 	most := now.Add(issuance.HoldoverLife)
 	content, err := os.ReadFile(h.path)
@@ -64,8 +64,8 @@ func degraded(settings config.Config) *issuance.Degraded {
 	return &issuance.Degraded{Handed: handedIn(settings.StateDir).note}
 }
 
-// heldOver says until when a composer that does not reach attestd can issue to the id, or to what runs on
-// it; a time that has passed, or none, where it cannot.
+// heldOver says until when a composer that does not reach attestd can issue to the id, or to what
+// runs on it; a time that has passed, or none, where it cannot.
 func (s *spire) heldOver(id subject.ID) time.Time {
 	return latest(s.handedBefore, s.office.HeldOver(id))
 }

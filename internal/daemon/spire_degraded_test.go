@@ -16,10 +16,12 @@ import (
 	"github.com/attestd/attestd/internal/subject"
 )
 
-// TestWithStrictNoComposerIsHandedAnything: it is what there is where nothing is configured, and leaves
-// no trace.
+// TestWithStrictNoComposerIsHandedAnything: it is what there is where nothing is configured, and
+// leaves no trace.
 func TestWithStrictNoComposerIsHandedAnything(t *testing.T) {
-	for degraded, off := range map[string]bool{"": true, config.DegradedStrict: true, config.DegradedSnapshot: false} {
+	for degraded, off := range map[string]bool{
+		"": true, config.DegradedStrict: true, config.DegradedSnapshot: false,
+	} {
 		settings := withSPIRE(t)
 		if degraded != "" {
 			settings.SPIRE.Degraded = degraded
@@ -29,7 +31,8 @@ func TestWithStrictNoComposerIsHandedAnything(t *testing.T) {
 		var answer wire.HoldoverAnswer
 		err := plugin(t, settings).Call(ctx, wire.MethodHoldover, wire.HoldoverRequest{}, &answer)
 		stop()
-		if err != nil || answer.Off != off || (len(answer.Signed.Payload) == 0) != off || (len(answer.Key) == 0) != off {
+		if err != nil || answer.Off != off || (len(answer.Signed.Payload) == 0) != off ||
+			(len(answer.Key) == 0) != off {
 			t.Errorf("%q: got %+v, %v", degraded, answer, err)
 		}
 		r.end()
@@ -82,7 +85,8 @@ func TestAReceiptSaysUntilWhenComposersCanGoOn(t *testing.T) {
 	by := func(action string, ids ...subject.ID) adminwire.Receipt {
 		receipt := adminwire.Receipt{Action: action}
 		for _, id := range ids {
-			receipt.Subjects = append(receipt.Subjects, adminwire.Changed{ID: id, To: attestd.StateQuarantined})
+			receipt.Subjects = append(receipt.Subjects,
+				adminwire.Changed{ID: id, To: attestd.StateQuarantined})
 		}
 		return receipt
 	}

@@ -9,6 +9,9 @@
 // held, save those that the acknowledgement counts. A node's own SVID is granted for the key alone that
 // its evidence bound, within a minute of it.
 //
+// What composers go on by while they do not reach attestd ([Office.Holdover]) is such a grant for each id
+// in it, until its end; where [Config] says nothing of it there is none.
+//
 // What is not shown: which of several nodes asked (SPIRE does not tell), that what was granted is used
 // before it ends, or that SPIRE's answer reaches only whom it should. Tickets are in memory: after a
 // restart nodes attest again.

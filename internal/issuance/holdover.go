@@ -19,17 +19,17 @@ import (
 const (
 	// HoldoverLife is how long composers go on by what they were handed.
 	HoldoverLife = time.Minute
-	// holdoverEvery is how old one may be when it is handed out; holdoverGap is between two where what is
-	// held changes.
+	// holdoverEvery is how old one may be when it is handed out; holdoverGap is between two where
+	// what is held changes.
 	holdoverEvery = 10 * time.Second
 	holdoverGap   = 250 * time.Millisecond
-	// trustedFor is how long after it was last granted something an id counts as one that is known well:
-	// nothing else is in it.
+	// trustedFor is how long after it was last granted something an id counts as one that is known
+	// well: nothing else is in it.
 	trustedFor = 15 * time.Minute
 	// maxTrusted is how many such ids are remembered. More are not: they wait for attestd.
 	maxTrusted = 1 << 14
-	// partBytes is what the rows of one part may come to, and rowBytes what a row does beside its id: the
-	// longest claims there are.
+	// partBytes is what the rows of one part may come to, and rowBytes what a row does beside its
+	// id: the longest claims there are.
 	partBytes, rowBytes = 1 << 20, 1500
 )
 
@@ -44,8 +44,8 @@ type holdovers struct {
 	// trusted are the ids that were granted something as attested, by when that was last.
 	mu      sync.Mutex
 	trusted map[string]time.Time
-	// ends are the ids and nodes that something can still be issued for by what was handed out, folded,
-	// with when that ends.
+	// ends are the ids and nodes that something can still be issued for by what was handed out,
+	// folded, with when that ends.
 	ends map[string]time.Time
 
 	making sync.Mutex
@@ -67,8 +67,8 @@ func newHoldovers(on *Degraded) *holdovers {
 	return &holdovers{trusted: map[string]time.Time{}, ends: map[string]time.Time{}}
 }
 
-// trust notes that a workload's id was granted something, as attested. An agent's is none, nor one that
-// is issued for evidence alone: each of those needs evidence of its own every time.
+// trust notes that a workload's id was granted something, as attested. An agent's is none, nor one
+// that is issued for evidence alone: each of those needs evidence of its own every time.
 func (h *holdovers) trust(id string, now time.Time) {
 	if h == nil {
 		return
@@ -112,9 +112,9 @@ func (h *holdovers) mark(id subject.ID, end time.Time) {
 	}
 }
 
-// HeldOver says until when composers that do not reach attestd can go on issuing to the id, or to what
-// runs on the node that it names; zero where they cannot. It is asked after a hold has become effective:
-// every later one leaves out what is held.
+// HeldOver says until when composers that do not reach attestd can go on issuing to the id, or to
+// what runs on the node that it names; zero where they cannot. It is asked after a hold has become
+// effective: every later one leaves out what is held.
 func (o *Office) HeldOver(id subject.ID) time.Time {
 	h := o.holdovers
 	if h == nil {
@@ -130,8 +130,8 @@ func (o *Office) HeldOver(id subject.ID) time.Time {
 
 // Holdover hands a composer what it goes on by while attestd is out of its reach: each id that was
 // granted something within the last quarter of an hour and would be now, for a minute. Before it is
-// handed out each of them is counted as granted until then, in the step in which its state is read. So
-// after a hold was acknowledged whatever a composer still issues is among what that counts.
+// handed out each of them is counted as granted until then, in the step in which its state is read.
+// So after a hold was acknowledged whatever a composer still issues is among what that counts.
 //
 // Errors: an [*attestd.UndecidedError].
 func (o *Office) Holdover(
@@ -163,13 +163,14 @@ func (o *Office) Holdover(
 		}
 		timer.Stop()
 		if err := ctx.Err(); err != nil {
-			return wire.HoldoverAnswer{}, undecided("spire/holdover", "no other within the call's time", err)
+			return wire.HoldoverAnswer{}, undecided("spire/holdover",
+				"no other within the call's time", err)
 		}
 	}
 }
 
-// holdover returns the one in force, made anew where it is old or what is held has changed, and how long
-// it will do. It is nil where the next cannot be made yet.
+// holdover returns the one in force, made anew where it is old or what is held has changed, and how
+// long it will do. It is nil where the next cannot be made yet.
 func (o *Office) holdover() (*holdover, time.Duration, error) {
 	h := o.holdovers
 	h.making.Lock()
@@ -238,8 +239,8 @@ func (o *Office) makeHoldover(now time.Time) (*holdover, error) {
 
 var errNotHeldOver = errors.New("it waits for attestd")
 
-// heldRow decides about one id as Grant would about a JWT-SVID that ends with the holdover, and counts it.
-// What SPIRE's last map does not say, or is too old to say, is asked of nobody.
+// heldRow decides about one id as Grant would about a JWT-SVID that ends with the holdover, and
+// counts it. What SPIRE's last map does not say, or is too old to say, is asked of nobody.
 func (o *Office) heldRow(id string, now, end time.Time) (wire.HoldoverRow, error) {
 	who, err := o.parse(id)
 	if err != nil {
@@ -264,7 +265,8 @@ func (o *Office) heldRow(id string, now, end time.Time) (wire.HoldoverRow, error
 		if !g.said.attested {
 			return 0, errNotHeldOver
 		}
-		// Nothing is granted on evidence that is overdue, and nobody says so then: so it ends before.
+		// Nothing is granted on evidence that is overdue, and nobody says so then: so it ends
+		// before.
 		last := end
 		if g.said.due.Before(last) {
 			last = g.said.due

@@ -68,7 +68,8 @@ func idsOf(given wire.Holdover) (ids []string) {
 	return ids
 }
 
-// TestWithStrictNothingIsHandedOut: whatever was granted before, nothing leaves, and nothing is counted.
+// TestWithStrictNothingIsHandedOut: whatever was granted before, nothing leaves, and nothing is
+// counted.
 func TestWithStrictNothingIsHandedOut(t *testing.T) {
 	w := newWorld(t, nil)
 	w.publish(nil, 1)
@@ -77,8 +78,8 @@ func TestWithStrictNothingIsHandedOut(t *testing.T) {
 	for _, ask := range []wire.HoldoverRequest{{}, {Number: 7}, {Number: 7, Part: 1}} {
 		answer, err := w.office.Holdover(t.Context(), ask)
 		must(t, err)
-		if !answer.Off || answer.Key != nil || answer.Signed.Payload != nil || answer.Signed.Signature != nil ||
-			!answer.Now.IsZero() {
+		if !answer.Off || answer.Key != nil || answer.Signed.Payload != nil ||
+			answer.Signed.Signature != nil || !answer.Now.IsZero() {
 			t.Errorf("strict hands out %+v", answer)
 		}
 	}
@@ -90,7 +91,8 @@ func TestWithStrictNothingIsHandedOut(t *testing.T) {
 	}
 }
 
-// TestWhatIsHandedOutIsCountedFirst: as a grant to the id and its nodes until its end, noted before.
+// TestWhatIsHandedOutIsCountedFirst: as a grant to the id and its nodes until its end, noted
+// before.
 func TestWhatIsHandedOutIsCountedFirst(t *testing.T) {
 	w, noted := handing(t, nil)
 	w.publish(nil, 1, 2)
@@ -146,10 +148,11 @@ func TestWhereNothingIsNotedNothingIsConfigured(t *testing.T) {
 	w.failed(err, attestd.ClassConfig)
 }
 
-// TestOnlyWhatIsKnownWellIsHandedOut: what was granted lately, as attested, would be granted now, and
-// needs no evidence of its own.
+// TestOnlyWhatIsKnownWellIsHandedOut: what was granted lately, as attested, would be granted now,
+// and needs no evidence of its own.
 func TestOnlyWhatIsKnownWellIsHandedOut(t *testing.T) {
 	const direct = "spiffe://example.org/enclave/blue/job"
+	observe := func(c *issuance.Config) { c.Unattested = issuance.Observe }
 	for name, row := range map[string]struct {
 		change func(*issuance.Config)
 		do     func(*world)
@@ -161,7 +164,9 @@ func TestOnlyWhatIsKnownWellIsHandedOut(t *testing.T) {
 			w.granted(jwt(workload))
 			w.wait(15 * time.Minute)
 		}, false},
-		"its map too old": {func(c *issuance.Config) { c.Lifetimes.Map = time.Minute }, func(w *world) {
+		"its map too old": {func(c *issuance.Config) {
+			c.Lifetimes.Map = time.Minute
+		}, func(w *world) {
 			w.granted(jwt(workload))
 			w.wait(time.Minute)
 		}, false},
@@ -183,16 +188,16 @@ func TestOnlyWhatIsKnownWellIsHandedOut(t *testing.T) {
 			w.publish(func(s *subject.Subject) { s.DueAt = start.Add(time.Second) }, 1)
 			w.wait(2 * time.Second)
 		}, false},
-		"not attested, and observed": {func(c *issuance.Config) { c.Unattested = issuance.Observe }, func(w *world) {
+		"not attested, and observed": {observe, func(w *world) {
 			w.publish(func(s *subject.Subject) { s.Format, s.State = "", attestd.StateUnknown }, 1)
 			w.granted(jwt(workload))
 		}, false},
-		"attested since it was granted": {func(c *issuance.Config) { c.Unattested = issuance.Observe }, func(w *world) {
+		"attested since it was granted": {observe, func(w *world) {
 			w.on(2)
 			w.granted(jwt(workload))
 			w.publish(nil, 2)
 		}, false},
-		"beside a node that nobody attested": {func(c *issuance.Config) { c.Unattested = issuance.Observe }, func(w *world) {
+		"beside a node that nobody attested": {observe, func(w *world) {
 			w.granted(jwt(workload))
 			w.on(1, 2)
 		}, false},
@@ -203,7 +208,7 @@ func TestOnlyWhatIsKnownWellIsHandedOut(t *testing.T) {
 			ask := wire.GrantRequest{Kind: wire.GrantWorkloadX509, ID: direct, KeySHA256: digest}
 			w.granted(ask)
 		}, false},
-		"the canary": {func(c *issuance.Config) { c.Unattested = issuance.Observe }, func(w *world) {
+		"the canary": {observe, func(w *world) {
 			ask := jwt("spiffe://example.org" + wire.CanaryPath)
 			ask.Audience = []string{wire.CanaryAudience}
 			w.granted(ask)
@@ -234,8 +239,8 @@ func TestNothingGoesOnBeyondTheEvidence(t *testing.T) {
 	}
 }
 
-// TestAHoldReplacesWhatWasHandedOut: at once, and without what is held; otherwise the next comes after a
-// while.
+// TestAHoldReplacesWhatWasHandedOut: at once, and without what is held; otherwise the next comes
+// after a while.
 func TestAHoldReplacesWhatWasHandedOut(t *testing.T) {
 	w, noted := handing(t, nil)
 	w.publish(nil, 1)
@@ -252,8 +257,9 @@ func TestAHoldReplacesWhatWasHandedOut(t *testing.T) {
 	}
 	w.wait(time.Second)
 	waiting := make(chan wire.Holdover, 1)
+	ask := wire.HoldoverRequest{Number: first.Number}
 	go func() {
-		answer, err := w.office.Holdover(context.Background(), wire.HoldoverRequest{Number: first.Number})
+		answer, err := w.office.Holdover(context.Background(), ask)
 		var got wire.Holdover
 		if err == nil {
 			err = json.Unmarshal(answer.Signed.Payload, &got)
@@ -310,7 +316,8 @@ func TestAFleetIsHandedOutInParts(t *testing.T) {
 	w.publish(nil, 1)
 	whole := wire.Map{At: w.clock(), Agents: []wire.Agent{{ID: string(node(1).ID)}}}
 	for n := range workloads {
-		whole.Entries = append(whole.Entries, entry(fmt.Sprintf("%s/%d", workload, n), string(node(1).ID)))
+		one := entry(fmt.Sprintf("%s/%d", workload, n), string(node(1).ID))
+		whole.Entries = append(whole.Entries, one)
 	}
 	must(t, w.office.SetMap(whole))
 	for n := range workloads {
@@ -321,7 +328,8 @@ func TestAFleetIsHandedOutInParts(t *testing.T) {
 	took := time.Since(began)
 	must(t, err)
 	got := w.handed(0)
-	t.Logf("%d ids in %d parts of %d KiB, made in %s", len(got.Rows), got.Parts, len(answer.Signed.Payload)>>10, took)
+	t.Logf("%d ids in %d parts of %d KiB, made in %s", len(got.Rows), got.Parts,
+		len(answer.Signed.Payload)>>10, took)
 	if len(got.Rows) != workloads || got.Parts < 2 || len(answer.Signed.Payload) > 1<<20 {
 		t.Errorf("%d ids in %d parts", len(got.Rows), got.Parts)
 	}

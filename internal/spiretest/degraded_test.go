@@ -11,8 +11,9 @@ import (
 	"github.com/attestd/attestd/internal/spiretest/asked"
 )
 
-// TestTokensGoOnForAMinuteWithoutAttestd where the configuration says so, for whom attestd knew well:
-// they say so, and none outlives what the receipt of a quarantine names. Back, attestd alone answers.
+// TestTokensGoOnForAMinuteWithoutAttestd where the configuration says so, for whom attestd knew
+// well: they say so, and none outlives what the receipt of a quarantine names. Back, attestd alone
+// answers.
 func TestTokensGoOnForAMinuteWithoutAttestd(t *testing.T) {
 	h := open(t, houseConfig{profile: fast, section: []string{"degraded: snapshot"}})
 	n := h.measuredNode(t, "first", "memory")
@@ -23,14 +24,17 @@ func TestTokensGoOnForAMinuteWithoutAttestd(t *testing.T) {
 	time.Sleep(12 * time.Second)
 	killed := time.Now()
 	h.daemon.kill()
-	answer := n.workload.ask(t, asked.Question{Do: asked.JWT, Audience: "without", Within: 8 * time.Second})
+	answer := n.workload.ask(t, asked.Question{
+		Do: asked.JWT, Audience: "without", Within: 8 * time.Second,
+	})
 	if !answer.OK || answer.Claims["attestd_degraded"] != true || answer.Claims["attested"] != true {
 		t.Fatalf("without attestd: %s, %v", answer.Error, answer.Claims)
 	}
 	if left := answer.Expires.Sub(killed); left > time.Minute {
 		t.Errorf("a JWT-SVID without attestd is good for %s after its end", left)
 	}
-	if said, err := h.spire.command(t, "jwt", "mint", "-spiffeID", id("/by-hand"), "-audience", "shop"); err == nil {
+	said, err := h.spire.command(t, "jwt", "mint", "-spiffeID", id("/by-hand"), "-audience", "shop")
+	if err == nil {
 		t.Errorf("nobody knew of it, and SPIRE mints %s", said)
 	}
 	if said, err := h.spire.command(t, "x509", "mint", "-spiffeID", id(n.path)); err == nil {
@@ -47,7 +51,8 @@ func TestTokensGoOnForAMinuteWithoutAttestd(t *testing.T) {
 			receipt.GrantsUntil, answer.Expires)
 	}
 	if !slices.ContainsFunc(receipt.Channels, func(one wire.Channel) bool {
-		return one.Name == "spire-composers" && one.State == "pending" && strings.Contains(one.Detail, "end by")
+		return one.Name == "spire-composers" && one.State == "pending" &&
+			strings.Contains(one.Detail, "end by")
 	}) {
 		t.Errorf("the receipt's channels are %+v", receipt.Channels)
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/attestd/attestd/internal/subject"
 )
 
-// TestGrantsThatWereNotCountedArePresumed: for every id, with and without a row, and until that time
-// alone; what was counted goes on beside them.
+// TestGrantsThatWereNotCountedArePresumed: for every id, with and without a row, and until that
+// time alone; what was counted goes on beside them.
 func TestGrantsThatWereNotCountedArePresumed(t *testing.T) {
 	index := loaded(t, 2)
 	one, two := machine(0).ID, subject.ID("spiffe://example.org/never/seen")
@@ -27,7 +27,8 @@ func TestGrantsThatWereNotCountedArePresumed(t *testing.T) {
 	if _, err := index.Grant(one, 600, "x509-svid", start); err != nil {
 		t.Fatal(err)
 	}
-	if n, until := index.Outstanding(one, start); n != 2 || until.Before(start.Add(10*time.Minute)) {
+	longest := start.Add(10 * time.Minute)
+	if n, until := index.Outstanding(one, start); n != 2 || until.Before(longest) {
 		t.Errorf("%d until %s, want 2 and the later end", n, until)
 	}
 	if n, until := index.Outstanding(two, end); n != 0 || !until.IsZero() {

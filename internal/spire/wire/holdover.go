@@ -2,8 +2,8 @@ package wire
 
 import "time"
 
-// MethodHoldover is asked by composers (role issuer): HoldoverRequest -> HoldoverAnswer. Each question is
-// for what a composer goes on by while attestd is out of its reach.
+// MethodHoldover is asked by composers (role issuer): HoldoverRequest -> HoldoverAnswer. Each
+// question is for what a composer goes on by while attestd is out of its reach.
 const MethodHoldover = "holdover"
 
 // HoldoverLabel begins what is signed of a Holdover, so that nothing else that is signed is one.
@@ -28,8 +28,8 @@ type HoldoverAnswer struct {
 	Now time.Time `json:"now,omitzero"`
 }
 
-// Holdover names every id that JWT-SVIDs may be issued to while attestd cannot be asked. What is not in
-// it is not issued.
+// Holdover names every id that JWT-SVIDs may be issued to while attestd cannot be asked. What is
+// not in it is not issued.
 type Holdover struct {
 	TrustDomain string `json:"trust_domain"`
 	// Number rises with each. Parts are of one number, and are of use together alone.
@@ -48,8 +48,8 @@ type Holdover struct {
 // HoldoverRow is one id of a Holdover.
 type HoldoverRow struct {
 	ID string `json:"id"`
-	// ExpiresAt (Unix seconds) is when a JWT-SVID of it must have ended, LivesSeconds how long one lives
-	// at most.
+	// ExpiresAt (Unix seconds) is when a JWT-SVID of it must have ended, LivesSeconds how long one
+	// lives at most.
 	ExpiresAt    int64          `json:"expires_at"`
 	LivesSeconds int64          `json:"lives_seconds"`
 	Claims       map[string]any `json:"claims"`

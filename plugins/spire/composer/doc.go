@@ -9,6 +9,12 @@
 // nobody has, pass as they are: attestd may not be there when a server starts. A CA for a server below
 // this one is refused unless the configuration allows it: what that one issues, nobody asks attestd about.
 //
+// While attestd does not answer at all, nothing is composed for anybody, unless attestd handed out what
+// to go on by (spire.degraded): then JWT-SVIDs alone, for at most a minute, to ids that it named in it,
+// with an end and claims that it named, and attestd_degraded: true. Attestd had counted each of them
+// before. What it refused since is refused here too. Who signed that is whoever answered first over the
+// link that grants come over; the signature shows that it is whole and meant for this.
+//
 // What is not shown: that SPIRE signs what was composed, or when; that is why grants are counted. That
 // no composer after this one changes a claim: the canary of attestd's controller looks at that. Who
 // asked: SPIRE tells neither the agent nor the entry.

@@ -14,15 +14,18 @@ type granter interface {
 	grant(ctx context.Context, request wire.GrantRequest) (wire.Granted, error)
 }
 
-// attestdGranter asks attestd itself. Where no answer comes in time, and only there, its keeper may have
-// something to go on by.
+// attestdGranter asks attestd itself. Where no answer comes in time, and only there, its keeper may
+// have something to go on by.
 type attestdGranter struct {
 	call func(ctx context.Context, method string, in, out any) error
 	kept *keeper
 }
 
-// A question may be put twice: a grant that was counted and whose answer was lost is only one too many.
-func (g attestdGranter) grant(ctx context.Context, request wire.GrantRequest) (wire.Granted, error) {
+// A question may be put twice: a grant that was counted and whose answer was lost is only one too
+// many.
+func (g attestdGranter) grant(
+	ctx context.Context, request wire.GrantRequest,
+) (wire.Granted, error) {
 	asked := g.kept.now()
 	var granted wire.Granted
 	err := g.call(ctx, wire.MethodGrant, request, &granted)
