@@ -118,10 +118,11 @@ func newMigratePlan(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "plan",
 		Short: "Say what to add so that agents can change their attestor one by one",
-		Long: `Plan reads what SPIRE has and changes nothing. A new attestor gives every agent another SPIFFE ID,
-and that is the parent of its entries. So each alias of nodes gets a second entry with attestd's
-selectors, and what hangs on one agent a copy for the agent that it becomes, by --nodes. Both go
-together while nodes move; the old ones are deleted in the end.
+		Long: `Plan reads what SPIRE has and changes nothing. A new attestor gives every agent another SPIFFE
+ID, and that is the parent of its entries. So each alias of nodes gets a second entry with attestd's
+selectors, and what hangs on one agent a copy for the agent that it becomes, by --nodes. Both stand
+while nodes move; the old ones are deleted in the end. Until then an id that an old node can obtain,
+too, says "attested: false".
 
 --out FILE has the entries for "spire-server entry create -data FILE".`,
 		Example: `  attestd migrate plan --spire unix:/tmp/spire-server/private/api.sock --out create.json`,
@@ -193,10 +194,10 @@ func newMigrateEnforce(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "enforce --prefix PREFIX",
 		Short: "Have entries want attestd's selectors, some at a time",
-		Long: `Enforce adds selectors of attestd's to the entries whose ids or SPIFFE IDs begin with the prefix:
-from then on they are issued on nodes that attestd admits, and nowhere else. It takes no selector away,
-touches no other field, and leaves entries as they are that no node could obtain afterwards. Without
---apply nothing is changed.
+		Long: `Enforce adds selectors of attestd's to the entries whose ids or SPIFFE IDs begin with the
+prefix: from then on they are issued on nodes that attestd admits, and nowhere else. It takes no
+selector away, touches no other field, and leaves entries as they are that no node could obtain
+afterwards. Without --apply nothing is changed.
 
 SPIRE's policy in docs/deploy/spire lets attestd change entries of its own prefix alone; for others
 --out FILE has them for "spire-server entry update -data FILE".

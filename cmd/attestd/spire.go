@@ -50,8 +50,8 @@ func newSPIREConfig(a *app) *cobra.Command {
 		Use:   "config --server | --agent",
 		Short: "Print attestd's plugin blocks of a SPIRE configuration",
 		Long: `Config prints the blocks that go inside "plugins { }" of a SPIRE server's or agent's
-configuration, with the SHA-256 of the installed attestd-spire: SPIRE starts no other program then. A
-SPIRE agent takes one KeyManager and one NodeAttestor, and these are in the place of those it had.
+configuration, with the SHA-256 of the installed attestd-spire: SPIRE starts no other program then.
+A SPIRE agent takes one KeyManager and one NodeAttestor, and these are in the place of its own.
 Server blocks stand beside the server's others.
 
 With --config the tenant, the trust domain and the socket are those of attestd's own configuration.`,
