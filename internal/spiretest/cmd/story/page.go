@@ -19,11 +19,13 @@ type page struct {
 	scene   time.Time
 }
 
-func newPage(out *os.File) *page {
+func newPage(out io.Writer) *page {
 	p := &page{out: out, began: time.Now()}
-	info, err := out.Stat()
-	p.colours = err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" &&
-		os.Getenv("CI") == "" && os.Getenv("TERM") != "dumb"
+	if file, ok := out.(*os.File); ok {
+		info, err := file.Stat()
+		p.colours = err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" &&
+			os.Getenv("CI") == "" && os.Getenv("TERM") != "dumb"
+	}
 	return p
 }
 
@@ -93,7 +95,13 @@ func wrap(text string, most int) []string {
 
 // quote prints a command and what it answered.
 func (p *page) quote(command, answer string) {
-	p.line("     $ " + command)
+	for i, line := range wrap(command, width-11) {
+		if i == 0 {
+			p.line("     $ " + line)
+		} else {
+			p.line("         " + line)
+		}
+	}
 	for line := range strings.Lines(strings.TrimRight(answer, "\n")) {
 		p.line(strings.TrimRight("     | "+strings.TrimRight(line, "\n"), " "))
 	}

@@ -38,10 +38,10 @@ func (s *story) arrive(ctx context.Context) (string, error) {
 }
 
 func (s *story) open(ctx context.Context) (string, error) {
-	if err := s.site.StartAttestd(ctx); err != nil {
+	if err := s.site.StartServer(ctx); err != nil {
 		return "", err
 	}
-	if err := s.site.StartServer(ctx); err != nil {
+	if err := s.site.StartAttestd(ctx); err != nil {
 		return "", err
 	}
 	s.fact("attestd", "policy laboratory, which a software TPM can meet; unattested: deny")
@@ -92,15 +92,16 @@ func (s *story) identify(ctx context.Context) (string, error) {
 	words := []string{
 		"entry", "create", "-entryID", "attestd.payments", "-parentID", s.node, "-spiffeID", payments,
 	}
-	for _, selector := range []string{
+	selectors := []string{
 		"unix:uid:" + me.Uid, "attestd:admitted:yes", "attestd:tier:low", "attestd:workload:" + stage.WorkloadName,
-	} {
+	}
+	for _, selector := range selectors {
 		words = append(words, "-selector", selector)
 	}
 	if _, err := s.site.Server(ctx, words...); err != nil {
 		return "", err
 	}
-	s.fact("entry", "%s for %s", payments, strings.Join(words[len(words)-7:], " "))
+	s.fact("entry", "%s for who has %s", payments, strings.Join(selectors, " "))
 	if s.workload, err = s.site.StartWorkload(); err != nil {
 		return "", err
 	}
