@@ -104,15 +104,6 @@ func (l *measurementList) follow() {
 	}
 }
 
-func (l *measurementList) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.file != nil {
-		_ = l.file.Close()
-		l.file = nil
-	}
-}
-
 // measured reads one line: PCR, digest of the entry, template, and its fields. Templates ima-ng and
 // ima-sig have "sha256:HEX", ima-ngv2 and ima-sigv2 "ima:sha256:HEX" (Documentation/security/
 // IMA-templates.rst). Digests by other algorithms, those of

@@ -172,7 +172,7 @@ func parseStart(text []byte) (uint64, error) {
 		return 0, fmt.Errorf("stat of the process: got %q", attestd.Excerpt(string(text), 60))
 	}
 	fields := bytes.Fields(text[end+1:])
-	const state, start = 3 - 3, 22 - 3
+	const state, start = 0, 19 // fields 3 and 22 of proc_pid_stat(5)
 	if len(fields) <= start {
 		return 0, fmt.Errorf("stat of the process: got %d fields behind its name, want over %d",
 			len(fields), start)
