@@ -65,14 +65,6 @@ func TestAGrantTakesAtMost50Microseconds(t *testing.T) {
 	}
 }
 
-func heap() uint64 {
-	var stats runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&stats)
-	return stats.HeapAlloc
-}
-
 // TestAMapOfAFleetIsSmall: 20,000 agents with 30 entries each, once with ids of their own and once with
 // the same 30 on all of them.
 func TestAMapOfAFleetIsSmall(t *testing.T) {
