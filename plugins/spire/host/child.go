@@ -64,6 +64,7 @@ func runChild(env Env, new func(Env) (Plugin, error)) (int, error) {
 	if err := c.tell(controlReady, []byte(kind)); err != nil {
 		return exitFailed, err
 	}
+	listener = onlyNeighbours(listener, env.Logger)
 	failed := background(func() { server.Serve(listener) })
 	orphaned := make(chan struct{})
 	go func() {

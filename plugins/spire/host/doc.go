@@ -8,7 +8,8 @@
 // another one with the configuration that was accepted last; SPIRE's gRPC client connects to the same
 // socket again, and a call that comes in between waits in the socket's queue.
 //
-// What comes in: SPIRE's calls over a socket in a folder of mode 0700, and configuration in HCL. What is
+// What comes in: SPIRE's calls over a socket in a folder of mode 0700 that nobody else can
+// replace, and configuration in HCL. What is
 // true where a call reaches the plugin's code: it is within size, it has a deadline, and a panic in it
 // ends that call alone. No answer of a plugin is ever Unimplemented, which SPIRE takes for "leave it as
 // it is", not even to a call that this version does not know. What is not shown: who is at the other
