@@ -10,18 +10,7 @@ import (
 // TestThePrintedBlocksWork: a server and an agent with the blocks that attestd spire config prints, and
 // with the digest of the program in them, which SPIRE compares.
 func TestThePrintedBlocksWork(t *testing.T) {
-	h := arrange(t, houseConfig{profile: fast})
-	document, err := os.ReadFile(h.spire.configFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, after, found := strings.Cut(string(document), h.serverPlugins(t))
-	if !found {
-		t.Fatal("the server's configuration is another")
-	}
-	write(t, h.spire.configFile(), []byte(before+printedBlocks(t, "--server", "--config", h.configFile())+after))
-	h.start(t)
-
+	h := openPrinted(t)
 	m := newMachine(t, "first", goldenBoot())
 	h.owns(t, m)
 	n := h.node(t, m, "tpm")
@@ -37,6 +26,25 @@ func TestThePrintedBlocksWork(t *testing.T) {
 	if got := n.workload.awaitJWT(t, "shop"); got.ID != id(n.path) || got.Claims["key_grade"] != "resident" {
 		t.Errorf("the JWT-SVID is for %s: %v", got.ID, got.Claims)
 	}
+}
+
+// openPrinted opens a house whose SPIRE server has the printed blocks: its canaries ask for the tenant
+// that there is.
+func openPrinted(t *testing.T) *house {
+	t.Helper()
+	h := arrange(t, houseConfig{profile: fast})
+	document, err := os.ReadFile(h.spire.configFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(string(document), h.serverPlugins(t))
+	if !found {
+		t.Fatal("the server's configuration is another")
+	}
+	blocks := printedBlocks(t, "--server", "--config", h.configFile())
+	write(t, h.spire.configFile(), []byte(before+blocks+after))
+	h.start(t)
+	return h
 }
 
 // printedBlocks is what attestd spire config prints.
