@@ -164,3 +164,13 @@ func wantChannel(t *testing.T, receipt wire.Receipt, name, state string) {
 		t.Errorf("channel %s is not %s: %+v", name, state, receipt.Channels)
 	}
 }
+
+// effective is how long after the order a channel of its receipt took effect.
+func effective(receipt wire.Receipt, name string) time.Duration {
+	for _, channel := range receipt.Channels {
+		if channel.Name == name {
+			return time.Duration(channel.After) * time.Microsecond
+		}
+	}
+	return 0
+}
