@@ -50,8 +50,8 @@ func settled(text string) string {
 }
 
 // TestDocsPagesShowWhatTheCommandsPrint runs every command of every console block and compares what
-// it prints with what the page shows; -update writes the pages anew. `make demo` stands for the
-// binary's own demo, which is all it runs once attestd is built.
+// it prints with what the page shows; -update writes the pages anew. `make demo DEMO=verify` stands for
+// the binary's own demo, which is all it runs once attestd is built.
 func TestDocsPagesShowWhatTheCommandsPrint(t *testing.T) {
 	folder, err := build()
 	if err != nil {
@@ -126,7 +126,7 @@ func pageFolder(t *testing.T) string {
 
 func runShell(t *testing.T, folder, work, command string) string {
 	t.Helper()
-	command = strings.ReplaceAll(command, "make demo", "attestd dev --demo")
+	command = strings.ReplaceAll(command, "make demo DEMO=verify", "attestd dev --demo")
 	shell := exec.Command("bash", "-c", command) //nolint:gosec // from our own pages
 	shell.Dir = work
 	shell.Env = append(os.Environ(), "NO_COLOR=1", "ATTESTD_VECTORS=",
