@@ -251,10 +251,8 @@ func (m *migration) enforce(
 		return err
 	}
 	defer func() { _ = server.Close() }()
-	for number, entry := range out.Entries {
-		if err := server.SetSelectors(ctx, entry); err != nil {
-			return fmt.Errorf("%d of %d entries were changed before this: %w", number, len(out.Entries), err)
-		}
+	if err := server.Apply(ctx, out.Entries); err != nil {
+		return err
 	}
 	out.Applied = true
 	return nil

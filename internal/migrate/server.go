@@ -102,6 +102,18 @@ func pages(ctx context.Context, read func(ctx context.Context, token string) (st
 	return errors.New("the list does not end")
 }
 
+// Apply gives entries the selectors that they have here, one after the other; it can be done again.
+//
+// Errors: as of Read, of the first that SPIRE did not take.
+func (s *Server) Apply(ctx context.Context, entries []Entry) error {
+	for number, entry := range entries {
+		if err := s.SetSelectors(ctx, entry); err != nil {
+			return fmt.Errorf("%d of %d entries were changed before this: %w", number, len(entries), err)
+		}
+	}
+	return nil
+}
+
 // SetSelectors replaces the selectors of an entry and touches no other field.
 //
 // Errors: as of Read.
