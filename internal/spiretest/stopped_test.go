@@ -18,19 +18,7 @@ import (
 // comes out then, and named the end of the last.
 func TestWhatWasGrantedIsCountedThoughItComesLater(t *testing.T) {
 	const tries, atATime = 20, 8
-	ca, err := forge.NewTPMCA(forge.TPMCAConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	fleet := simulatedFleet(t, ca, tries)
-	folder := t.TempDir()
-	root := filepath.Join(folder, "root.pem")
-	rootFile(t, ca, root)
-	h := arrange(t, houseConfig{profile: fast})
-	h.extend(t, root, forgedValues(t, folder, root, fleet[0]))
-	h.start(t)
-	h.delivered(t, fleet)
-	h.spire.connected(t, fleet)
+	h, fleet := foes(t, tries)
 	for number, one := range fleet {
 		counted, came := h.stopped(t, one, foeEntry(number), atATime)
 		if came > 0 {
@@ -103,4 +91,65 @@ func (h *house) stopped(t *testing.T, one *simulated, entry string, atATime int)
 		t.Errorf("the acknowledgement says nothing of SPIRE: %+v", receipt.Channels)
 	}
 	return receipt.Grants, came
+}
+
+// TestAHoldNeedsNoBan: what bans agents stands still, so SPIRE's server goes on to answer the node. It
+// signs nothing for it from the acknowledgement on all the same: neither a JWT-SVID nor an X509-SVID.
+func TestAHoldNeedsNoBan(t *testing.T) {
+	h, fleet := foes(t, 1)
+	one, entry := fleet[0], foeEntry(0)
+	if _, err := one.jwt(t.Context(), entry); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.mint(t.Context(), []string{entry}); err != nil {
+		t.Fatal(err)
+	}
+	controller := h.daemon.children("controller")
+	if len(controller) != 1 {
+		t.Fatalf("the controller's processes are %v, want one", controller)
+	}
+	if err := syscall.Kill(controller[0], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	receipt, err := h.ann.Quarantine(t.Context(), wire.Order{Target: one.id, Reason: "drill"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantChannel(t, receipt, "grants", "effective")
+	for range 20 {
+		if _, err := one.jwt(t.Context(), entry); err == nil {
+			t.Fatal("a JWT-SVID after the acknowledgement")
+		}
+		if err := one.mint(t.Context(), []string{entry}); err == nil {
+			t.Fatal("an X509-SVID after the acknowledgement")
+		}
+	}
+	if err := one.list(t.Context()); err != nil {
+		t.Errorf("SPIRE's server does not talk to the node, so that this shows nothing of the hold: %v", err)
+	}
+	if err := syscall.Kill(controller[0], syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if !until(startLimit, func() bool { return one.list(t.Context()) != nil }) {
+		t.Error("the agent is not banned when the controller goes on")
+	}
+}
+
+// foes are simulated agents of a house of their own, attested and connected.
+func foes(t *testing.T, count int) (*house, []*simulated) {
+	t.Helper()
+	ca, err := forge.NewTPMCA(forge.TPMCAConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fleet := simulatedFleet(t, ca, count)
+	folder := t.TempDir()
+	root := filepath.Join(folder, "root.pem")
+	rootFile(t, ca, root)
+	h := arrange(t, houseConfig{profile: fast})
+	h.extend(t, root, forgedValues(t, folder, root, fleet[0]))
+	h.start(t)
+	h.delivered(t, fleet)
+	h.spire.connected(t, fleet)
+	return h, fleet
 }
