@@ -35,7 +35,7 @@ func TestWhyNamesTheCause(t *testing.T) {
 	}
 	soon("a workload that has its identity", shop, "granted")
 	soon("its node", n.id, "granted")
-	n.wantProcess(t, n.workload.pid(), "granted")
+	n.wantProcess(t, n.workload.pid(), "granted", shop)
 
 	absent := id("/spire/agent/attestd/tpm/absent")
 	h.spire.register(t,
@@ -60,7 +60,7 @@ func TestWhyNamesTheCause(t *testing.T) {
 	soon("the server's own", id("/spire/server"), "spires-own")
 	soon("another trust domain", "spiffe://other.example/x", "other-domain")
 	n.wantProcess(t, 1<<22, "no-process")
-	n.wantProcess(t, n.agent.workload(t, another(t)).pid(), "not-named")
+	n.wantProcess(t, n.agent.workload(t, another(t)).pid(), "not-named", shop)
 
 	path := spiffeid.RequireFromString(n.id).Path()
 	agentID := &types.SPIFFEID{TrustDomain: trustDomain, Path: path}
@@ -100,7 +100,7 @@ func TestWhyOnANodeWithoutAttestd(t *testing.T) {
 }
 
 // process asks attestd why on the node about a process.
-func (n *node) process(t *testing.T, pid int) (why wire.Why) {
+func (n *node) process(t *testing.T, pid int, id ...string) (why wire.Why) {
 	t.Helper()
 	words := []string{
 		"why", "--pid", strconv.Itoa(pid), "--runtime-dir", n.runtime, "-o", "json", "--identity",
@@ -109,6 +109,7 @@ func (n *node) process(t *testing.T, pid int) (why wire.Why) {
 	if n.house.daemon.running() {
 		words = append(words, "--server", "unix:"+n.house.socket())
 	}
+	words = append(words, id...)
 	out, err := exec.CommandContext(t.Context(), attestdProgram.file(t), words...).Output() //nolint:gosec // ours
 	if decode := json.Unmarshal(out, &why); decode != nil {
 		t.Fatalf("attestd why --pid %d: %v, %s", pid, err, out)
@@ -116,10 +117,10 @@ func (n *node) process(t *testing.T, pid int) (why wire.Why) {
 	return why
 }
 
-func (n *node) wantProcess(t *testing.T, pid int, code string) {
+func (n *node) wantProcess(t *testing.T, pid int, code string, id ...string) {
 	t.Helper()
 	var last wire.Why
-	if !until(15*time.Second, func() bool { last = n.process(t, pid); return last.Code == code }) {
+	if !until(15*time.Second, func() bool { last = n.process(t, pid, id...); return last.Code == code }) {
 		t.Errorf("why says of process %d %q: %s, %+v; want %q", pid, last.Code, last.Cause, last.Steps, code)
 	}
 }

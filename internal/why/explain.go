@@ -118,7 +118,7 @@ func Explain(facts Facts) wire.Why {
 		}
 	}
 	if facts.SPIRE != nil {
-		out.Entries = entriesOf(*facts.SPIRE)
+		out.Entries = entriesOf(facts)
 	}
 	if !node {
 		settle(facts, &out, missing)
@@ -146,9 +146,14 @@ func bySPIRE(code string) bool {
 	return code == AgentUnknown || code == AgentBanned || code == AgentExpired
 }
 
-func entriesOf(s Shown) []wire.WhyEntry {
+// entriesOf are the entries of an id, or those of a node's that something can be issued by.
+func entriesOf(f Facts) []wire.WhyEntry {
 	var out []wire.WhyEntry
-	for _, one := range s.Entries {
+	entries := f.SPIRE.Entries
+	if f.SPIRE.Kind != OfWorkload {
+		entries = f.usable()
+	}
+	for _, one := range entries {
 		entry := wire.WhyEntry{ID: one.ID, SPIFFEID: one.SPIFFEID, ParentID: one.ParentID, Selectors: []string{}}
 		for _, selector := range one.Selectors {
 			entry.Selectors = append(entry.Selectors, selector.String())

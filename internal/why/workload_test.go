@@ -231,6 +231,20 @@ func demand(t *testing.T, facts why.Facts, code, cause, fix, missing string) {
 	}
 }
 
+// TestWhyShowsOfANodeWhatCanBeIssued: an entry that SPIRE cannot go by is no way for a process on it.
+func TestWhyShowsOfANodeWhatCanBeIssued(t *testing.T) {
+	facts := well()
+	facts.SPIRE = &why.Shown{
+		Kind: why.OfNode, Agent: &why.Agent{}, Longest: time.Hour, Entries: []why.Entry{
+			{ID: "long", X509TTL: 2 * time.Hour}, {ID: "over", ExpiresAt: noon.Add(-time.Hour)},
+			{ID: "held", Selectors: []why.Selector{{Type: "attestd", Value: "held:1"}}}, {ID: "good"},
+		},
+	}
+	if got := why.Explain(facts).Entries; len(got) != 1 || got[0].ID != "good" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // TestWhyShowsATenantItsOwnNodesAlone: of a workload that other tenants' nodes can obtain, too.
 func TestWhyShowsATenantItsOwnNodesAlone(t *testing.T) {
 	facts := placed()
