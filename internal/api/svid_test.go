@@ -20,6 +20,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/internal/subject"
 	"github.com/attestd/attestd/internal/svid"
 	"github.com/attestd/attestd/plugins/spire/svidext"
@@ -422,6 +423,30 @@ func TestTheEntryDecidesWhichIdentity(t *testing.T) {
 	}
 	m.spire.broken = errors.New("gone")
 	m.problem(m.x509(nil), http.StatusServiceUnavailable, attestd.ClassStoreUnavailable)
+}
+
+// TestAnAdministratorsIDIsNobodysByAnotherEntry: to SPIRE whoever has the SPIFFE ID is what any entry
+// of it says, and not the one by which it was obtained.
+func TestAnAdministratorsIDIsNobodysByAnotherEntry(t *testing.T) {
+	m := newMint(t)
+	admin := direct(signerID)
+	admin.ParentID, admin.Admin = "spiffe://example.org/somewhere", true
+	ended, below := admin, admin
+	ended.Expires, below.Admin, below.Downstream = 1, false, true
+	for name, beside := range map[string]wire.Entry{
+		"": admin, " that has ended": ended, " of a server below": below,
+	} {
+		m.spire.entries = append(m.spire.entries[:1:1], beside)
+		m.mapped()
+		for _, ask := range []object{nil, {"spiffe_id": signerID}} {
+			got := m.problem(m.x509(ask), http.StatusForbidden, attestd.ClassPolicyDeny)
+			if !strings.Contains(got.Detail, "administrator") || m.spire.asked != 0 {
+				t.Errorf("an entry%s: got %s, and SPIRE was asked %d times", name, got.Detail,
+					m.spire.asked)
+			}
+			m.problem(m.jwt(ask), http.StatusForbidden, attestd.ClassPolicyDeny)
+		}
+	}
 }
 
 // TestNothingLivesLongerThanItMay: neg: 150

@@ -196,12 +196,18 @@ func (o *Office) pick(h *Holder, id string, entries []wire.Entry) (*Direct, erro
 	out := &Direct{id: id, holder: h}
 	found, marked := 0, false
 	for _, entry := range entries {
-		if entry.SPIFFEID != id || entry.ParentID != o.parentOf(h) || !h.matches(entry) {
+		if entry.SPIFFEID != id {
 			continue
 		}
-		// An administrator of SPIRE's is nobody's to become by evidence: attestd would mint its own
-		// controller more rights than it has.
-		if entry.Admin || entry.Expires != 0 && entry.Expires <= o.config.Now().Unix() {
+		// An administrator of SPIRE's, or a server below it, is nobody's to become by evidence: attestd
+		// would mint its own controller more rights than it has. To SPIRE whoever has the id is what any
+		// entry of it says, also one of another parent (SPIRE 1.15.3, pkg/server/endpoints/middleware.go).
+		if entry.Admin || entry.Downstream {
+			return nil, denied("take -admin and -downstream from the entries of that id, or name another",
+				"%s is an administrator of SPIRE's or a server below it", attestd.Excerpt(id, 200))
+		}
+		if entry.ParentID != o.parentOf(h) || !h.matches(entry) ||
+			entry.Expires != 0 && entry.Expires <= o.config.Now().Unix() {
 			continue
 		}
 		if slices.ContainsFunc(entry.Selectors, held) {

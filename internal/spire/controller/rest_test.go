@@ -138,7 +138,7 @@ func TestTheMapIsWhatSPIREHas(t *testing.T) {
 	w.run(t, "entry", "create", "-node", "-entryID", "attestd.alias", "-spiffeID", node, "-selector", "attestd:tier:low")
 	w.run(t, "entry", "create", "-entryID", "attestd.direct", "-parentID", id, "-spiffeID", held, "-selector", "unix:uid:1")
 	w.run(t, "entry", "create", "-entryID", "attestd.aliased", "-parentID", node, "-spiffeID", held, "-selector", "unix:uid:2",
-		"-jwtSVIDTTL", "30", "-admin")
+		"-jwtSVIDTTL", "30", "-admin", "-downstream")
 	w.control()
 	w.until("the map is whole", 10*time.Second, func() bool {
 		w.mu.Lock()
@@ -150,7 +150,8 @@ func TestTheMapIsWhatSPIREHas(t *testing.T) {
 	var names []string
 	for _, one := range got.Entries {
 		names = append(names, one.ID)
-		if one.ID == "attestd.aliased" && (one.JWTTTL != 30 || !one.Admin || one.ParentID != node || one.SPIFFEID != held ||
+		if one.ID == "attestd.aliased" && (one.JWTTTL != 30 || !one.Admin || !one.Downstream ||
+			one.ParentID != node || one.SPIFFEID != held ||
 			!slices.Equal(one.Selectors, []wire.Selector{{Type: "unix", Value: "uid:2"}})) {
 			t.Errorf("got %+v", one)
 		}

@@ -195,7 +195,7 @@ func (s *server) deleteAgent(ctx context.Context, id string) error {
 
 var entryMask = &types.EntryMask{
 	SpiffeId: true, ParentId: true, Selectors: true, X509SvidTtl: true, JwtSvidTtl: true, Admin: true,
-	ExpiresAt: true, RevisionNumber: true,
+	Downstream: true, ExpiresAt: true, RevisionNumber: true,
 }
 
 // listEntries reads every entry, or those of one SPIFFE ID, in pages.
@@ -219,8 +219,8 @@ func (s *server) listEntries(ctx context.Context, id string) ([]wire.Entry, erro
 			all = append(all, wire.Entry{
 				ID: one.GetId(), SPIFFEID: textOf(one.GetSpiffeId()), ParentID: textOf(one.GetParentId()),
 				Selectors: selectorsOf(one.GetSelectors()), X509TTL: int(one.GetX509SvidTtl()),
-				JWTTTL: int(one.GetJwtSvidTtl()), Admin: one.GetAdmin(), Expires: one.GetExpiresAt(),
-				Revision: one.GetRevisionNumber(),
+				JWTTTL: int(one.GetJwtSvidTtl()), Admin: one.GetAdmin(), Downstream: one.GetDownstream(),
+				Expires: one.GetExpiresAt(), Revision: one.GetRevisionNumber(),
 			})
 		}
 		return page.GetNextPageToken(), err

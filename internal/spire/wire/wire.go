@@ -180,11 +180,13 @@ type Entry struct {
 	ParentID  string     `json:"parent_id"`
 	Selectors []Selector `json:"selectors"`
 	// X509TTL and JWTTTL are in seconds; 0 for the server's default.
-	X509TTL  int   `json:"x509_ttl,omitempty"`
-	JWTTTL   int   `json:"jwt_ttl,omitempty"`
-	Admin    bool  `json:"admin,omitempty"`
-	Expires  int64 `json:"expires,omitempty"`
-	Revision int64 `json:"revision"`
+	X509TTL int  `json:"x509_ttl,omitempty"`
+	JWTTTL  int  `json:"jwt_ttl,omitempty"`
+	Admin   bool `json:"admin,omitempty"`
+	// Downstream says that whoever has the id may ask for a CA, as a SPIRE server below this one.
+	Downstream bool  `json:"downstream,omitempty"`
+	Expires    int64 `json:"expires,omitempty"`
+	Revision   int64 `json:"revision"`
 }
 
 // Agent is an agent as SPIRE knows it.
