@@ -96,7 +96,8 @@ func arrange(t *testing.T, config houseConfig) *house {
 func (h *house) serverPlugins(t *testing.T) string {
 	t.Helper()
 	addresses := fmt.Sprintf("addresses = [%q]", "unix:"+h.plugins())
-	return pluginBlock(t, "NodeAttestor", "nodeattestor-server", addresses) +
+	canary := fmt.Sprintf("\ncanary_tenant = %q", tenant)
+	return pluginBlock(t, "NodeAttestor", "nodeattestor-server", addresses+canary) +
 		pluginBlock(t, "CredentialComposer", "composer", addresses)
 }
 
