@@ -14,7 +14,7 @@ import (
 	"github.com/attestd/attestd/testvectors/forge"
 )
 
-// kills is how often each kind of part is killed in each of its two tests; ATTESTD_KILLS says another
+// kills is how often each kind of part is killed in each of its tests; ATTESTD_KILLS says another
 // number for long runs.
 func kills(t *testing.T) int { return fromEnvironment(t, "ATTESTD_KILLS", 20) }
 
