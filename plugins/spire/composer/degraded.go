@@ -50,6 +50,8 @@ type keeper struct {
 	// refused are ids that attestd itself refused, by when: that weighs more than what it said
 	// before.
 	refused map[string]time.Time
+	// off says that attestd hands out nothing and will not: no refusal need be remembered.
+	off bool
 	// heard is when attestd answered anything; told is when the log last had a line.
 	heard, told time.Time
 }
@@ -126,7 +128,8 @@ func (k *keeper) wanted(parts []wire.Holdover) wire.HoldoverRequest {
 func (k *keeper) drop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.held = nil
+	k.held, k.off = nil, true
+	clear(k.refused)
 }
 
 func (k *keeper) hear() {
@@ -161,7 +164,7 @@ func (k *keeper) take(answer wire.HoldoverAnswer, parts []wire.Holdover) ([]wire
 	if err := k.check(&one, answer.Now, parts); err != nil {
 		return nil, err
 	}
-	k.key = slices.Clone(answer.Key)
+	k.key, k.off = slices.Clone(answer.Key), false
 	if parts = append(parts, one); one.Part < one.Parts {
 		return parts, nil
 	}
@@ -182,7 +185,8 @@ func (k *keeper) check(one *wire.Holdover, now time.Time, parts []wire.Holdover)
 	switch {
 	case one.TrustDomain != k.domain:
 		return errors.New("it is for the trust domain " + attestd.Excerpt(one.TrustDomain, 80))
-	case k.held != nil && one.Number <= k.held.Number:
+	// Attestd numbers by its clock, which can be set back: what is over stands in nobody's way.
+	case k.held != nil && one.Number <= k.held.Number && k.now().Before(k.held.until):
 		return errors.New("it is not newer than what there is")
 	case one.Parts < 1 || one.Parts > mostParts || one.Part != len(parts)+1 || one.Part > one.Parts:
 		return errors.New("its parts are not in order")
@@ -212,7 +216,8 @@ func (k *keeper) check(one *wire.Holdover, now time.Time, parts []wire.Holdover)
 }
 
 // answered notes that attestd answered about an id, and how: a refusal, or that it cannot tell, is
-// in force here too, until it grants again or whatever was handed out before is over.
+// in force here too, until it grants again or whatever was handed out before is over. That can be on
+// its way still.
 func (k *keeper) answered(id string, granted bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -221,7 +226,7 @@ func (k *keeper) answered(id string, granted bool) {
 		delete(k.refused, id)
 		return
 	}
-	if k.held == nil {
+	if k.off {
 		return
 	}
 	if len(k.refused) >= mostRows {

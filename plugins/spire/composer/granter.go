@@ -40,6 +40,11 @@ func (g attestdGranter) grant(
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return wire.Granted{}, err // SPIRE asks no more
 	}
+	// What no frame has room for was not asked, and says nothing about attestd.
+	var said *link.Error
+	if errors.As(err, &said) && !said.Class.Undecided() {
+		return wire.Granted{}, err
+	}
 	if granted, going := g.kept.grant(request, asked); going {
 		return granted, nil
 	}
