@@ -200,8 +200,8 @@ func (o *Office) pick(h *Holder, id string, entries []wire.Entry) (*Direct, erro
 			continue
 		}
 		// An administrator of SPIRE's, or a server below it, is nobody's to become by evidence: attestd
-		// would mint its own controller more rights than it has. To SPIRE whoever has the id is what any
-		// entry of it says, also one of another parent (SPIRE 1.15.3, pkg/server/endpoints/middleware.go).
+		// would mint its own controller more rights than it has. To SPIRE whoever has the id is what
+		// any entry of it says, also one of another parent (pkg/server/endpoints/middleware.go).
 		if entry.Admin || entry.Downstream {
 			return nil, denied("take -admin and -downstream from the entries of that id, or name another",
 				"%s is an administrator of SPIRE's or a server below it", attestd.Excerpt(id, 200))
