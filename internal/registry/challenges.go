@@ -125,7 +125,7 @@ func (w *writer) addKey(ctx context.Context, taken *challenge.Taken) error {
 	if credential == nil {
 		return nil
 	}
-	key, err := keyOf(ctx, w.conn, taken.Tenant, credential.AKName, credential.EK)
+	key, err := keyOf(ctx, w.conn, w.clock.Now(), taken.Tenant, credential.AKName, credential.EK)
 	var caller *attestd.CallerError
 	if errors.As(err, &caller) {
 		return refusal{err} // the row stays used: this challenge can come to nothing

@@ -28,14 +28,15 @@ const (
 	lookAtKey = `SELECT ` + keyColumns + ` FROM attestation_keys WHERE tenant = ? AND ak_name = ?`
 	// otherTenant counts what makes the TPM of an endorsement key another tenant's: keys that answered
 	// under another, where the machine (?3 is its instance) is enrolled for another or is another's
-	// subject. A machine that answered while it was nobody's becomes whoever's enrols it.
+	// subject. A machine that answered while it was nobody's becomes whoever's enrols it, and an
+	// enrolment that has ended by ?4 is none.
 	otherTenant = `SELECT count(*) FROM attestation_keys WHERE ek = ?1 AND tenant <> ?2 AND (
 		EXISTS (SELECT 1 FROM ownerships WHERE kind = 'instance' AND value = ?3 AND tenant <> ?2
-			AND status = 'approved')
+			AND status = 'approved' AND (expires_at = 0 OR expires_at > ?4))
 		OR EXISTS (SELECT 1 FROM subjects WHERE instance = ?3 AND instance <> '' AND tenant <> ?2
 			AND ownership <> 'none')
 			AND NOT EXISTS (SELECT 1 FROM ownerships WHERE kind = 'instance' AND value = ?3
-				AND tenant = ?2 AND status = 'approved'))`
+				AND tenant = ?2 AND status = 'approved' AND (expires_at = 0 OR expires_at > ?4)))`
 	insertKey = `INSERT INTO attestation_keys (tenant, ak_name, seen_at, ` + keyColumns + `)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (tenant, ak_name) DO UPDATE SET seen_at = excluded.seen_at,
@@ -64,7 +65,7 @@ type querier interface {
 func (s *Store) KnowsKey(
 	ctx context.Context, tenant string, name []byte, ek [sha256.Size]byte,
 ) (bool, error) {
-	key, err := keyOf(ctx, s.reading, tenant, name, ek)
+	key, err := keyOf(ctx, s.reading, s.clock.Now(), tenant, name, ek)
 	var caller *attestd.CallerError
 	if err != nil && !errors.As(err, &caller) {
 		err = fmt.Errorf("store: %w", err)
@@ -74,11 +75,13 @@ func (s *Store) KnowsKey(
 
 // keyOf returns the key of that Name, and nil where it is not known.
 func keyOf(
-	ctx context.Context, from querier, tenant string, name []byte, ek [sha256.Size]byte,
+	ctx context.Context, from querier, now time.Time, tenant string, name []byte,
+	ek [sha256.Size]byte,
 ) (*challenge.Key, error) {
 	var others int
 	instance := "ek:" + hex.EncodeToString(ek[:])
-	if err := from.QueryRowContext(ctx, otherTenant, ek[:], tenant, instance).Scan(&others); err != nil {
+	err := from.QueryRowContext(ctx, otherTenant, ek[:], tenant, instance, stamp(now)).Scan(&others)
+	if err != nil {
 		return nil, err
 	}
 	if others != 0 {
@@ -132,7 +135,7 @@ type remembered struct {
 // activation that is forgotten, or where the state moved past the verdict's since it was reached.
 func (w *writer) demandSeen(ctx context.Context, tenant string, seen challenge.Seen) (remembered, error) {
 	credential := seen.Credential
-	known, err := keyOf(ctx, w.conn, tenant, credential.AKName, credential.EK)
+	known, err := keyOf(ctx, w.conn, w.clock.Now(), tenant, credential.AKName, credential.EK)
 	var caller *attestd.CallerError
 	switch {
 	case errors.As(err, &caller):

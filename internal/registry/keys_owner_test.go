@@ -3,6 +3,7 @@ package registry_test
 import (
 	"encoding/hex"
 	"testing"
+	"time"
 
 	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/challenge"
@@ -12,6 +13,13 @@ import (
 
 // enrol approves the machine of an endorsement key for a tenant.
 func enrol(t *testing.T, store *registry.Store, ek [32]byte, tenant string) {
+	t.Helper()
+	enrolUntil(t, store, ek, tenant, time.Time{})
+}
+
+func enrolUntil(
+	t *testing.T, store *registry.Store, ek [32]byte, tenant string, ends time.Time,
+) {
 	t.Helper()
 	key := subject.Key{Kind: string(subject.BarInstance), Value: "ek:" + hex.EncodeToString(ek[:])}
 	known, err := store.Known(t.Context(), subject.Ask{Owners: []subject.Key{key}})
@@ -27,6 +35,7 @@ func enrol(t *testing.T, store *registry.Store, ek [32]byte, tenant string) {
 	}}, Owners: []subject.OwnershipWrite{{
 		Key: key, Expect: expect, Next: &subject.Ownership{
 			Key: key, Tenant: tenant, Status: subject.StatusApproved, Method: subject.MethodInventory,
+			ExpiresAt: ends,
 		},
 	}}})
 	if err != nil {
@@ -65,5 +74,30 @@ func TestAKeyThatAnsweredBeforeItsMachineWasEnrolledIsTheOwners(t *testing.T) {
 	}
 	if err := ask("blue"); !isConflict(err) {
 		t.Errorf("the former owner: got %v, want a conflict", err)
+	}
+}
+
+// A tenant that had a machine for a while does not keep it from whoever has it next by another of its
+// keys, as that of a cloud's project, nor from whoever finds it.
+func TestAnEnrolmentThatHasEndedKeepsNobodyOut(t *testing.T) {
+	times := newFakeTime()
+	store := fresh(t, times.clock(), roomy)
+	enrolUntil(t, store, ekOf(1), "blue", store.Now().Add(time.Hour))
+	credential := challenge.Credential{AKName: keyName(1), EK: ekOf(1)}
+	answers := func(tenant string) error {
+		return store.InsertAppraisal(t.Context(), shows(tenant, credential, stateAt(1, 1), nil))
+	}
+	if err := answers("blue"); err != nil {
+		t.Fatal(err)
+	}
+	if err := answers("default"); !isConflict(err) {
+		t.Errorf("while it is blue's: got %v, want a conflict", err)
+	}
+	times.pass(time.Hour)
+	if _, err := store.KnowsKey(t.Context(), "default", keyName(1), ekOf(1)); err != nil {
+		t.Errorf("after it was: %v", err)
+	}
+	if err := answers("default"); err != nil {
+		t.Errorf("a verdict after it was: %v", err)
 	}
 }
