@@ -147,9 +147,10 @@ func TestAnswersAreGoodOnce(t *testing.T) {
 //
 // neg: 86
 func TestAKeyHasOneTPM(t *testing.T) {
-	s := laboratory(t)
+	h := household(t)
+	s := h.server
 	x, y := pair(t, "conflict")
-	wantAccepted(t, x.attest(t, s, tenant(0)))
+	h.enrolled(t, x, tenant(0))
 	status, answer := s.post(t, "/v1/challenges", map[string]any{
 		"format": "tpm", "tenant": tenant(0),
 		"attestation_key": x.identity(t).AKPublic, "endorsement_key": y.identity(t).EKPublic,
