@@ -93,16 +93,33 @@ func startOn(command *exec.Cmd, lines io.Reader, logger *slog.Logger) error {
 	if err := command.Start(); err != nil {
 		return err
 	}
-	scanner := bufio.NewScanner(lines)
-	scanner.Buffer(nil, 64<<10)
-	for scanner.Scan() {
-		// The controller's log is JSON lines, as this one is: they go out as they are.
-		if _, err := os.Stderr.Write(append(scanner.Bytes(), '\n')); err != nil {
-			logger.Warn("a line of the controller was lost", "err", err)
-		}
-	}
+	passOn(lines, logger)
 	if err := command.Wait(); err != nil {
 		return err
 	}
 	return errors.New("it ended without an error")
+}
+
+// longestLine of the controller's log is passed on; a longer one is left out.
+const longestLine = 64 << 10
+
+// passOn reads to the end, whatever comes: a controller whose log is not read stands still with its
+// next line.
+func passOn(lines io.Reader, logger *slog.Logger) {
+	reader := bufio.NewReaderSize(lines, longestLine)
+	for long := false; ; {
+		line, more, err := reader.ReadLine()
+		switch {
+		case err != nil:
+			return
+		case more && !long:
+			logger.Warn("a line of the controller was too long", "line", attestd.Excerpt(string(line), 200))
+		case !more && !long:
+			// The controller's log is JSON lines, as this one is: they go out as they are.
+			if _, err := os.Stderr.Write(append(line, '\n')); err != nil {
+				logger.Warn("a line of the controller was lost", "err", err)
+			}
+		}
+		long = more
+	}
 }
