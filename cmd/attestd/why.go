@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,8 @@ func newWhy(a *app) *cobra.Command {
 		Long: `Why goes through what stands between a subject and an identity, step by step, and names the first
 thing that is missing, its cause and what mends it. ID is a SPIFFE ID of a node or of a workload, or
 the unique beginning of an instance's value (6 characters or more), or instance:VALUE, host:VALUE.
+It can be the id of an appraisal, which SPIRE's log names where a node was refused: the answer is
+about that verdict first.
 
 With --pid it asks, on a node, the plugin that SPIRE's agent asks there: which selectors the process
 gets, and which are withheld. Where a server is named it asks that one too, for ID or for the node.
@@ -87,12 +90,15 @@ func whyText(why wire.Why) report.Blocks {
 		steps.Rows = append(steps.Rows, []string{strconv.Itoa(number + 1), step.Name, mark, step.Detail})
 	}
 	facts := [][]string{{"cause", why.Cause}}
-	next := look("attestd subject show", why.Target)
+	next := look("attestd subject show", cmp.Or(string(why.Subject), why.Target))
 	if strings.HasPrefix(why.Target, "pid ") {
 		next = "attestd status"
 	}
 	if why.Fix != "" {
 		facts = append(facts, []string{"fix", why.Fix})
+	}
+	if whynot.NamesAppraisal(why.Target) && why.Subject == "" {
+		next = "attestd subject ls"
 	}
 	switch why.Code { // where there is no subject yet, or nobody can look at it
 	case whynot.StoreDown:

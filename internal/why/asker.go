@@ -50,15 +50,19 @@ func New(config Config) (*Asker, error) {
 	return &Asker{config}, nil
 }
 
-// Why explains a target: a SPIFFE ID, "instance:VALUE", "host:VALUE", or the unique beginning of an id
-// or an instance's value of at least 6 characters. A store that is down is an answer, not an error.
+// Why explains a target: a SPIFFE ID, "instance:VALUE", "host:VALUE", the id of an appraisal, or the
+// unique beginning of an id or an instance's value of at least 6 characters. A store that is down is an answer, not an error.
 //
 // Errors: a [*attestd.CallerError]: MALFORMED for what is no target, CONFLICT for a beginning that more
 // than one has.
 func (a *Asker) Why(ctx context.Context, asker operator.Principal, target string) (wire.Why, error) {
 	now := a.config.Now()
 	facts := Facts{Target: target, Sees: asker.Sees, Now: now}
-	ask, err := a.ask(ctx, asker, target)
+	facts.Appraisal = a.appraisal(ctx, asker, target)
+	ask, err := askOf(facts.Appraisal), error(nil)
+	if facts.Appraisal == nil {
+		ask, err = a.ask(ctx, asker, target)
+	}
 	var caller *attestd.CallerError
 	if errors.As(err, &caller) && !caller.Class.Undecided() {
 		return wire.Why{}, err
@@ -77,7 +81,7 @@ func (a *Asker) Why(ctx context.Context, asker operator.Principal, target string
 		facts.Standing = a.config.Index.Check(ask.ID, now)
 		facts.SPIRE = a.look(ctx, asker, string(ask.ID), now)
 	}
-	return Explain(facts), nil
+	return lost(Explain(facts)), nil
 }
 
 // mostBlamed is how many nodes of an id are looked at one by one, for what keeps them from identities.
@@ -129,8 +133,8 @@ func (a *Asker) ask(ctx context.Context, asker operator.Principal, target string
 		return subject.Ask{Bars: []subject.Key{{Kind: kind, Value: value}}}, nil
 	case len(target) < shortest || len(target) > 2048:
 		return subject.Ask{}, &attestd.CallerError{
-			Class: attestd.ClassMalformed, Hint: "give a SPIFFE ID, instance:VALUE, host:VALUE, or at least 6 " +
-				"characters of an id or an instance's value",
+			Class: attestd.ClassMalformed, Hint: "give a SPIFFE ID, instance:VALUE, host:VALUE, an appraisal's id, or " +
+				"at least 6 characters of an id or an instance's value",
 			Err: fmt.Errorf("%q names nothing", attestd.Excerpt(target, 80)),
 		}
 	}

@@ -23,13 +23,15 @@ const (
 	Quarantined      = "quarantined"
 	NeverSeen        = "never-seen"
 	EvidenceRejected = "evidence-rejected"
-	OtherTenant      = "other-tenant"
-	Denied           = "denied"
-	NotEnrolled      = "not-enrolled"
-	Expired          = "ownership-expired"
-	Overdue          = "overdue"
-	Suspect          = "suspect"
-	Changing         = "changing"
+	// EvidenceUndecided is of one appraisal alone: a subject keeps the state that it had.
+	EvidenceUndecided = "evidence-undecided"
+	OtherTenant       = "other-tenant"
+	Denied            = "denied"
+	NotEnrolled       = "not-enrolled"
+	Expired           = "ownership-expired"
+	Overdue           = "overdue"
+	Suspect           = "suspect"
+	Changing          = "changing"
 )
 
 // Codes of causes that lie in SPIRE, or between it and attestd.
@@ -62,8 +64,8 @@ const (
 // Codes lists them in the order in which they are looked for.
 func Codes() []string {
 	return []string{
-		StoreDown, Revoked, Quarantined, NeverSeen, EvidenceRejected, OtherTenant, Denied, NotEnrolled,
-		Expired, Overdue, Suspect, OtherDomain, SPIREsOwn, EvidenceAlone, SPIREUnknown, NoEntry, EntryHeld,
+		StoreDown, Revoked, Quarantined, NeverSeen, EvidenceRejected, EvidenceUndecided, OtherTenant, Denied,
+		NotEnrolled, Expired, Overdue, Suspect, OtherDomain, SPIREsOwn, EvidenceAlone, SPIREUnknown, NoEntry, EntryHeld,
 		EntryExpired, EntryTTL, NoNode, AgentUnknown, AgentBanned, AgentExpired, Unattested, Selectors,
 		MintFailing, AttestationFailing, NoProcess, NoStream, NotNamed, Changing, Granted,
 	}
@@ -79,6 +81,8 @@ type Facts struct {
 	Standing live.Standing
 	// Verdict is the one that the subject's state stands on; nil for none.
 	Verdict *attestd.Appraisal
+	// Appraisal is the one that Target names, which may be an older one; nil where it names none.
+	Appraisal *attestd.Appraisal
 	// Sees says whether the asker may know of a tenant; nil sees none.
 	Sees func(tenant string) bool
 	Now  time.Time
@@ -117,6 +121,9 @@ func Explain(facts Facts) wire.Why {
 			break
 		}
 	}
+	if facts.Appraisal != nil && facts.Known != nil && facts.Known.Subject != nil {
+		out.Subject = facts.Known.Subject.ID
+	}
 	if facts.SPIRE != nil {
 		out.Entries = entriesOf(facts)
 	}
@@ -130,6 +137,9 @@ func Explain(facts Facts) wire.Why {
 	case missing.code == "" && grants:
 		out.Granted, out.Code, out.Cause = true, Granted, "nothing stands in its way"
 	case bySPIRE(missing.code):
+	case grants && facts.againstIt():
+		out.Granted, out.Code, out.Fix = true, Granted, ""
+		out.Cause = "better evidence came since, and nothing stands in its way now; " + missing.cause
 	case missing.code == "" || grants && missing.code != StoreDown:
 		// Registry and index are read one after the other: a change fell between them, or they differ.
 		out.Code, out.Cause = Changing, "what the registry and the index of states say differs at this moment"

@@ -12,6 +12,9 @@ import (
 
 func evidenceStep(f Facts) finding {
 	one := f.Known.Subject
+	if named := f.Appraisal; named != nil && (one == nil || one.AppraisalID == named.ID) {
+		return finding{skipped: true} // the step before said it
+	}
 	if one == nil || one.EvidenceAt.IsZero() && one.State == attestd.StateUnknown {
 		if _, asked := ownerOf(f.Known.Owners, subject.StatusPending); asked {
 			return fine("authentic, but not somebody's yet")

@@ -20,9 +20,9 @@ type step struct {
 // nodeSteps are those of a machine, workloadSteps those of what runs on machines.
 var (
 	nodeSteps = []step{
-		{"registry", registryStep}, {"holds", holdsStep}, {"attestation", attestationStep},
-		{"evidence", evidenceStep}, {"ownership", ownershipStep}, {"deadline", deadlineStep},
-		{"state", stateStep}, {"spire", agentStep},
+		{"registry", registryStep}, {"appraisal", appraisalStep}, {"holds", holdsStep},
+		{"attestation", attestationStep}, {"evidence", evidenceStep}, {"ownership", ownershipStep},
+		{"deadline", deadlineStep}, {"state", stateStep}, {"spire", agentStep},
 	}
 	workloadSteps = []step{
 		{"registry", registryStep}, {"holds", holdsStep}, {"spire", spireStep}, {"entry", entryStep},

@@ -154,6 +154,8 @@ type Event struct {
 type Why struct {
 	Schema string `json:"schema"` // attestd.why.v1
 	Target string `json:"target"`
+	// Subject is whose evidence it was, where Target is an appraisal's id and that is known.
+	Subject subject.ID `json:"subject,omitempty"`
 	// Granted says whether a grant would be given now.
 	Granted bool      `json:"granted"`
 	Steps   []WhyStep `json:"steps"`
