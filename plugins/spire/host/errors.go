@@ -71,13 +71,14 @@ func ErrorOf(err error) error {
 	}
 	code := CodeOf(err)
 	var linked *link.Error
-	appraisal := ""
+	appraisal, ask := "", "; the SPIRE server's log has the reason"
 	if errors.As(err, &linked) && linked.AppraisalID != "" {
-		appraisal = " (appraisal " + attestd.Excerpt(linked.AppraisalID, 80) + ")"
+		id := attestd.Excerpt(linked.AppraisalID, 80)
+		appraisal, ask = " (appraisal "+id+")", "; ask: attestd why "+id
 	}
 	switch code {
 	case codes.PermissionDenied:
-		return status.Error(code, "attestd: refused"+appraisal+"; ask: attestd why")
+		return status.Error(code, "attestd: refused"+appraisal+ask)
 	case codes.InvalidArgument:
 		return status.Error(code, "attestd: "+attestd.Excerpt(err.Error(), 200)+appraisal)
 	case codes.Internal:

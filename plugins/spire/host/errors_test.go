@@ -31,12 +31,12 @@ func TestWhatSPIREIsToldOfAnError(t *testing.T) {
 		code codes.Code
 		says string
 	}{
-		{"quarantined", linked(attestd.ClassQuarantined, ""), codes.PermissionDenied, "attestd: refused; ask: attestd why"},
-		{"rejected evidence", linked(attestd.ClassBinding, "a-1"), codes.PermissionDenied, "(appraisal a-1)"},
+		{"quarantined", linked(attestd.ClassQuarantined, ""), codes.PermissionDenied, "attestd: refused; the SPIRE server's log has the reason"},
+		{"rejected evidence", linked(attestd.ClassBinding, "a-1"), codes.PermissionDenied, "(appraisal a-1); ask: attestd why a-1"},
 		{"malformed evidence", linked(attestd.ClassMalformed, "a-2"), codes.PermissionDenied, "(appraisal a-2)"},
 		{"a malformed question", linked(attestd.ClassMalformed, ""), codes.InvalidArgument, "the detail"},
-		{"forbidden", linked(attestd.ClassForbidden, ""), codes.PermissionDenied, "ask"},
-		{"a conflict", linked(attestd.ClassConflict, ""), codes.PermissionDenied, "ask"},
+		{"forbidden", linked(attestd.ClassForbidden, ""), codes.PermissionDenied, "log has"},
+		{"a conflict", linked(attestd.ClassConflict, ""), codes.PermissionDenied, "log has"},
 		{"a store that is down", linked(attestd.ClassStoreUnavailable, "a-3"), codes.Unavailable, "(appraisal a-3)"},
 		{"too many", linked(attestd.ClassRateLimited, ""), codes.Unavailable, "nothing was decided"},
 		{"a plugin that attestd does not know", linked(attestd.ClassUnauthenticated, ""), codes.Unavailable, ""},
@@ -45,7 +45,7 @@ func TestWhatSPIREIsToldOfAnError(t *testing.T) {
 		{"no class", linked("", ""), codes.Unavailable, ""},
 		{"a bug", linked(attestd.ClassInternal, ""), codes.Internal, "internal error"},
 		{"undecided", &attestd.UndecidedError{Class: attestd.ClassCollateralStale, Got: "the detail"}, codes.Unavailable, ""},
-		{"evidence", &attestd.EvidenceError{Class: attestd.ClassDebug, Got: "the detail"}, codes.PermissionDenied, "ask"},
+		{"evidence", &attestd.EvidenceError{Class: attestd.ClassDebug, Got: "the detail"}, codes.PermissionDenied, "log has"},
 		{"the caller", &attestd.CallerError{Class: attestd.ClassTooLarge, Err: errors.New("x")}, codes.InvalidArgument, ""},
 		{"out of time", context.DeadlineExceeded, codes.Unavailable, ""},
 		{"anything", errors.New("the detail"), codes.Unavailable, "nothing was decided"},
