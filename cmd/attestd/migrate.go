@@ -29,7 +29,7 @@ type migration struct {
 	server                 *adminServer
 	spire, entries, agents string
 	nodes, out             string
-	selectors              []string
+	selectors, aliases     []string
 	prefix                 string
 	apply                  bool
 }
@@ -120,7 +120,9 @@ func newMigratePlan(a *app) *cobra.Command {
 		Short: "Say what to add so that agents can change their attestor one by one",
 		Long: `Plan reads what SPIRE has and changes nothing. A new attestor gives every agent another SPIFFE
 ID, and that is the parent of its entries. So each alias of nodes gets a second entry with attestd's
-selectors, and what hangs on one agent a copy for the agent that it becomes, by --nodes. Both stand
+selectors, and what hangs on one agent a copy for the agent that it becomes, by --nodes. Where there
+are several aliases, each is planned by itself with --alias and its --selector: those with the same
+selectors have the same nodes. Both stand
 while nodes move; the old ones are deleted in the end. Until then an id that an old node can obtain,
 too, says "attested: false".
 
@@ -135,7 +137,7 @@ too, says "attested: false".
 				if err != nil {
 					return err
 				}
-				wish := migrate.Wish{Selectors: selectors}
+				wish := migrate.Wish{Selectors: selectors, Aliases: m.aliases}
 				if m.nodes != "" {
 					doc, err := a.read("nodes", m.nodes, migrate.MaxDocument)
 					if err != nil {
@@ -161,6 +163,8 @@ too, says "attested: false".
 	command.Flags().StringVar(&m.nodes, "nodes", "", "`FILE` with one pair a line: an agent's id, a comma, its id with attestd")
 	command.Flags().StringSliceVar(&m.selectors, "selector", []string{"attestd:tenant:default"},
 		"`SELECTOR` of attestd's that nodes of an alias must have; may be repeated")
+	command.Flags().StringSliceVar(&m.aliases, "alias", nil,
+		"SPIFFE `ID` of an alias to plan, where there are several; may be repeated")
 	command.Flags().StringVar(&m.out, "out", "", "write the entries to create to a new `FILE`")
 	return command
 }

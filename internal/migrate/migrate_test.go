@@ -94,6 +94,44 @@ func TestAPlanOnlyAdds(t *testing.T) {
 	}
 }
 
+// TestAliasesOfDifferentNodesDoNotBecomeOne: the same selectors beside two of them would give each of
+// their nodes what the other's alone may have.
+func TestAliasesOfDifferentNodesDoNotBecomeOne(t *testing.T) {
+	world := fleet()
+	world.Entries = append(world.Entries, entry("e-safe", "/alias/safe", server, "x509pop:ca:2"),
+		entry("e-safe-too", "/alias/safe", server, "x509pop:ca:3"))
+	_, err := migrate.Make(world, wish())
+	var caller *attestd.CallerError
+	if !errors.As(err, &caller) || caller.Class != attestd.ClassPolicyDeny ||
+		!strings.Contains(err.Error(), "/alias/all") || !strings.Contains(err.Error(), "/alias/safe") {
+		t.Fatalf("got %v, want a refusal that names both", err)
+	}
+	names := func(aliases ...string) (created []string) {
+		ask := wish()
+		ask.Aliases = aliases
+		plan, err := migrate.Make(world, ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range plan.Create.Entries {
+			created = append(created, one.SPIFFEID)
+		}
+		return created
+	}
+	safe := domain + "/alias/safe"
+	if got := names(safe); !slices.Equal(got, []string{domain + "/web", safe}) {
+		t.Errorf("one is named, and planned are %v", got)
+	}
+	if got := names(safe, alias); !slices.Equal(got, []string{domain + "/web", alias, safe}) {
+		t.Errorf("both are named, and planned are %v", got)
+	}
+	ask := wish()
+	ask.Aliases = []string{domain + "/alias/none"}
+	if _, err := migrate.Make(world, ask); !errors.As(err, &caller) {
+		t.Errorf("an alias that there is none of: got %v", err)
+	}
+}
+
 // TestWhoWouldBeRefused: of each entry, by what attestd's registry says of its nodes.
 func TestWhoWouldBeRefused(t *testing.T) {
 	world := fleet()

@@ -21,6 +21,8 @@ type Wish struct {
 	Nodes map[string]string
 	// Selectors of attestd's that nodes must have for what aliases are for; at least one.
 	Selectors []wire.Selector
+	// Aliases are the SPIFFE IDs of those that are planned; empty where there is one alone.
+	Aliases []string
 }
 
 // Agent is an agent of SPIRE's in a plan.
@@ -46,11 +48,18 @@ type Plan struct {
 
 // Make plans. Entries that are there are not planned again, so that a plan can be made anew after each
 // step.
+//
+// Errors: a [*attestd.CallerError] of class POLICY_DENY where several aliases would have the same
+// nodes and nobody said so, of class MALFORMED where one is named that there is not.
 func Make(world World, wish Wish) (Plan, error) {
 	if len(wish.Selectors) == 0 {
 		return Plan{}, errors.New("a plan needs selectors for aliases: an alias without one matches nobody")
 	}
+	if err := wish.known(world); err != nil {
+		return Plan{}, err
+	}
 	plan := Plan{Create: Entries{Entries: []Entry{}}}
+	var aliases []string
 	below := map[string]int{}
 	there := map[[2]string][]Entry{}
 	for _, entry := range world.Entries {
@@ -63,8 +72,19 @@ func Make(world World, wish Wish) (Plan, error) {
 		case lost:
 			plan.Lost = append(plan.Lost, entry)
 		case next.SPIFFEID != "" && !slices.ContainsFunc(there[next.place()], next.same):
+			if next.alias() && !slices.Contains(aliases, next.SPIFFEID) {
+				aliases = append(aliases, next.SPIFFEID)
+			}
 			there[next.place()] = append(there[next.place()], next)
 			plan.Create.Entries = append(plan.Create.Entries, next)
+		}
+	}
+	if len(aliases) > 1 && len(wish.Aliases) == 0 {
+		return Plan{}, &attestd.CallerError{
+			Class: attestd.ClassPolicyDeny,
+			Hint:  "plan them one by one, each with its selectors: --alias " + aliases[0] + " --selector ...",
+			Err: fmt.Errorf("%d aliases would have the same nodes, and each what the others alone may have: %s",
+				len(aliases), attestd.Excerpt(strings.Join(aliases, " "), 400)),
 		}
 	}
 	for _, agent := range world.Agents {
@@ -77,10 +97,25 @@ func Make(world World, wish Wish) (Plan, error) {
 	return plan, nil
 }
 
+// known refuses an alias that SPIRE has not: its plan would be empty, and look as if all were done.
+func (w Wish) known(world World) error {
+	for _, name := range w.Aliases {
+		if !slices.ContainsFunc(world.Entries, func(e Entry) bool { return e.alias() && e.SPIFFEID == name }) {
+			return &attestd.CallerError{
+				Class: attestd.ClassMalformed, Hint: "spire-server entry show -parentID spiffe://DOMAIN/spire/server",
+				Err: fmt.Errorf("SPIRE has no alias %q", attestd.Excerpt(name, 120)),
+			}
+		}
+	}
+	return nil
+}
+
 // beside is the entry that stands beside this one for attestd; none where that one is it.
 func (w Wish) beside(entry Entry) (next Entry, lost bool) {
 	switch {
 	case entry.alias() && entry.ours(), isOurs(entry.ParentID):
+		return Entry{}, false
+	case entry.alias() && len(w.Aliases) != 0 && !slices.Contains(w.Aliases, entry.SPIFFEID):
 		return Entry{}, false
 	case entry.alias():
 		next = Entry{SPIFFEID: entry.SPIFFEID, ParentID: entry.ParentID, Selectors: slices.Clone(w.Selectors)}
