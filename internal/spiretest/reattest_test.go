@@ -28,9 +28,13 @@ func TestAnOperatorHasANodeAttestItselfAgain(t *testing.T) {
 		t.Error("the agent has not attested itself again")
 	}
 	n.workload.awaitJWT(t, "again")
-	said, err := h.root.Reattest(t.Context(), wire.ReattestOrder{Target: n.id})
+	var err error
+	until(30*time.Second, func() bool { // the last poll may have been while SPIRE had no such agent
+		said, err = h.root.Reattest(t.Context(), wire.ReattestOrder{Target: n.id})
+		return err == nil
+	})
 	if err != nil || said.State != "waiting" || said.Waiting != 1 || said.PerMinute != 1 ||
-		time.Until(said.Turn) > time.Minute || time.Until(said.Turn) < 30*time.Second {
+		time.Until(said.Turn) > time.Minute || time.Until(said.Turn) < time.Second {
 		t.Errorf("the second within a minute: %+v, %v", said, err)
 	}
 	if _, err := h.root.Reattest(t.Context(), wire.ReattestOrder{Target: id("/lab/nobody")}); err == nil {
