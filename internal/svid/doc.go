@@ -10,5 +10,7 @@
 //
 // What is not shown: that the audience of a JWT-SVID, or which of several entries, is the key
 // holder's wish: a relay can ask for others, and gets a token that is worth nothing without the
-// key. Nor that a relay reads nothing, unless the evidence was made for [EncryptedPurpose].
+// key. Nor that a relay reads nothing, unless the evidence was made for [EncryptedPurpose]; and not
+// even then that the answer is attestd's: to encrypt takes a public key. Roots in it are worth what the
+// way to attestd is worth.
 package svid
