@@ -124,7 +124,7 @@ func (k *canaries) try(ctx context.Context, name string, fly func(context.Contex
 			k.c.log.InfoContext(ctx, "canary lives", "canary", name)
 		} else {
 			k.c.log.ErrorContext(ctx, "canary died: SPIRE issues nothing or attests nobody", "canary", name,
-				"err", result.Error)
+				"err", result.Error, "hint", "attestd doctor --only spire; the SPIRE server's log has more")
 		}
 	}
 	err = call(ctx, func(ctx context.Context) error {

@@ -219,7 +219,11 @@ func (c *Client) nobody(last error) *Error {
 	if last != nil {
 		what += ": " + attestd.Excerpt(last.Error(), maxMessage)
 	}
-	return unreached(what, errUnsent)
+	out := unreached(what, errUnsent)
+	if said := (*Error)(nil); errors.As(last, &said) && said.Hint != "" {
+		out.Hint = said.Hint // of a peer that turned this one away, and says what would let it in
+	}
+	return out
 }
 
 func (c *Client) set(conn *Conn, last error) {

@@ -293,7 +293,8 @@ func TestWhoIsTurnedAwayIsToldWhy(t *testing.T) {
 	defer cancel()
 	var said *link.Error
 	err := c.Call(ctx, "echo", nil, nil)
-	if !errors.As(err, &said) || !said.Class.Undecided() || !strings.Contains(said.Message, "uid 7 is not named") {
-		t.Errorf("got %v", err)
+	if !errors.As(err, &said) || !said.Class.Undecided() || !strings.Contains(said.Message, "uid 7 is not named") ||
+		said.Hint != "x" {
+		t.Errorf("got %v; hint %q", err, said.Hint)
 	}
 }

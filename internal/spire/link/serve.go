@@ -145,7 +145,7 @@ func (s *server) know(ctx context.Context, conn net.Conn) {
 	s.mu.Unlock()
 	if err != nil {
 		s.limits.Options.Logger.WarnContext(ctx, "a peer was turned away", "peer", peer.Address,
-			"err", attestd.Excerpt(err.Error(), maxMessage))
+			"err", attestd.Excerpt(err.Error(), maxMessage), "hint", attestd.Excerpt(AsError(err).Hint, maxMessage))
 		farewell(conn, AsError(err))
 		return
 	}

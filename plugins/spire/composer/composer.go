@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/spire/link"
 	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/plugins/spire/host"
 )
@@ -172,7 +174,11 @@ func (c *Composer) ask(ctx context.Context, request wire.GrantRequest) (wire.Gra
 	defer cancel()
 	granted, err := document.granter.grant(ctx, request)
 	if err != nil {
-		return wire.Granted{}, c.refuse(request.Kind, request.ID, host.CodeOf(err), err.Error())
+		why := err.Error()
+		if linked := (*link.Error)(nil); errors.As(err, &linked) && linked.Hint != "" {
+			why += " (hint: " + linked.Hint + ")"
+		}
+		return wire.Granted{}, c.refuse(request.Kind, request.ID, host.CodeOf(err), why)
 	}
 	c.env.Counts.Add("granted_" + request.Kind)
 	return granted, nil
