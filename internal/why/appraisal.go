@@ -1,7 +1,6 @@
 package why
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -108,7 +107,7 @@ func aboutWhom(verdict attestd.Appraisal) string {
 			return attestd.Excerpt(string(handle.Kind)+":"+handle.Value, 300)
 		}
 	}
-	return cmp.Or(string(verdict.Format), "evidence") + " of nobody that it names"
+	return strings.TrimSpace(string(verdict.Format) + " evidence that names nobody")
 }
 
 // againstIt reports whether the verdict that was asked for spoke against its subject.

@@ -346,7 +346,8 @@ func settle(f Facts, out *wire.Why, missing finding) {
 	switch {
 	case missing.code != "":
 	case judged == nil:
-		out.Granted, out.Code, out.Cause = true, Granted, "nothing stands in its way"
+		out.Granted, out.Code, out.Cause = true, Granted, "nothing stands in its way; which processes get it, "+
+			"their node knows: attestd why --pid N there"
 	case errors.As(judged, &undecided):
 		out.Code, out.Fix = SPIREUnknown, doctorSPIRE
 		out.Cause = "attestd cannot tell now: " + attestd.Excerpt(judged.Error(), 200)
