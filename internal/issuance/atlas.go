@@ -1,6 +1,7 @@
 package issuance
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -175,11 +176,17 @@ type reach struct {
 	x509 int
 	// of is where it was looked up.
 	of *atlas
+	// joint is what is kept of the nodes between grants, where they are many.
+	joint *joint
 }
 
 // lives reports whether a node of the map can ask SPIRE for anything.
 func (r *reach) lives(node int, now time.Time) bool {
-	return r.listed[node] && (r.expires[node] == 0 || r.expires[node] > now.Add(-slack).Unix())
+	return r.listed[node] && lives(r.expires[node], now)
+}
+
+func lives(expires int64, now time.Time) bool {
+	return expires == 0 || expires > now.Add(-slack).Unix()
 }
 
 // reach says who can obtain the id.
@@ -214,7 +221,7 @@ func (a *atlas) above(parents []uint32) *reach {
 			return found.(*reach) //nolint:forcetypeassert // nothing else is stored
 		}
 	}
-	found := &reach{of: a}
+	found := &reach{of: a, joint: &joint{}}
 	seen := map[uint32]bool{}
 	agents := map[string]bool{}
 	for _, parent := range parents {
@@ -224,7 +231,8 @@ func (a *atlas) above(parents []uint32) *reach {
 		a.matching(condition, agents)
 		found.open = found.open || open(condition)
 	}
-	for id := range agents {
+	// In their order: ids with the same nodes are counted as one group.
+	for _, id := range slices.Sorted(maps.Keys(agents)) {
 		one, listed := a.agent(id)
 		if len(found.conditions) != 0 {
 			if found.has == nil {

@@ -24,6 +24,11 @@ import (
 type Index interface {
 	Check(id subject.ID, now time.Time) live.Standing
 	GrantOn(id subject.ID, nodes []subject.ID, now time.Time, decide live.Decide) error
+	Group(ids []subject.ID, now time.Time) *live.Group
+	Look(group *live.Group, now time.Time, each func(int, live.Standing)) (seq uint64, err error)
+	GrantAmong(id subject.ID, group *live.Group, member int, since func() uint64, now time.Time,
+		decide live.DecideAmong) error
+	Has(group *live.Group, id subject.ID) bool
 	Holds() (ids []subject.ID, version uint64)
 	HoldsVersion() uint64
 	Changed() <-chan struct{}

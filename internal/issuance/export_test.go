@@ -13,5 +13,5 @@ var (
 
 // Learn takes in that a node attested itself just now.
 func Learn(o *Office, id subject.ID, selectors []string) {
-	o.learned.learn(id, facts{}, selectors, o.config.Now())
+	o.learned.learn(id, facts{}, selectors, nil, o.config.Now())
 }

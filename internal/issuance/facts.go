@@ -34,6 +34,11 @@ func (f facts) of(evidence time.Time) facts {
 	return f
 }
 
+// alike reports whether a statement says the same of both.
+func (f facts) alike(other facts) bool {
+	return f.grade == other.grade && f.measurement == other.measurement
+}
+
 // measurementCheck is the check whose pass names a reference value.
 const measurementCheck attestd.CheckID = "measurement/known"
 

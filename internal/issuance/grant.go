@@ -200,7 +200,28 @@ func (g *grant) workload(ctx context.Context) error {
 	if g.spread, err = o.reach(ctx, string(g.who.id)); err != nil {
 		return err
 	}
-	return o.config.Index.GrantOn(g.who.id, o.learned.nodes(g.spread), g.now, g.decide)
+	return g.onNodes(g.decide, func(*live.Group) (int, error) { return g.seconds(g.x509()) })
+}
+
+// onNodes grants an id on the nodes of its spread: where they are few as decide says of each of them, and
+// where they are many, and a statement of them is made already, for as long as finish says.
+func (g *grant) onNodes(decide live.Decide, finish func(*live.Group) (int, error)) error {
+	o := g.office
+	nodes := g.spread.nodes
+	if len(nodes) <= many {
+		nodes = o.learned.nodes(g.spread)
+	}
+	if len(nodes) > many {
+		one := &among{grant: g, joint: g.spread.joint, finish: finish}
+		if err := one.onMany(); !errors.Is(err, errMany) {
+			return err
+		}
+		// One at a time: it holds up whoever wants to hold something.
+		g.spread.joint.looking.Lock()
+		defer g.spread.joint.looking.Unlock()
+		nodes = o.learned.nodes(g.spread)
+	}
+	return o.config.Index.GrantOn(g.who.id, nodes, g.now, decide)
 }
 
 // decide is the rule for workloads. It runs under the index's locks.
@@ -223,15 +244,24 @@ func (g *grant) decide(own live.Standing, nodes []live.Standing) (int, error) {
 			others = others || asks
 		}
 	}
+	if err := g.rests(left, others); err != nil {
+		return 0, err
+	}
+	return g.seconds(g.x509())
+}
+
+// rests says whether an id is issued on the nodes that were taken into the statement, and ends it. Left
+// says that there is one that may not, others that one obtains the id that nobody attested.
+func (g *grant) rests(left, others bool) error {
 	if g.said.n == 0 && left {
-		return 0, denied("attestd why "+attestd.Excerpt(g.ask.ID, 200),
+		return denied("attestd why "+attestd.Excerpt(g.ask.ID, 200),
 			"no node that %s runs on is granted anything now", attestd.Excerpt(g.ask.ID, 200))
 	}
-	if g.said.n == 0 && o.config.Unattested != Observe {
-		return 0, errUnattested(g.ask.ID)
+	if g.said.n == 0 && g.office.config.Unattested != Observe {
+		return errUnattested(g.ask.ID)
 	}
 	g.said.close(others)
-	return g.seconds(g.x509())
+	return nil
 }
 
 // x509 is the longest that an X.509-SVID of the id can live. What SPIRE has no entry of is minted by a

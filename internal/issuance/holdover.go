@@ -47,6 +47,8 @@ type holdovers struct {
 	// ends are the ids and nodes that something can still be issued for by what was handed out,
 	// folded, with when that ends.
 	ends map[string]time.Time
+	// groups are the nodes of ids that run on many, with when that ends.
+	groups map[*live.Group]time.Time
 
 	making sync.Mutex
 	last   *holdover
@@ -64,7 +66,10 @@ func newHoldovers(on *Degraded) *holdovers {
 	if on == nil {
 		return nil
 	}
-	return &holdovers{trusted: map[string]time.Time{}, ends: map[string]time.Time{}}
+	return &holdovers{
+		trusted: map[string]time.Time{}, ends: map[string]time.Time{},
+		groups: map[*live.Group]time.Time{},
+	}
 }
 
 // trust notes that a workload's id was granted something, as attested. An agent's is none, nor one
@@ -98,6 +103,11 @@ func (h *holdovers) known(now time.Time) []string {
 			delete(h.ends, id)
 		}
 	}
+	for group, end := range h.groups {
+		if !end.After(now) {
+			delete(h.groups, group)
+		}
+	}
 	slices.Sort(ids)
 	return ids
 }
@@ -112,6 +122,15 @@ func (h *holdovers) mark(id subject.ID, end time.Time) {
 	}
 }
 
+// markAll notes that of every node of the group. It is called under the index's locks.
+func (h *holdovers) markAll(group *live.Group, end time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if end.After(h.groups[group]) {
+		h.groups[group] = end
+	}
+}
+
 // HeldOver says until when composers that do not reach attestd can go on issuing to the id, or to
 // what runs on the node that it names; zero where they cannot. It is asked after a hold has become
 // effective: every later one leaves out what is held.
@@ -122,8 +141,14 @@ func (o *Office) HeldOver(id subject.ID) time.Time {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if end := h.ends[id.Fold()]; end.After(o.config.Now()) {
-		return end
+	last := h.ends[id.Fold()]
+	for group, end := range h.groups {
+		if end.After(last) && o.config.Index.Has(group, id) {
+			last = end
+		}
+	}
+	if last.After(o.config.Now()) {
+		return last
 	}
 	return time.Time{}
 }
@@ -256,14 +281,9 @@ func (o *Office) heldRow(id string, now, end time.Time) (wire.HoldoverRow, error
 		ask: wire.GrantRequest{Kind: wire.GrantWorkloadJWT, ID: id, ExpiresAt: end.Unix()},
 	}
 	row := wire.HoldoverRow{ID: id}
-	err = o.config.Index.GrantOn(who.id, o.learned.nodes(spread), now, func(
-		own live.Standing, nodes []live.Standing,
-	) (int, error) {
-		if _, err := g.decide(own, nodes); err != nil {
-			return 0, err
-		}
+	finish := func() (time.Time, int, error) {
 		if !g.said.attested {
-			return 0, errNotHeldOver
+			return end, 0, errNotHeldOver
 		}
 		// Nothing is granted on evidence that is overdue, and nobody says so then: so it ends
 		// before.
@@ -275,15 +295,28 @@ func (o *Office) heldRow(id string, now, end time.Time) (wire.HoldoverRow, error
 		row.LivesSeconds = int64(o.config.Lifetimes.JWT[g.said.tier] / time.Second)
 		left := row.ExpiresAt - now.Unix()
 		if left < 1 || row.LivesSeconds < 1 {
-			return 0, errNotHeldOver
+			return end, 0, errNotHeldOver
 		}
 		o.holdovers.mark(who.id, last)
+		return last, int(left), nil
+	}
+	err = g.onNodes(func(own live.Standing, nodes []live.Standing) (int, error) {
+		if _, err := g.decide(own, nodes); err != nil {
+			return 0, err
+		}
+		last, left, err := finish()
 		for _, node := range nodes {
-			if node.Grants() {
+			if err == nil && node.Grants() {
 				o.holdovers.mark(node.ID, last)
 			}
 		}
-		return int(left), nil
+		return left, err
+	}, func(group *live.Group) (int, error) {
+		last, left, err := finish()
+		if err == nil {
+			o.holdovers.markAll(group, last)
+		}
+		return left, err
 	})
 	if err != nil {
 		return wire.HoldoverRow{}, err

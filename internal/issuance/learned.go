@@ -1,7 +1,9 @@
 package issuance
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/attestd/attestd/internal/spire/wire"
@@ -26,6 +28,9 @@ type learned struct {
 	bearers map[wire.Selector]map[subject.ID]struct{}
 	// strangers are the fresh agents of other attestors.
 	strangers map[subject.ID]struct{}
+	// news rises with whatever can make a statement worse, or add a node to one, and that the index
+	// does not know.
+	news atomic.Uint64
 }
 
 // mostStrangers is how many of them are said to match an alias: one is enough for it to be nobody's.
@@ -44,8 +49,10 @@ func newLearned() learned {
 	}
 }
 
-// learn takes in what a node's evidence showed.
-func (l *learned) learn(id subject.ID, shown facts, values []string, now time.Time) {
+// learn takes in what a node's evidence showed. Listed is the agent as SPIRE's map has it, if it does.
+func (l *learned) learn(
+	id subject.ID, shown facts, values []string, listed *agent, now time.Time,
+) {
 	// SPIRE adds the last one where it is told to; where it is not, no alias asks for it.
 	selectors := make([]wire.Selector, len(values), len(values)+1)
 	for i, value := range values {
@@ -54,6 +61,9 @@ func (l *learned) learn(id subject.ID, shown facts, values []string, now time.Ti
 	selectors = append(selectors, wire.Selector{Type: "spiffe_id", Value: string(id)})
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.knows(id, selectors, listed, now) || !l.facts[id].alike(shown) {
+		defer l.news.Add(1)
+	}
 	l.facts[id] = shown
 	l.drop(id)
 	l.fresh[id] = freshAgent{now, selectors}
@@ -65,11 +75,26 @@ func (l *learned) learn(id subject.ID, shown facts, values []string, now time.Ti
 	}
 }
 
+// knows reports whether an agent that attested itself is no news: the map has it as it is, or it is known
+// already. The lock is held.
+func (l *learned) knows(
+	id subject.ID, selectors []wire.Selector, listed *agent, now time.Time,
+) bool {
+	if old, fresh := l.fresh[id]; fresh && slices.Equal(old.selectors, selectors) {
+		return true
+	}
+	return listed != nil && !listed.banned && lives(listed.expires, now) &&
+		hasAll(listed.selectors, selectors)
+}
+
 // remember takes in what evidence showed that is no news: what is there already may be newer.
 func (l *learned) remember(id subject.ID, shown facts) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if old, there := l.facts[id]; !there || old.at < shown.at {
+		if !old.alike(shown) {
+			defer l.news.Add(1)
+		}
 		l.facts[id] = shown
 	}
 }
@@ -78,6 +103,9 @@ func (l *learned) remember(id subject.ID, shown facts) {
 func (l *learned) saw(id subject.ID, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if old, fresh := l.fresh[id]; !fresh || old.selectors != nil {
+		defer l.news.Add(1)
+	}
 	l.fresh[id] = freshAgent{at: now}
 	l.strangers[id] = struct{}{}
 }

@@ -93,7 +93,7 @@ func (o *Office) Finish(
 			return wire.NodeVerdict{}, err
 		}
 	}
-	o.learned.learn(id, shown, verdict.Selectors, now)
+	o.learned.learn(id, shown, verdict.Selectors, o.listed(string(id)), now)
 	return verdict, nil
 }
 

@@ -105,6 +105,16 @@ func (o *Office) Below(agent subject.ID, most int) []string {
 	return atlas.below(string(agent), most)
 }
 
+// listed returns an agent of SPIRE's last map, nil where there is none.
+func (o *Office) listed(id string) *agent {
+	if atlas := o.current(); atlas != nil {
+		if one, there := atlas.agent(id); there {
+			return &one
+		}
+	}
+	return nil
+}
+
 func (o *Office) current() *atlas {
 	o.spread.mu.RLock()
 	defer o.spread.mu.RUnlock()

@@ -12,7 +12,18 @@ const points = 4
 type grants [points]struct{ end, n uint32 }
 
 // add counts one grant that ends at end, and forgets those that ended by now.
-func (g *grants) add(end, now uint32) {
+func (g *grants) add(end, now uint32) { g.addSome(end, 1, now) }
+
+// merge counts the grants of another too.
+func (g *grants) merge(other *grants, now uint32) {
+	for _, point := range other {
+		if point.n != 0 && point.end > now {
+			g.addSome(point.end, point.n, now)
+		}
+	}
+}
+
+func (g *grants) addSome(end, n, now uint32) {
 	var all [points + 1]struct{ end, n uint32 }
 	used, placed := 0, false
 	for _, point := range g {
@@ -20,17 +31,17 @@ func (g *grants) add(end, now uint32) {
 			continue
 		}
 		if !placed && end < point.end {
-			all[used].end, all[used].n = end, 1
+			all[used].end, all[used].n = end, n
 			used, placed = used+1, true
 		}
 		if !placed && end == point.end {
-			point.n, placed = plus(point.n, 1), true
+			point.n, placed = plus(point.n, n), true
 		}
 		all[used] = point
 		used++
 	}
 	if !placed {
-		all[used].end, all[used].n = end, 1
+		all[used].end, all[used].n = end, n
 		used++
 	}
 	if used > points {

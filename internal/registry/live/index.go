@@ -24,7 +24,7 @@ type Index struct {
 	shards   [shards]shard
 
 	// publishing is taken by whatever changes states. Locks are taken in the order publishing, keys,
-	// shard.
+	// shard, groups, group.
 	publishing                 sync.Mutex
 	keys                       *keys
 	prefixes, tenants, formats *words
@@ -34,6 +34,7 @@ type Index struct {
 	sweep  atomic.Uint64
 	holds  holds
 	notice notice
+	groups groups
 	rooms  sync.Pool // of jointRoom
 }
 

@@ -48,6 +48,7 @@ func (x *Index) publish(one subject.Subject) {
 	e.named = named
 	x.fill(s, e, one)
 	x.holds.see(refOf(place, number), e)
+	x.touch(place, number, e)
 	s.mu.Unlock()
 	x.link(place, number, e, has)
 }
@@ -226,9 +227,19 @@ func (x *Index) holdNamed(folded string, kind int, held attestd.State, named uin
 	s, place, hash := x.locate(folded)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if number, e := x.seek(s, hash, folded); e != nil && (kind == bySubject || e.named == named) {
+	number, e := x.seek(s, hash, folded)
+	switch {
+	case e != nil && (kind == bySubject || e.named == named):
 		e.setHeld(kind, held)
 		x.holds.see(refOf(place, number), e)
+		x.touch(place, number, e)
+	case e == nil && kind == bySubject && x.groups.any.Load():
+		one := Standing{ID: subject.ID(folded)}
+		if held != attestd.StateUnknown {
+			one.State, one.Barred = held, subject.BarSubject
+		}
+		x.eachGroup(markOf(place, hash), func() string { return folded },
+			func() Standing { return one })
 	}
 }
 
@@ -240,6 +251,7 @@ func (x *Index) holdListed(first ref, kind int, held attestd.State) {
 		e := s.at(number)
 		e.setHeld(kind, held)
 		x.holds.see(at, e)
+		x.touch(place, number, e)
 		at = e.next[kind-1]
 		s.mu.Unlock()
 	}

@@ -73,10 +73,11 @@ func (x *Index) second(at time.Time) uint32 {
 }
 
 // Outstanding returns how many grants of the subject are in force at now, and until when the last
-// one is, to the second above. It may count a grant that has ended, never leave out one that has not.
+// one is, to the second above. It may count a grant that has ended, and one on a group that the subject
+// had left ([Index.GrantAmong]); it never leaves out one that it has a part in and that has not ended.
 func (x *Index) Outstanding(id subject.ID, now time.Time) (n int, until time.Time) {
 	folded := id.Fold()
-	s, _, hash := x.locate(folded)
+	s, shard, hash := x.locate(folded)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	at := x.second(now)
@@ -87,6 +88,8 @@ func (x *Index) Outstanding(id subject.ID, now time.Time) (n int, until time.Tim
 		more, end := e.grants.inForce(at)
 		n, last = n+more, max(last, end)
 	}
+	more, end := x.grouped(markOf(shard, hash), folded, at)
+	n, last = n+more, max(last, end)
 	if n != 0 {
 		until = x.Since().Add(time.Duration(last) * time.Second)
 	}
