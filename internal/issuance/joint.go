@@ -222,8 +222,14 @@ func (a *among) decide(
 	}
 	s.seq = seq
 	said := t.settle()
-	if a.member < 0 && len(s.stands) != 0 || a.joint.seen != s {
-		return 0, errAgain // a node is granted something by now; or others have looked again
+	switch {
+	case a.joint.seen != s: // others have looked again
+		return 0, errAgain
+	case a.member < 0 && len(changed) != 0:
+		// None was granted anything. Whether one is by now, or whether there is none that may not,
+		// is for a look.
+		a.joint.seen = nil
+		return 0, errAgain
 	}
 	if a.member >= 0 && (!one.Grants() || !t.asks(a.member, one)) {
 		s.stands = slices.DeleteFunc(s.stands, func(member int) bool { return member == a.member })

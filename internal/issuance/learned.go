@@ -83,8 +83,9 @@ func (l *learned) knows(
 	if old, fresh := l.fresh[id]; fresh && slices.Equal(old.selectors, selectors) {
 		return true
 	}
+	// The last one is not the attestor's: where SPIRE adds it, the map has it.
 	return listed != nil && !listed.banned && lives(listed.expires, now) &&
-		hasAll(listed.selectors, selectors)
+		hasAll(listed.selectors, selectors[:len(selectors)-1])
 }
 
 // remember takes in what evidence showed that is no news: what is there already may be newer.

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"sync"
@@ -79,16 +80,7 @@ func (x *Index) newGroup(ids []subject.ID) *Group {
 		_, shard, hash := x.locate(folded)
 		g.marks[i], g.order[i] = markOf(shard, hash), uint32(i) //nolint:gosec // as many as agents
 	}
-	slices.SortFunc(g.order, func(a, b uint32) int {
-		switch {
-		case g.marks[a] < g.marks[b]:
-			return -1
-		case g.marks[a] > g.marks[b]:
-			return 1
-		default:
-			return 0
-		}
-	})
+	slices.SortFunc(g.order, func(a, b uint32) int { return cmp.Compare(g.marks[a], g.marks[b]) })
 	return g
 }
 
@@ -99,24 +91,27 @@ func (g *Group) fold(member int) string {
 	return string(g.ids[member])
 }
 
-// member returns the number of a member, by its mark and its folded id.
-func (g *Group) member(mark uint64, folded func() string) (int, bool) {
+// members yields the numbers under which the subject is a member, by its mark and its folded id. Ids that
+// differ in case alone are one subject.
+func (g *Group) members(mark uint64, folded func() string, yield func(member int) bool) {
 	at, _ := slices.BinarySearchFunc(g.order, mark, func(number uint32, mark uint64) int {
-		switch {
-		case g.marks[number] < mark:
-			return -1
-		case g.marks[number] > mark:
-			return 1
-		default:
-			return 0
-		}
+		return cmp.Compare(g.marks[number], mark)
 	})
 	for ; at < len(g.order) && g.marks[g.order[at]] == mark; at++ {
-		if number := int(g.order[at]); g.fold(number) == folded() {
-			return number, true
+		number := int(g.order[at])
+		if g.fold(number) == folded() && !yield(number) {
+			return
 		}
 	}
-	return 0, false
+}
+
+// member returns the first of them.
+func (g *Group) member(mark uint64, folded func() string) (number int, has bool) {
+	g.members(mark, folded, func(member int) bool {
+		number, has = member, true
+		return false
+	})
+	return number, has
 }
 
 func (g *Group) place(member int) place {

@@ -184,9 +184,10 @@ func (x *Index) eachGroup(mark uint64, folded func() string, standing func() Sta
 	defer x.groups.mu.RUnlock()
 	for _, list := range x.groups.live {
 		for _, g := range list {
-			if member, has := g.member(mark, folded); has {
+			g.members(mark, folded, func(member int) bool {
 				g.touch(member, standing())
-			}
+				return true
+			})
 		}
 	}
 }
