@@ -119,7 +119,6 @@ func TestAStormOfGrantsHoldsUpNoQuarantine(t *testing.T) {
 	}
 }
 
-
 // TestAMapOfAFleetIsSmall: 20,000 agents with 30 entries each, once with ids of their own and once with
 // the same 30 on all of them.
 func TestAMapOfAFleetIsSmall(t *testing.T) {

@@ -203,7 +203,7 @@ func (g *Group) leave(member int) {
 }
 
 // DecideAmong says whether a grant may be given to own, which runs on a group's members. one is the
-// member that was named, and zero where it does not grant now. changed is what has changed since, up to
+// member that was named, and zero where it has left the group's grants. changed is what has changed since, up to
 // seq. Otherwise it is as [Decide]; changed is used again after it has returned.
 type DecideAmong func(own, one Standing, changed []Touch, seq uint64) (seconds int, err error)
 
@@ -247,8 +247,8 @@ func (x *Index) GrantAmong(
 	if g.gone {
 		return ErrGone
 	}
-	if _, left := g.left[uint32(max(member, 0))]; left || !one.Grants() { //nolint:gosec // as above
-		one = Standing{}
+	if _, left := g.left[uint32(max(member, 0))]; left { //nolint:gosec // as above
+		one = Standing{} // somebody saw it overdue, by a clock that was ahead
 	}
 	changed, kept := g.since(since())
 	if !kept {

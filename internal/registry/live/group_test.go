@@ -306,6 +306,29 @@ func TestAGroupThatRestsIsRetired(t *testing.T) {
 	}
 }
 
+// TestNothingRestsOnAMemberThatIsCountedNoMore: who looked at it by a later clock saw that its evidence is
+// overdue, and ended its count. Fresh evidence begins it again.
+func TestNothingRestsOnAMemberThatIsCountedNoMore(t *testing.T) {
+	index := loaded(t, 2)
+	v := view(t, index, ids(0, 1))
+	late := machine(0).DueAt
+	if _, err := index.Look(v.group, late, func(int, live.Standing) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.grant(index, workload, 0, false); !errors.Is(err, errNoneLeft) {
+		t.Fatalf("got %v, want %v", err, errNoneLeft)
+	}
+	fresh := machine(0)
+	fresh.Generation, fresh.DueAt = 2, late.Add(time.Hour)
+	index.Publish([]subject.Subject{fresh}, nil)
+	if err := v.grant(index, workload, 0, false); err != nil {
+		t.Fatal(err)
+	}
+	if got := [2]int{outstanding(index, machine(0).ID), outstanding(index, machine(1).ID)}; got != [2]int{1, 0} {
+		t.Errorf("%d grants, want one of the first alone", got)
+	}
+}
+
 // TestWhoMissedTooMuchLooksAgain: changes are kept for a while.
 func TestWhoMissedTooMuchLooksAgain(t *testing.T) {
 	index := loaded(t, 2)
