@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,6 +100,10 @@ func whyText(why wire.Why) report.Blocks {
 	}
 	if whynot.NamesAppraisal(why.Target) && why.Subject == "" {
 		next = "attestd subject ls"
+	}
+	ofWorkload := slices.ContainsFunc(why.Steps, func(s wire.WhyStep) bool { return s.Name == "entry" })
+	if why.Granted && ofWorkload && !strings.HasPrefix(why.Target, "pid ") {
+		next = "attestd why --pid PID " + report.QuoteArg(why.Target) + "   # on a node, for one process"
 	}
 	switch why.Code { // where there is no subject yet, or nobody can look at it
 	case whynot.StoreDown:
