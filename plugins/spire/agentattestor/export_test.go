@@ -8,6 +8,7 @@ import (
 	nodeattestorv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/plugin/agent/nodeattestor/v1"
 	configv1 "github.com/spiffe/spire-plugin-sdk/proto/spire/service/common/config/v1"
 
+	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/plugins/spire/host"
 )
 
@@ -29,4 +30,9 @@ func NewBroken(env host.Env) (host.Plugin, error) {
 		Name: env.Name, Server: nodeattestorv1.NodeAttestorPluginServer(attestor),
 		Services: []pluginsdk.ServiceServer{configv1.ConfigServiceServer(attestor.configured)},
 	}, nil
+}
+
+// HandOver gives the key manager a certificate, or says that it could not.
+func HandOver(ctx context.Context, keys Keys, enlist wire.Enlist, within time.Duration) error {
+	return handOver(ctx, keys, enlist, within)
 }

@@ -238,11 +238,33 @@ func (r *runner) keep(
 		log.Info("attestd names no address for the node's plugins: set spire.listen")
 		return nil
 	}
-	if err := r.keys.PutEnlist(ctx, *outcome.Enlist); err != nil {
-		log.Error("the key manager refused the certificate for the node's other plugins",
-			"err", attestd.Excerpt(err.Error(), 300))
+	return handOver(ctx, r.keys, *outcome.Enlist, patience)
+}
+
+// patience is how long a key manager may be away: its supervisor starts it again within a second.
+const patience = 5 * time.Second
+
+// handOver gives the key manager the certificate for the node's other plugins. Without it a node that is
+// attested gives its workloads no selectors until it attests again, half its SVID's life later; so where
+// it cannot be handed over, this attestation has failed, and SPIRE's agent makes another.
+func handOver(ctx context.Context, keys Keys, enlist wire.Enlist, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var err error
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		if err = keys.PutEnlist(ctx, enlist); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return &attestd.UndecidedError{
+				Class: attestd.ClassStoreUnavailable, Want: "an answer of the key manager attestd",
+				Hint: "look in the agent's log for the key manager; runtime_dir is the same for all plugins",
+				Err:  err,
+			}
+		case <-time.After(wait):
+		}
 	}
-	return nil
 }
 
 // enlisted refuses a certificate for a key that is not this agent's.
