@@ -2,6 +2,7 @@ package spiretest_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -208,10 +209,12 @@ func (p *process) children(words ...string) []int {
 		parents[number], lines[number] = parent, string(bytes.ReplaceAll(line, []byte{0}, []byte(" ")))
 	}
 	var out []int
+	depth := map[int]int{}
 	for number, line := range lines {
 		above := parents[number]
 		for above > 1 && above != p.pid() {
 			above = parents[above]
+			depth[number]++
 		}
 		if above == p.pid() && !slices.ContainsFunc(words, func(word string) bool {
 			return !strings.Contains(line, word)
@@ -219,7 +222,8 @@ func (p *process) children(words ...string) []int {
 			out = append(out, number)
 		}
 	}
-	slices.Sort(out)
+	// By their place in the tree, and not by number: numbers begin again when there are no more.
+	slices.SortFunc(out, func(a, b int) int { return cmp.Or(depth[a]-depth[b], a-b) })
 	return out
 }
 
