@@ -350,7 +350,8 @@ func TestWhoMissedTooMuchLooksAgain(t *testing.T) {
 // TestGroupsOfTheSameMembersAreOne: and there is a most of those that are in use.
 func TestGroupsOfTheSameMembersAreOne(t *testing.T) {
 	index := loaded(t, 2)
-	if index.Group(ids(0, 1), start) != index.Group(ids(0, 1), start) {
+	first := index.Group(ids(0, 1), start)
+	if index.Group(ids(0, 1), start) != first {
 		t.Error("the same members, and two groups")
 	}
 	n := 0
