@@ -16,6 +16,18 @@ type Anchors struct {
 	// LastSeen is what the attestation key's TPM said when it was last accepted; nil for a key that
 	// was never seen.
 	LastSeen *TPMState
+	// CRLFloors are the newest revocation lists that the verifier's own side has seen. A newest list
+	// below its floor is one that somebody put back.
+	CRLFloors []CRLFloor
+}
+
+// CRLFloor is the number of the newest revocation list that was seen of an issuer and of one scope of
+// its lists (RFC 5280, section 5.2.3: numbers of one issuer and scope never go back).
+type CRLFloor struct {
+	// Issuer is the SHA-256 of the issuer's DER SubjectPublicKeyInfo.
+	Issuer [32]byte
+	// Number is the CRL number, big-endian and without leading zeros; empty for 0.
+	Number []byte
 }
 
 // Activation is a credential that was made for one attestation key under one endorsement key (TPM 2.0

@@ -100,13 +100,21 @@ func TestImportsRunDownwards(t *testing.T) {
 		"verifiers":             {".", "internal/claims", "internal/strict", "internal/tpmevidence"},
 		"measurements":          {".", "internal/yamldoc"},
 		"internal/appraisal":    {".", "internal/yamldoc", "measurements", "verifiers"},
-		"internal/judge":        {".", "internal/appraisal", "measurements", "verifiers"},
+		"internal/judge":        {".", "internal/collateral/set", "internal/appraisal", "measurements", "verifiers"},
 		"internal/explain": {
 			".", "internal/appraisal", "internal/condition", "internal/judge", "internal/subject",
 			"internal/yamldoc",
 		},
 		"internal/report":    {".", "internal/explain"},
 		"internal/challenge": {".", "internal/strict"},
+		// Collateral as it goes to those who judge, and the store it comes from.
+		"internal/collateral/set": {"."},
+		"internal/collateral":     {".", "internal/audit", "internal/strict", "internal/yamldoc", "verifiers"},
+		// Signed results and the keys they are signed with.
+		"internal/keys":   {".", "internal/strict"},
+		"internal/result": {".", "internal/keys", "internal/strict"},
+		// What others write programs with: the API's words, and nothing of what answers them.
+		"client": {".", "internal/strict"},
 		"internal/audit":     {"."},
 		"internal/operator":  {"."},
 		"internal/subject":   {".", "internal/audit"},
@@ -163,21 +171,21 @@ func TestImportsRunDownwards(t *testing.T) {
 		},
 		"internal/config": {".", "internal/appraisal", "internal/yamldoc", "measurements"},
 		"internal/service": {
-			".", "internal/appraisal", "internal/audit", "internal/challenge", "internal/enrol",
+			".", "internal/collateral/set", "internal/result", "internal/appraisal", "internal/audit", "internal/challenge", "internal/enrol",
 			"internal/judge", "internal/registry", "internal/subject", "measurements",
 		},
 		"internal/worker": {
-			".", "internal/appraisal", "internal/judge", "internal/service", "internal/strict",
+			".", "internal/collateral/set", "internal/appraisal", "internal/judge", "internal/service", "internal/strict",
 			"measurements",
 		},
 		"internal/api": {
-			".", "internal/appraisal", "internal/challenge", "internal/explain", "internal/judge",
+			".", "internal/keys", "internal/result", "internal/appraisal", "internal/challenge", "internal/explain", "internal/judge",
 			"internal/problem", "internal/service", "internal/strict", "internal/svid", "measurements",
 		},
 		"internal/daemon": {
 			".", "internal/api", "internal/appraisal", "internal/challenge", "internal/config",
 			"internal/explain", "internal/judge", "internal/registry", "internal/service",
-			"internal/worker", "measurements",
+			"internal/worker", "measurements", "internal/collateral", "internal/keys", "internal/result",
 			"internal/admin", "internal/audit", "internal/condition", "internal/enrol",
 			"internal/operator", "internal/reappraisal", "internal/revocation", "internal/subject",
 			"internal/why", "internal/issuance", "internal/spire", "internal/svid", "measurements/workloads",
