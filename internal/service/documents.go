@@ -1,9 +1,11 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
+	"github.com/attestd/attestd/internal/collateral/set"
 	"github.com/attestd/attestd/measurements"
 )
 
@@ -23,6 +26,9 @@ type Documents struct {
 	Tenants map[string]Document
 	// References are the reference values; none is a valid answer, never "anything goes".
 	References []Document
+	// Collateral is what is kept for each format, as package set writes it. A format that is not named
+	// has none.
+	Collateral map[attestd.Format]Document
 }
 
 // Standard is a set of documents, read once and whole.
@@ -65,11 +71,18 @@ func (d Documents) Read(tenants []string) (*Standard, error) {
 	if _, err := measurements.NewIndex(sets...); err != nil {
 		return nil, unfit(fmt.Errorf("reference values: %w", err))
 	}
+	for format, document := range d.Collateral {
+		if _, err := set.Parse(document.Bytes); err != nil || !slices.Contains(attestd.Formats(), format) {
+			return nil, unfit(fmt.Errorf("collateral for %q: %w", attestd.Excerpt(string(format), 40),
+				cmp.Or(err, errors.New("no such format"))))
+		}
+	}
 	return read, nil
 }
 
 func (d Documents) clone() Documents {
 	d.Tenants, d.References = maps.Clone(d.Tenants), slices.Clone(d.References)
+	d.Collateral = maps.Clone(d.Collateral)
 	return d
 }
 
@@ -96,13 +109,17 @@ func (s *Standard) Of(tenant string) (Document, *appraisal.Policy) {
 	return s.documents.Policy, s.policy
 }
 
-// digest names the documents by which a tenant's evidence is judged.
-func (s *Standard) digest(tenant string) string {
+// digest names the documents by which a tenant's evidence of a format is judged: those of another tenant
+// or format are not among them, so that their change touches nobody else.
+func (s *Standard) digest(tenant string, format attestd.Format) string {
 	policy, _ := s.Of(tenant)
 	sum := sha256.New()
 	_, _ = sum.Write([]byte(policy.Digest()))
 	for _, reference := range s.documents.References {
 		_, _ = sum.Write([]byte(reference.Digest()))
+	}
+	if document := s.documents.Collateral[format]; len(document.Bytes) != 0 {
+		_, _ = sum.Write([]byte("collateral" + document.Digest()))
 	}
 	return hex.EncodeToString(sum.Sum(nil))
 }

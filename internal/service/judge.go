@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/collateral/set"
 )
 
 // Judge turns a Job into an Appraisal. It is the line between the part that holds keys, the store
@@ -78,12 +80,27 @@ type Job struct {
 	Policy Document `json:"policy"`
 	// References are the reference values; none is a valid answer, never "anything goes".
 	References []Document `json:"references,omitempty"`
+	// Collateral is what the verifier's own side keeps for the format, as package set writes it; without
+	// bytes for nothing. It is used beside the job's endorsements.
+	Collateral Document `json:"collateral,omitzero"`
 }
 
-// Anchors returns what the job says is known from before. The keys that reference values name are not
-// among it: they are added where the reference values are read.
-func (j Job) Anchors() attestd.Anchors {
-	return attestd.Anchors{Activation: j.Activation, LastSeen: j.LastSeen}
+// Anchors returns what the job and its collateral, which was read before, say is known from before. The
+// keys that reference values name are not among it: they are added where the reference values are read.
+func (j Job) Anchors(kept set.Set) attestd.Anchors {
+	return attestd.Anchors{Activation: j.Activation, LastSeen: j.LastSeen, CRLFloors: kept.Floors}
+}
+
+// Beside returns the endorsements that the evidence is verified with: those of the job, and the
+// collateral that is kept. A caller can add to what is kept, never take from it.
+func (j Job) Beside(kept set.Set) attestd.Endorsements {
+	if len(kept.Certificates)+len(kept.CRLs) == 0 {
+		return j.Endorsements
+	}
+	return attestd.Endorsements{
+		Certificates: slices.Concat(j.Endorsements.Certificates, kept.Certificates),
+		CRLs:         slices.Concat(j.Endorsements.CRLs, kept.CRLs),
+	}
 }
 
 // Document is a policy or reference-values document with the name it came under. Its digest is what

@@ -86,10 +86,10 @@ func (s *Standard) Recall(document []byte, blobs [][]byte) (Recalled, error) {
 		return Recalled{}, fmt.Errorf("stored job has schema %q", attestd.Excerpt(kept.Schema, 40))
 	}
 	policy, read := s.Of(kept.Tenant)
-	return Recalled{Policy: read, Current: kept.Standard == s.digest(kept.Tenant), Job: Job{
+	return Recalled{Policy: read, Current: kept.Standard == s.digest(kept.Tenant, kept.Format), Job: Job{
 		Format: kept.Format, Evidence: blobs[0], Endorsements: endorsements, At: kept.At,
 		Demand: kept.Demand, Activation: kept.Activation, LastSeen: kept.LastSeen, Policy: policy,
-		References: s.documents.References,
+		References: s.documents.References, Collateral: s.documents.Collateral[kept.Format],
 	}}, nil
 }
 
@@ -136,7 +136,7 @@ func newID() (string, error) {
 }
 
 func evidenceOf(v verification, made decision) (*registry.Evidence, error) {
-	job, blobs, err := storeJob(v.job, v.taken.Tenant, v.standard.digest(v.taken.Tenant))
+	job, blobs, err := storeJob(v.job, v.taken.Tenant, v.standard.digest(v.taken.Tenant, v.job.Format))
 	if err != nil {
 		return nil, fmt.Errorf("stored job: %w", err)
 	}

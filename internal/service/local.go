@@ -1,12 +1,14 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
+	"github.com/attestd/attestd/internal/collateral/set"
 	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/measurements"
 )
@@ -22,6 +24,7 @@ type Local struct {
 func NewLocal(j *judge.Judge) *Local {
 	return &Local{judge: j, forms: forms{
 		policies: map[string]*appraisal.Policy{}, indexes: map[string]*measurements.Index{},
+		sets: map[string]set.Set{},
 	}}
 }
 
@@ -73,10 +76,14 @@ func (l *Local) request(job Job) (judge.Request, error) {
 	if err != nil {
 		return judge.Request{}, err
 	}
+	kept, err := l.forms.collateral(job.Collateral)
+	if err != nil {
+		return judge.Request{}, err
+	}
 	return judge.Request{
-		Format: job.Format, Evidence: job.Evidence, Endorsements: job.Endorsements, At: job.At,
+		Format: job.Format, Evidence: job.Evidence, Endorsements: job.Beside(kept), At: job.At,
 		ChallengeExpiresAt: job.ChallengeExpiresAt, Policy: policy, References: index,
-		Anchors: job.Anchors(),
+		Anchors: job.Anchors(kept),
 	}, nil
 }
 
@@ -89,6 +96,28 @@ type forms struct {
 	mu       sync.Mutex
 	policies map[string]*appraisal.Policy
 	indexes  map[string]*measurements.Index
+	sets     map[string]set.Set
+}
+
+func (f *forms) collateral(document Document) (set.Set, error) {
+	if len(document.Bytes) == 0 {
+		return set.Set{}, nil
+	}
+	key := document.Digest()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if known, ok := f.sets[key]; ok {
+		return known, nil
+	}
+	parsed, err := set.Parse(bytes.Clone(document.Bytes))
+	if err != nil {
+		return set.Set{}, fmt.Errorf("collateral: %w", err)
+	}
+	if len(f.sets) >= maxForms {
+		clear(f.sets)
+	}
+	f.sets[key] = parsed
+	return parsed, nil
 }
 
 func (f *forms) policy(document Document) (*appraisal.Policy, error) {

@@ -198,6 +198,7 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 	job := Job{
 		Format: submission.Format, Evidence: submission.Evidence, Endorsements: submission.Endorsements,
 		At: s.config.Store.Now(), Policy: document, References: standard.documents.References,
+		Collateral: standard.documents.Collateral[submission.Format],
 	}
 	v := verification{submission: submission, taken: taken, standard: standard, policy: policy}
 	if refusal != nil {
@@ -281,6 +282,7 @@ func (s *Service) VerifyRecorded(ctx context.Context, recording Recording) (atte
 		Format: recording.Format, Evidence: recording.Evidence, Endorsements: recording.Endorsements,
 		At: at, Demand: DemandSpec{Mode: DemandRecorded, Nonce: recording.Nonce, KeySPKI: recording.KeySPKI},
 		Policy: standard.documents.Recorded, References: standard.documents.References,
+		Collateral: standard.documents.Collateral[recording.Format],
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
+	"github.com/attestd/attestd/internal/collateral/set"
 	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/internal/service"
 	"github.com/attestd/attestd/measurements"
@@ -23,6 +24,7 @@ type answers struct {
 	policies map[digest]*appraisal.Policy
 	sets     map[digest]*measurements.Set
 	indexes  map[string]*measurements.Index
+	kept     map[digest]set.Set
 }
 
 // buildJudge is the builder of every real worker.
@@ -42,6 +44,7 @@ func buildJudge(s setup) (answerer, error) {
 	a := &answers{
 		judge: judge, policies: make(map[digest]*appraisal.Policy),
 		sets: make(map[digest]*measurements.Set), indexes: make(map[string]*measurements.Index),
+		kept: make(map[digest]set.Set),
 	}
 	return a, a.warm()
 }
@@ -81,11 +84,30 @@ func (a *answers) answer(q question) (attestd.Appraisal, error) {
 	if err != nil {
 		return attestd.Appraisal{}, err
 	}
+	kept, err := a.collateral(q)
+	if err != nil {
+		return attestd.Appraisal{}, err
+	}
 	return a.judge.Judge(judge.Request{
-		Format: q.job.Format, Evidence: q.job.Evidence, Endorsements: q.job.Endorsements,
+		Format: q.job.Format, Evidence: q.job.Evidence, Endorsements: q.job.Beside(kept),
 		At: q.job.At, Demand: demand, ChallengeExpiresAt: q.job.ChallengeExpiresAt,
-		Anchors: q.job.Anchors(), Policy: policy, References: index,
+		Anchors: q.job.Anchors(kept), Policy: policy, References: index,
 	})
+}
+
+func (a *answers) collateral(q question) (set.Set, error) {
+	if q.collateral == (digest{}) {
+		return set.Set{}, nil
+	}
+	if kept, known := a.kept[q.collateral]; known {
+		return kept, nil
+	}
+	kept, err := set.Parse(q.job.Collateral.Bytes)
+	if err != nil {
+		return set.Set{}, configured(err)
+	}
+	a.kept[q.collateral] = kept // bounded by maxDocuments
+	return kept, nil
 }
 
 func (a *answers) credential(job service.CredentialJob) (service.CredentialReply, error) {

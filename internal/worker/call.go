@@ -59,6 +59,14 @@ func (l *library) newCall(ctx context.Context, job service.Job, done chan<- outc
 		q.references = append(q.references, document.digest)
 		documents = append(documents, document)
 	}
+	if len(job.Collateral.Bytes) != 0 {
+		document, err := l.document(job.Collateral)
+		if err != nil {
+			return nil, err
+		}
+		q.collateral = document.digest
+		documents = append(documents, document)
+	}
 	if len(documents) > maxDocuments/2 {
 		return nil, configured(fmt.Errorf("%d documents, want at most %d", len(documents), maxDocuments/2))
 	}

@@ -175,6 +175,11 @@ func (w *child) judge(q question) error {
 		}
 		q.job.References = append(q.job.References, document)
 	}
+	if q.collateral != (digest{}) {
+		if q.job.Collateral, known = w.documents[q.collateral]; !known {
+			return errors.New("collateral was not sent")
+		}
+	}
 	w.watchdog.Reset(w.timeout)
 	defer w.watchdog.Stop()
 	appraisal, err := w.answers.answer(q)

@@ -53,6 +53,8 @@ type question struct {
 	job        service.Job
 	policy     digest
 	references []digest
+	// collateral is all zero for none.
+	collateral digest
 }
 
 // append writes the job's parts but for its documents, which are there as digests.
@@ -74,7 +76,7 @@ func (q question) append(out []byte) []byte {
 	for _, reference := range q.references {
 		out = append(out, reference[:]...)
 	}
-	return out
+	return append(out, q.collateral[:]...)
 }
 
 func readQuestion(payload []byte) (question, error) {
@@ -95,6 +97,7 @@ func readQuestion(payload []byte) (question, error) {
 	for range r.count(sha256.Size) {
 		q.references = append(q.references, digest(r.take(sha256.Size)))
 	}
+	q.collateral = r.digest()
 	return q, r.end()
 }
 

@@ -130,6 +130,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	var job service.Job
 	fill(t, reflect.ValueOf(&job).Elem(), new(int))
 	job.Policy, job.References = service.Document{}, nil // cross in frames of their own
+	job.Collateral = service.Document{}
 	gotJob, err := worker.DecodeJob(worker.EncodeJob(job))
 	if err != nil || !reflect.DeepEqual(gotJob, job) {
 		t.Errorf("job: %v\n got %+v\nwant %+v", err, gotJob, job)
@@ -138,6 +139,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	var bare service.Job // nothing is known from before, and no log was
 	fill(t, reflect.ValueOf(&bare).Elem(), new(int))
 	bare.Policy, bare.References, bare.Activation, bare.LastSeen.IMA = service.Document{}, nil, nil, nil
+	bare.Collateral = service.Document{}
 	if got, err := worker.DecodeJob(worker.EncodeJob(bare)); err != nil || !reflect.DeepEqual(got, bare) {
 		t.Errorf("bare job: %v\n got %+v\nwant %+v", err, got, bare)
 	}
