@@ -43,6 +43,7 @@ func (c Config) check(problem report) {
 	c.checkVerify(problem)
 	c.checkRegistry(problem)
 	c.checkSPIRE(problem)
+	c.checkResults(problem)
 	c.checkNumbers(problem)
 }
 
@@ -140,6 +141,9 @@ func (c Config) checkNumbers(problem report) {
 		{"challenges.lifetime", c.Challenges.Lifetime, time.Second, time.Minute},
 		{"verify.timeout", c.Verify.Timeout, 100 * time.Millisecond, time.Minute},
 		{"appraisals.keep", c.Appraisals.Keep, time.Minute, 10 * 365 * 24 * time.Hour},
+		{"results.lifetime", c.Results.Lifetime, time.Second, time.Hour},
+		{"results.rotate", c.Results.Rotate, time.Hour, 366 * 24 * time.Hour},
+		{"collateral.refresh", c.Collateral.Refresh, time.Minute, 7 * 24 * time.Hour},
 		{"subjects.reattest", c.Subjects.Reattest, time.Second, 30 * 24 * time.Hour},
 		{"subjects.grace", c.Subjects.Grace, time.Second, 30 * 24 * time.Hour},
 		{"enrolment.pending_keep", c.Enrolment.PendingKeep, time.Minute, 365 * 24 * time.Hour},

@@ -35,6 +35,8 @@ type Config struct {
 	Challenges Challenges `key:"challenges"`
 	Verify     Verify     `key:"verify"`
 	Appraisals Appraisals `key:"appraisals"`
+	Results    Results    `key:"results"`
+	Collateral Collateral `key:"collateral"`
 	Subjects   Subjects   `key:"subjects"`
 	Automation Automation `key:"automation"`
 	Enrolment  Enrolment  `key:"enrolment"`
@@ -76,14 +78,18 @@ type Challenges struct {
 type Verify struct {
 	Policy string `key:"policy" doc:"appraisal policy for fresh evidence: production, laboratory (software TPMs and test roots), or the path of a policy file"`
 	// TenantPolicies are in place of Policy for the tenants they name.
-	TenantPolicies []string      `key:"tenant_policies" doc:"TENANT=POLICY, as in blue=/etc/attestd/blue.yaml: the policy of one tenant in place of verify.policy"`
-	References     []string      `key:"references" doc:"paths of reference-values files"`
-	AllowRecorded  bool          `key:"allow_recorded" doc:"serve /v1/verify-recorded, which does not show freshness"`
-	InsecureRoots  []string      `key:"insecure_roots" doc:"PEM files with test roots; what chains to one scores at least 60"`
-	Isolation      string        `key:"isolation" doc:"process (workers without keys, network or files) or none (for development)"`
-	Workers        int           `key:"workers" doc:"worker processes; 0 is one per core; eight verifications are under way for each"`
-	Waiting        int           `key:"waiting" doc:"requests that wait for one of those to end; more are answered 429"`
-	Timeout        time.Duration `key:"timeout" doc:"most time for one verification"`
+	TenantPolicies []string `key:"tenant_policies" doc:"TENANT=POLICY, as in blue=/etc/attestd/blue.yaml: the policy of one tenant in place of verify.policy"`
+	References     []string `key:"references" doc:"paths of reference-values files, each signed by one of reference_keys"`
+	// ReferenceKeys and LocalReferences are the two ways to believe reference values.
+	ReferenceKeys   []string      `key:"reference_keys" doc:"paths of the public keys whose reference values count (attestd ref keygen)"`
+	LocalReferences []string      `key:"local_references" doc:"paths of reference-values files that nobody has signed: keep them where nobody else can write"`
+	Veraison        bool          `key:"veraison" doc:"serve the challenge-response API of project Veraison as well, /challenge-response/v1"`
+	AllowRecorded   bool          `key:"allow_recorded" doc:"serve /v1/verify-recorded, which does not show freshness"`
+	InsecureRoots   []string      `key:"insecure_roots" doc:"PEM files with test roots; what chains to one scores at least 60"`
+	Isolation       string        `key:"isolation" doc:"process (workers without keys, network or files) or none (for development)"`
+	Workers         int           `key:"workers" doc:"worker processes; 0 is one per core; eight verifications are under way for each"`
+	Waiting         int           `key:"waiting" doc:"requests that wait for one of those to end; more are answered 429"`
+	Timeout         time.Duration `key:"timeout" doc:"most time for one verification"`
 }
 
 // Appraisals says what is kept of verdicts.
@@ -121,6 +127,7 @@ func Default() Config {
 		Appraisals: Appraisals{Keep: 30 * 24 * time.Hour, Most: 20000},
 		Subjects:   Subjects{Reattest: time.Hour, Grace: 30 * time.Minute},
 		Automation: defaultAutomation(), Enrolment: defaultEnrolment(), Admin: defaultAdmin(),
+		Results: defaultResults(), Collateral: defaultCollateral(),
 		SPIRE: defaultSPIRE(), Store: Store{Reserve: 64 << 20},
 		Limits: Limits{
 			JSONBody: 2 << 20, RawBody: 1 << 20, AllBodies: 64 << 20, HeaderBytes: 16 << 10,

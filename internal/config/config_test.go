@@ -43,6 +43,9 @@ verify:
   policy: /p.yaml
   tenant_policies: [blue=/b.yaml]
   references: [/r1, /r2]
+  reference_keys: [/rk]
+  local_references: [/r3]
+  veraison: true
   allow_recorded: true
   insecure_roots: [/root]
   isolation: none
@@ -50,6 +53,8 @@ verify:
   waiting: 5
   timeout: 6s
 appraisals: {keep: 1h, most: 7}
+results: {profile: ietf-03, lifetime: 1m, rotate: 2h}
+collateral: {folder: /col, fetch: true, refresh: 3m}
 subjects: {reattest: 10m, grace: 5m}
 automation: {mode: dry-run, codes: [evidence], per_hour: 3, bad: 4, good: 5}
 enrolment:
@@ -81,10 +86,13 @@ limits:
 			Lifetime: 30 * time.Second, NonceBytes: 64, PerSource: 1, PerTenant: 2, Outstanding: 3, EphemeralKey: true,
 		},
 		Verify: config.Verify{
-			Policy: "/p.yaml", TenantPolicies: []string{"blue=/b.yaml"}, References: []string{"/r1", "/r2"}, AllowRecorded: true, InsecureRoots: []string{"/root"},
+			Policy: "/p.yaml", TenantPolicies: []string{"blue=/b.yaml"}, References: []string{"/r1", "/r2"},
+			ReferenceKeys: []string{"/rk"}, LocalReferences: []string{"/r3"}, Veraison: true, AllowRecorded: true, InsecureRoots: []string{"/root"},
 			Isolation: "none", Workers: 4, Waiting: 5, Timeout: 6 * time.Second,
 		},
 		Appraisals: config.Appraisals{Keep: time.Hour, Most: 7},
+		Results:    config.Results{Profile: "ietf-03", Lifetime: time.Minute, Rotate: 2 * time.Hour},
+		Collateral: config.Collateral{Folder: "/col", Fetch: true, Refresh: 3 * time.Minute},
 		Subjects:   config.Subjects{Reattest: 10 * time.Minute, Grace: 5 * time.Minute},
 		Automation: config.Automation{
 			Mode: config.AutomationDryRun, Codes: []string{"evidence"}, PerHour: 3, Bad: 4, Good: 5,
@@ -115,6 +123,9 @@ func TestWhatIsInDoubtIsRefusedByTheNameOfItsKey(t *testing.T) {
 		"no schema":                         {"trust_domain: a", "schema"},
 		"another schema":                    {"schema: attestd.config.v2", "schema"},
 		"an unknown key":                    {schema + "trust_domian: a", "trust_domian"},
+		"references that nobody signed":     {schema + "verify: {references: [/r]}", "verify.references"},
+		"a profile that nobody reads":       {schema + "results: {profile: mine}", "results.profile"},
+		"collateral fetched into no folder": {schema + "collateral: {folder: off, fetch: true}", "collateral.fetch"},
 		"an unknown key below":              {schema + "listen: {htpp: a}", "listen.htpp"},
 		"a key twice":                       {schema + "trust_domain: a\ntrust_domain: b", "trust_domain"},
 		"an empty value":                    {schema + "trust_domain: \"\"", "trust_domain"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +42,7 @@ func readDocuments(verify config.Verify) (documents, error) {
 	var unread []error
 	read.tenants, unread = tenantPolicies(verify)
 	errs = append(errs, unread...)
-	for _, path := range verify.References {
+	for _, path := range slices.Concat(verify.LocalReferences, verify.References) {
 		document, err := readFile(path)
 		if err == nil {
 			_, err = measurements.Parse(path, document.Bytes)

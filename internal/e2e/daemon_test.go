@@ -74,7 +74,7 @@ func configure(t *testing.T, config serverConfig) *daemon {
 		references = append(references, path)
 	}
 	if len(references) > 0 {
-		verify = append(verify, "references: ["+strings.Join(references, ", ")+"]")
+		verify = append(verify, "local_references: ["+strings.Join(references, ", ")+"]")
 	}
 	var names []string
 	for number := range tenants {

@@ -47,7 +47,7 @@ tenants: [%s]
 log_level: debug
 listen: {http: off, unix: s}
 admin: {http: '127.0.0.1:0'}
-verify: {workers: 1, policy: laboratory, insecure_roots: [%s], references: [%s]}
+verify: {workers: 1, policy: laboratory, insecure_roots: [%s], local_references: [%s]}
 spire:
   %s
 `, state, trustDomain, tenant, maker(t).RootFile(), reference, strings.Join(section, "\n  ")))

@@ -263,7 +263,7 @@ func (d *daemon) extend(t *testing.T, root, references string) {
 		t.Fatal(err)
 	}
 	text := strings.Replace(string(document), "insecure_roots: [", "insecure_roots: ["+root+", ", 1)
-	text = strings.Replace(text, "references: [", "references: ["+references+", ", 1)
+	text = strings.Replace(text, "local_references: [", "local_references: ["+references+", ", 1)
 	write(t, d.configFile(), []byte(text))
 }
 

@@ -97,7 +97,7 @@ func (e *enclave) known(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Replace(string(config), "insecure_roots: [", "insecure_roots: ["+root+", ", 1)
-	text = strings.Replace(text, "references: [", "references: ["+filepath.Join(state, "vault.yaml")+", ", 1)
+	text = strings.Replace(text, "local_references: [", "local_references: ["+filepath.Join(state, "vault.yaml")+", ", 1)
 	write(t, e.house.configFile(), []byte(text))
 }
 

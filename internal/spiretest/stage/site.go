@@ -102,7 +102,7 @@ trust_domain: %[1]s
 state_dir: %[2]s
 listen: {http: off, unix: s}
 admin: {http: '127.0.0.1:%[3]d'}
-verify: {workers: 1, policy: laboratory, references: [%[4]s, %[5]s]}
+verify: {workers: 1, policy: laboratory, local_references: [%[4]s, %[5]s]}
 spire:
   unix: p
   listen: '127.0.0.1:%[6]d'
