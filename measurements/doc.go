@@ -7,7 +7,8 @@
 // value is met by everything. What is true if [Index.Match] finds something: every register of one
 // active or retiring value is equal in the claims, and of every register that its rules name each event
 // meets a rule. What is not shown: that what was measured is any good, that registers which the value
-// does not name are as they should be, that events are what a log calls them beyond what their digest
-// covers, or who wrote the document (it is not signed; keep it where you keep what you would not let
-// others change).
+// does not name are as they should be, or that events are what a log calls them beyond what their digest
+// covers. Who wrote the document is what [Open] adds: one of the keys that the caller trusts signed its
+// bytes, or the caller vouches for the file. A signature does not show that the document is the newest:
+// whoever can put an older one in its place brings back what it allowed.
 package measurements

@@ -53,6 +53,9 @@ type Set struct {
 	AttestationKeys, EndorsementKeys []Key
 	// Values are alternatives: evidence matches the set where it matches one of them.
 	Values []Value
+	// SignedBy names the key whose signature [Open] verified; empty for a local document. It is not
+	// part of the document.
+	SignedBy string
 }
 
 // Key is one key that is trusted by its digest.
