@@ -43,8 +43,8 @@ type SNPReport struct {
 	LaunchMIT, Mitigate uint64  // mitigation vectors; ignored below version 5
 }
 
-// NewSNPReport returns a good report of the version for "Milan", "Milan-X", "Genoa", "Genoa-X" or
-// "Bergamo".
+// NewSNPReport returns a good report of the version for "Milan", "Milan-X", "Genoa", "Genoa-X",
+// "Bergamo", "Turin" or "Turin-Dense".
 func NewSNPReport(product string, version uint32) SNPReport {
 	out := SNPReport{
 		Version: version, Policy: 0x30000, PlatformInfo: 0x05, CPUID: [3]byte{0x19, 0x01, 0x01},
@@ -60,6 +60,10 @@ func NewSNPReport(product string, version uint32) SNPReport {
 		out.CPUID, level = [3]byte{0x19, 0x11, 0x01}, TCB{10, 0, 24, 84}
 	case "Bergamo":
 		out.CPUID, level = [3]byte{0x19, 0xa0, 0x02}, TCB{10, 0, 27, 27}
+	case "Turin":
+		out.CPUID, level = [3]byte{0x1a, 0x02, 0x01}, TCB{1, 0, 4, 82, 1}
+	case "Turin-Dense":
+		out.CPUID, level = [3]byte{0x1a, 0x11, 0x00}, TCB{1, 0, 4, 82, 1}
 	}
 	out.Current, out.Reported, out.Committed, out.Launch = level, level, level, level
 	if version >= 3 {
@@ -71,7 +75,7 @@ func NewSNPReport(product string, version uint32) SNPReport {
 	for i := range out.ReportIDMA {
 		out.ReportIDMA[i] = 0xff
 	}
-	for i := range out.ChipID {
+	for i := range out.chipIDSize() {
 		out.ChipID[i] = byte(0xc0 + i)
 	}
 	for i := range out.Measurement {
@@ -84,12 +88,35 @@ func NewSNPReport(product string, version uint32) SNPReport {
 	return out
 }
 
+// familyTurin is the CPU family whose reports have another TCB_VERSION and a short CHIP_ID.
+const familyTurin = 0x1a
+
+// chipIDSize is how many bytes of CHIP_ID name the chip.
+func (r SNPReport) chipIDSize() int {
+	if r.CPUID[0] == familyTurin {
+		return 8
+	}
+	return len(r.ChipID)
+}
+
+// WithVLEK returns the report as a VLEK signs it: it names that key and no chip.
+func (r SNPReport) WithVLEK() SNPReport {
+	r.KeyInfo |= 1 << 2
+	r.ChipID = [64]byte{}
+	return r
+}
+
 // Bytes returns the report without a signature.
 func (r SNPReport) Bytes() []byte {
 	out := make([]byte, SNPReportSize)
 	put32 := func(at int, value uint32) { binary.LittleEndian.PutUint32(out[at:], value) }
 	put64 := func(at int, value uint64) { binary.LittleEndian.PutUint64(out[at:], value) }
 	tcb := func(at int, value TCB) {
+		if r.CPUID[0] == familyTurin {
+			out[at], out[at+1], out[at+2], out[at+3] = value[4], value[0], value[1], value[2]
+			out[at+7] = value[3]
+			return
+		}
 		out[at], out[at+1], out[at+6], out[at+7] = value[0], value[1], value[2], value[3]
 	}
 	put32(0x00, r.Version)
@@ -124,7 +151,19 @@ func (r SNPReport) Bytes() []byte {
 
 // VCEKConfig returns the configuration of the VCEK that belongs to the report.
 func (r SNPReport) VCEKConfig(product string) VCEKConfig {
-	return VCEKConfig{Product: product, HWID: slices.Clone(r.ChipID[:]), TCB: r.Reported}
+	hwid := slices.Clone(r.ChipID[:r.chipIDSize()])
+	out := VCEKConfig{Product: product, HWID: hwid, TCB: r.Reported}
+	if r.CPUID[0] == familyTurin {
+		out.StructVersion = 1
+	}
+	return out
+}
+
+// VLEKConfig returns the configuration of a VLEK of the cloud for the report.
+func (r SNPReport) VLEKConfig(product, cloud string) VCEKConfig {
+	out := r.VCEKConfig(product)
+	out.HWID, out.CSPID = nil, cloud
+	return out
 }
 
 // SignSNP signs report as it stands, whatever it says, and returns the signed copy.
