@@ -23,6 +23,9 @@ type Appraisal struct {
 	Risk    RiskScore `json:"risk_score"`
 	// Freshness is "not-shown", "nonce" or "binding".
 	Freshness Freshness `json:"freshness"`
+	// Nonce is [NonceClientChosen] where whoever asked chose the nonce; empty otherwise. Such a verdict
+	// shows them that the evidence is fresh, and nobody else.
+	Nonce string `json:"nonce,omitempty"`
 	// At is the time as of which everything was judged.
 	At time.Time `json:"at"`
 	// Reasons explain the risk, worst first.
@@ -42,6 +45,10 @@ type Appraisal struct {
 	// EvidenceSHA256 is the digest of the evidence as received, in hex.
 	EvidenceSHA256 string `json:"evidence_sha256"`
 }
+
+// NonceClientChosen labels a verdict on evidence that answers a nonce which the client chose. Who knows
+// old evidence can choose the nonce that is in it.
+const NonceClientChosen = "client-chosen"
 
 // Standing is what the registry had about a subject when its verdict was stored.
 type Standing struct {

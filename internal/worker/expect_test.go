@@ -122,6 +122,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	verdict.Freshness, verdict.Claims = attestd.FreshnessBinding, json.RawMessage(`{"a":1}`)
 	verdict.Reasons[0].Effect, verdict.Checks[0].Result = attestd.EffectScored, attestd.ResultFail
 	verdict.Standing = nil // the registry's word, which no worker has
+	verdict.Nonce = ""     // the service's: no worker knows who chose a nonce
 	got, err := worker.DecodeVerdict(worker.EncodeVerdict(verdict))
 	if err != nil || !reflect.DeepEqual(got, verdict) {
 		t.Errorf("verdict: %v\n got %+v\nwant %+v", err, got, verdict)
