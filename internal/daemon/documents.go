@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -42,13 +41,23 @@ func readDocuments(verify config.Verify) (documents, error) {
 	var unread []error
 	read.tenants, unread = tenantPolicies(verify)
 	errs = append(errs, unread...)
-	for _, path := range slices.Concat(verify.LocalReferences, verify.References) {
-		document, err := readFile(path)
-		if err == nil {
-			_, err = measurements.Parse(path, document.Bytes)
+	keys, unread := referenceKeys(verify.ReferenceKeys)
+	errs = append(errs, unread...)
+	for _, list := range []struct {
+		paths []string
+		trust measurements.Trust
+	}{
+		{verify.References, measurements.Trust{Keys: keys}},
+		{verify.LocalReferences, measurements.Trust{Keys: keys, Local: true}},
+	} {
+		for _, path := range list.paths {
+			document, err := readFile(path)
+			if err == nil {
+				_, err = measurements.Open(path, document.Bytes, list.trust)
+			}
+			errs = append(errs, err)
+			read.references = append(read.references, document)
 		}
-		errs = append(errs, err)
-		read.references = append(read.references, document)
 	}
 	for _, path := range verify.InsecureRoots {
 		roots, err := readCertificates(path)
@@ -59,6 +68,20 @@ func readDocuments(verify config.Verify) (documents, error) {
 		return documents{}, unfit(err, "mend the files that the configuration names under \"verify\"")
 	}
 	return read, nil
+}
+
+// referenceKeys reads the keys of those who sign reference values.
+func referenceKeys(paths []string) (keys []measurements.PublicKey, errs []error) {
+	for _, path := range paths {
+		document, err := readFile(path)
+		if err == nil {
+			var some []measurements.PublicKey
+			some, err = measurements.ReadKeys(path, document.Bytes)
+			keys = append(keys, some...)
+		}
+		errs = append(errs, err)
+	}
+	return keys, errs
 }
 
 func readFile(path string) (service.Document, error) {
