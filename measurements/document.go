@@ -146,7 +146,7 @@ func readName(node *yamldoc.Node) string {
 }
 
 func readValue(node *yamldoc.Node, form shape) (Value, bool) {
-	optional := []string{"registers", "rules", "events"}
+	optional := []string{"registers", "rules", "events", "canary", "until"}
 	if form.single != "" {
 		optional = append(optional, "measurement")
 	}
@@ -155,16 +155,9 @@ func readValue(node *yamldoc.Node, form shape) (Value, bool) {
 		return Value{}, false
 	}
 	value := Value{Name: readName(fields.Get("name"))}
-	state, ok := fields.Get("state").Text()
-	index := slices.Index(stateNames[:], state)
-	if index < 0 {
-		if ok {
-			fields.Get("state").Problem("got %q, want one of: %s",
-				attestd.Excerpt(state, 20), strings.Join(stateNames[:], ", "))
-		}
+	if !value.readLifecycle(node, fields) {
 		return Value{}, false
 	}
-	value.State = State(index) //nolint:gosec // index of an array of three
 	if !value.readMeasured(node, fields, form) {
 		return Value{}, false
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/attestd/attestd"
 )
@@ -28,6 +29,7 @@ const maxLayouts = 64
 type Index struct {
 	sets    []*Set
 	formats map[attestd.Format]*formatIndex
+	ends    []time.Time // of values that match up to a time, sorted
 }
 
 // formatIndex holds the values of one format. Values that name the same registers share a layout;
@@ -43,11 +45,6 @@ type formatIndex struct {
 	loaded int
 }
 
-type layout struct {
-	registers []register // sorted
-	values    map[[sha256.Size]byte]place
-}
-
 // register of an algorithm: evidence can quote one register in several banks.
 type register struct{ name, algorithm string }
 
@@ -58,16 +55,21 @@ type place struct {
 
 // Match says what an Index knows about measured registers. The zero Match is not found.
 type Match struct {
-	// Found says that every register of an active or retiring value is equal in the evidence.
+	// Found says that every register of a value that matches is equal in the evidence.
 	Found bool
-	// Loaded counts the active and retiring values of the format; 0 means that there was nothing to
-	// compare with.
+	// Loaded counts the active, canary and retiring values of the format; 0 means that there was
+	// nothing to compare with.
 	Loaded int
 	// Label of the set and name of the value within it: the match, or the closest known where none
 	// was found; empty where nothing is close.
 	Label, Value string
 	// State of that value.
 	State State
+	// Until is when that value ceases to match; zero for no end.
+	Until time.Time
+	// Why says, where nothing was found and the closest value is equal, why it does not match:
+	// "proposed", "canary, not for this machine", "retiring ended 2026-12-31T18:00:00Z", "retired".
+	Why string
 	// Differs of Registers registers are not equal in the closest known value, or fail its rules.
 	Differs, Registers int
 	// Event names, in at most MaxLine characters, the first event that differs from the closest known
@@ -93,7 +95,22 @@ func NewIndex(sets ...*Set) (*Index, error) {
 			return nil, err
 		}
 	}
+	slices.SortFunc(index.ends, time.Time.Compare)
 	return index, nil
+}
+
+// NextEnd returns when, after the time, a value ceases to match for the first time, and whether one
+// will: what was accepted because of it should be appraised again then.
+func (x *Index) NextEnd(after time.Time) (end time.Time, ok bool) {
+	if x == nil {
+		return time.Time{}, false
+	}
+	for _, end := range x.ends {
+		if end.After(after) {
+			return end, true
+		}
+	}
+	return time.Time{}, false
 }
 
 func refuseSet(hint, format string, args ...any) error {
@@ -125,8 +142,15 @@ func (x *Index) add(set *Set) error {
 		if problem := value.problem(form); problem != "" {
 			return refuseSet(docHint, "%q of %q %s", value.Name, set.Label(), problem)
 		}
-		of.add(place{set: set, value: value}, form)
+		few := of.add(place{set: set, value: value}, form)
+		if !value.Until.IsZero() {
+			x.ends = append(x.ends, value.Until)
+		}
 		switch {
+		case !few:
+			return refuseSet("retire the ones that are done",
+				"%q of %q: more than %d canary or retiring values have equal registers",
+				value.Name, set.Label(), maxClose)
 		case len(of.layouts) > maxLayouts:
 			return refuseSet("name the same registers in every value",
 				"%q of %q: %d values of a format each name other registers, want at most %d",
@@ -142,6 +166,9 @@ func (x *Index) add(set *Set) error {
 
 // problem says why a value may not be loaded, or nothing.
 func (v *Value) problem(form shape) string {
+	if problem := v.badLifecycle(); problem != "" {
+		return problem
+	}
 	if missing := form.missing(*v); missing != "" || len(v.names()) == 0 {
 		return "lacks registers"
 	}
@@ -176,7 +203,8 @@ func (v *Value) demandsNothing() bool {
 	})
 }
 
-func (f *formatIndex) add(at place, form shape) {
+// add reports whether there was room for the value.
+func (f *formatIndex) add(at place, form shape) bool {
 	if len(at.value.Events) > 0 && len(f.golden) < maxClose {
 		f.golden = append(f.golden, at)
 	}
@@ -184,8 +212,10 @@ func (f *formatIndex) add(at place, form shape) {
 		f.loaded++
 	}
 	if len(at.value.Rules) > 0 {
-		f.ruled = append(f.ruled, prepare(at, form))
-		return
+		if at.value.State != StateRetired { // each takes its time with every event
+			f.ruled = append(f.ruled, prepare(at, form))
+		}
+		return true
 	}
 	registers := sorted(at.value.Registers)
 	for _, register := range registers {
@@ -195,37 +225,33 @@ func (f *formatIndex) add(at place, form shape) {
 		}
 	}
 	if !at.value.State.Matches() {
-		return
+		return true
 	}
-	into := f.layoutOf(registers)
-	key := sha256.Sum256(keyOf(registers))
-	// The same registers can be known under several names: an active one wins over a retiring one,
-	// then the first.
-	if old, taken := into.values[key]; !taken || old.value.State > at.value.State {
-		into.values[key] = at
-	}
+	return f.layoutOf(registers).add(sha256.Sum256(keyOf(registers)), at)
 }
 
-func (f *formatIndex) layoutOf(registers []attestd.Register) *layout {
-	names := make([]register, len(registers))
-	for i, one := range registers {
-		names[i] = register{one.Name, one.Algorithm}
+// MatchClaims looks up what claims say was measured, of whom they say it, at the time as of which
+// the evidence is judged. Claims that no verification stands behind match nothing.
+func (x *Index) MatchClaims(c *attestd.Claims, at time.Time) Match {
+	if !c.Proven() {
+		return Match{}
 	}
-	for _, known := range f.layouts {
-		if slices.Equal(known.registers, names) {
-			return known
-		}
-	}
-	added := &layout{registers: names, values: make(map[[sha256.Size]byte]place)}
-	f.layouts = append(f.layouts, added)
-	return added
+	return x.match(c.Format(), c.Registers(), c.Events(), asker{c.Handles(), at})
 }
 
-// Match looks up what was measured. Registers and events must be those of verified claims; events may
-// be nil, which meets no rule. They are only asked for where a value has rules, or where nothing
-// matches and a value has events to name what differs.
+// Match looks up what was measured, of nobody and at no time: canaries and values with an end match
+// nothing. Registers and events must be those of verified claims; events may be nil, which meets no
+// rule. They are only asked for where a value has rules, or where nothing matches and a value has
+// events to name what differs.
 func (x *Index) Match(
 	format attestd.Format, registers iter.Seq[attestd.Register], events iter.Seq[attestd.Event],
+) Match {
+	return x.match(format, registers, events, asker{})
+}
+
+func (x *Index) match(
+	format attestd.Format, registers iter.Seq[attestd.Register], events iter.Seq[attestd.Event],
+	who asker,
 ) Match {
 	if x == nil || registers == nil || x.formats[format] == nil {
 		return Match{}
@@ -241,32 +267,32 @@ func (x *Index) Match(
 		if len(wanted) != len(known.registers) {
 			continue
 		}
-		if at, ok := known.values[sha256.Sum256(keyOf(wanted))]; ok {
-			return Match{
-				Found: true, Loaded: of.loaded, Label: at.set.Label(), Value: at.value.Name,
-				State: at.value.State, Registers: len(known.registers),
-			}
+		if at, ok := known.find(wanted, who); ok {
+			match := at.match(0, len(known.registers))
+			match.Found, match.Loaded = true, of.loaded
+			return match
 		}
 	}
 	var heard []*hearing
 	if len(of.ruled) > 0 {
 		heard = hear(of.ruled, seen, events)
-		if met := firstMet(heard); met != nil {
+		if met := firstMet(heard, who); met != nil {
 			match := met.match()
 			match.Found, match.Loaded = true, of.loaded
 			return match
 		}
 	}
-	closest := of.closest(seen, heard, events)
+	closest := of.closest(seen, heard, events, who)
 	closest.Loaded = of.loaded
 	return closest
 }
 
-// firstMet returns the first active value that is met, or else the first retiring one.
-func firstMet(heard []*hearing) *hearing {
-	for _, state := range []State{StateActive, StateRetiring} {
+// firstMet returns the first value that is met and matches for who asks: active ones before canaries,
+// those before retiring ones.
+func firstMet(heard []*hearing, who asker) *hearing {
+	for _, state := range []State{StateActive, StateCanary, StateRetiring} {
 		for _, one := range heard {
-			if one.of.value.State == state && one.differs == 0 {
+			if one.of.value.State == state && one.differs == 0 && one.of.refuses(who) == "" {
 				return one
 			}
 		}
@@ -275,9 +301,16 @@ func firstMet(heard []*hearing) *hearing {
 }
 
 func (h *hearing) match() Match {
+	match := h.of.match(h.differs, len(h.of.value.names()))
+	match.Event = h.first
+	return match
+}
+
+// match names a value that differs in some of its registers.
+func (p place) match(differs, registers int) Match {
 	return Match{
-		Label: h.of.set.Label(), Value: h.of.value.Name, State: h.of.value.State,
-		Differs: h.differs, Registers: len(h.of.value.names()), Event: h.first,
+		Label: p.set.Label(), Value: p.value.Name, State: p.value.State, Until: p.value.Until,
+		Differs: differs, Registers: registers,
 	}
 }
 
@@ -298,10 +331,11 @@ func pick(into, from []attestd.Register, names []register) []attestd.Register {
 // closest names the value that has the most in common with what was seen, and the first event that
 // differs from it.
 func (f *formatIndex) closest(
-	seen []attestd.Register, heard []*hearing, events iter.Seq[attestd.Event],
+	seen []attestd.Register, heard []*hearing, events iter.Seq[attestd.Event], who asker,
 ) Match {
 	var best Match
 	var value *Value
+	var why string
 	most := 0
 	consider := func(at place, floor int) {
 		equal := 0
@@ -316,11 +350,8 @@ func (f *formatIndex) closest(
 		if equal < floor || !better {
 			return
 		}
-		most, value = equal, at.value
-		best = Match{
-			Label: at.set.Label(), Value: at.value.Name, State: at.value.State,
-			Differs: len(at.value.Registers) - equal, Registers: len(at.value.Registers),
-		}
+		most, value, why = equal, at.value, at.refuses(who)
+		best = at.match(len(at.value.Registers)-equal, len(at.value.Registers))
 	}
 	for _, register := range seen {
 		for _, at := range f.near[nearKey(register)] {
@@ -330,13 +361,16 @@ func (f *formatIndex) closest(
 	for _, one := range heard {
 		match := one.match()
 		if equal := match.Registers - match.Differs; value == nil || equal > most {
-			most, value, best = equal, one.of.value, match
+			most, value, best, why = equal, one.of.value, match, one.of.refuses(who)
 		}
 	}
 	if value == nil {
 		for _, at := range f.golden {
 			consider(at, 0)
 		}
+	}
+	if value != nil && best.Differs == 0 {
+		best.Why = why
 	}
 	if value != nil && best.Event == "" && best.Differs > 0 && len(value.Events) > 0 {
 		best.Event = whatDiffers(value, seen, events)

@@ -1,42 +1,13 @@
 package measurements
 
 import (
-	"fmt"
+	"time"
 
 	"github.com/attestd/attestd"
 )
 
 // Schema names the reference-values document.
 const Schema = "attestd.reference-values.v1"
-
-// State of a reference value. The zero State is proposed, which matches nothing.
-type State uint8
-
-// States of a reference value.
-const (
-	// StateProposed values wait for somebody's decision. They match nothing.
-	StateProposed State = iota
-	// StateActive values match.
-	StateActive
-	// StateRetiring values still match, and every match says that they are about to go.
-	StateRetiring
-)
-
-var stateNames = [...]string{"proposed", "active", "retiring"}
-
-// String returns "proposed", "active" or "retiring".
-func (s State) String() string {
-	if int(s) >= len(stateNames) {
-		return fmt.Sprintf("invalid(%d)", s)
-	}
-	return stateNames[s]
-}
-
-// MarshalText implements [encoding.TextMarshaler].
-func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// Matches reports whether evidence may be measured against a value in this state.
-func (s State) Matches() bool { return s == StateActive || s == StateRetiring }
 
 // Set is one reference-values document: what one product in one version may measure to.
 type Set struct {
@@ -71,6 +42,10 @@ type Value struct {
 	// Name tells the values of a set apart, as in "4-vcpu". It is unique within the set.
 	Name  string
 	State State
+	// Canary says for whom the value matches in StateCanary; nil in every other state.
+	Canary *Canary
+	// Until is when a canary or retiring value ceases to match, in whole seconds; zero for no end.
+	Until time.Time
 	// Registers must all be equal in the evidence. Registers of the evidence that are not named
 	// here are not compared.
 	Registers []attestd.Register

@@ -45,7 +45,7 @@ func writeKeys(out *bytes.Buffer, kind string, keys []Key) {
 }
 
 func (v *Value) write(out *bytes.Buffer) {
-	fmt.Fprintf(out, "  - name: %s\n    state: %s\n", strconv.Quote(v.Name), v.State)
+	fmt.Fprintf(out, "  - name: %s\n%s", strconv.Quote(v.Name), v.appendLifecycle(nil, "    "))
 	if len(v.Registers) > 0 {
 		out.WriteString("    registers:\n")
 	}

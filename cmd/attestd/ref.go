@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -248,7 +249,10 @@ type refTestDoc struct {
 	Differs   int             `json:"differs"`
 	Registers int             `json:"registers"`
 	Event     string          `json:"event,omitempty"`
-	Evidence  string          `json:"evidence_sha256"`
+	// Why an equal value does not match, and until when one does that has an end.
+	Why      string     `json:"why,omitempty"`
+	Until    *time.Time `json:"until,omitempty"`
+	Evidence string     `json:"evidence_sha256"`
 }
 
 func newRefTest(a *app) *cobra.Command {
@@ -272,12 +276,32 @@ authentic is compared with nothing. Keys that the FILEs name are trusted.`,
 			if err != nil {
 				return err
 			}
-			match := index.Match(claims.Format(), claims.Registers(), claims.Events())
+			at, err := a.asOf(q.at)
+			if err != nil {
+				return err
+			}
+			match := index.MatchClaims(claims, at)
 			return a.tellMatch(match, claims, report.QuoteArg(evidence)+q.question().again(), form)
 		},
 	}
 	q.addFlags(command)
 	return command
+}
+
+// equalButNot says what to make of a value that is equal and does not match, by its state.
+var equalButNot = map[measurements.State]string{
+	measurements.StateProposed: "A proposed value matches nothing. If this is what should run: attestd ref apply.",
+	measurements.StateCanary:   "The canary does not choose this machine, or has had its time.",
+	measurements.StateRetiring: "The value has had its time.",
+	measurements.StateRetired:  "A retired value matches nothing.",
+}
+
+// asOf returns the time of a flag --at, or else now.
+func (a *app) asOf(flag string) (time.Time, error) {
+	if flag == "" {
+		return a.now().UTC(), nil
+	}
+	return parseAt(flag)
 }
 
 func (a *app) tellMatch(
@@ -295,6 +319,10 @@ func (a *app) tellMatch(
 			Closest: match.Label, Value: match.Value, Differs: match.Differs, Registers: match.Registers,
 			Event: match.Event, Evidence: hex.EncodeToString(digest[:]),
 		}
+		doc.Why = match.Why
+		if !match.Until.IsZero() {
+			doc.Until = &match.Until
+		}
 		if match.Label != "" {
 			doc.State = match.State.String()
 		}
@@ -307,8 +335,8 @@ func (a *app) tellMatch(
 			Lead: []string{"MATCH", match.Label + " / " + match.Value, match.State.String()}, Good: true,
 		}
 	case match.Label != "" && match.Differs == 0:
-		table.Lead = append(table.Lead, match.Label+" / "+match.Value+" is equal, and "+match.State.String())
-		table.Notes = []string{"A proposed value matches nothing. If this is what should run, set `state: active`."}
+		table.Lead = append(table.Lead, match.Label+" / "+match.Value+" is equal, and "+match.Why)
+		table.Notes = []string{equalButNot[match.State]}
 	case match.Label != "":
 		table.Lead = append(table.Lead, fmt.Sprintf("closest: %s / %s, differs in %d of %d registers",
 			match.Label, match.Value, match.Differs, match.Registers))
@@ -317,7 +345,7 @@ func (a *app) tellMatch(
 		}
 	}
 	table.Lead = append(table.Lead, string(claims.Format()),
-		fmt.Sprintf("%d active or retiring value(s) compared", match.Loaded))
+		fmt.Sprintf("%d value(s) compared that may match", match.Loaded))
 	switch {
 	case match.Found:
 		table.Next = "attestd verify " + again + " --recorded --reference FILE"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -84,7 +85,11 @@ value match all the same; the first line says so.`,
 			if err != nil {
 				return err
 			}
-			doc, err := difference(claims, index, value)
+			at, err := a.asOf(q.at)
+			if err != nil {
+				return err
+			}
+			doc, err := difference(claims, index, value, at)
 			if err != nil {
 				return err
 			}
@@ -105,9 +110,9 @@ value match all the same; the first line says so.`,
 
 // difference compares claims with the closest value, or with the one called name.
 func difference(
-	claims *attestd.Claims, index *measurements.Index, name string,
+	claims *attestd.Claims, index *measurements.Index, name string, at time.Time,
 ) (doc refDiffDoc, err error) {
-	match := index.Match(claims.Format(), claims.Registers(), claims.Events())
+	match := index.MatchClaims(claims, at)
 	set, value, err := chosen(index, claims.Format(), match, name)
 	if err != nil {
 		return doc, err
@@ -120,14 +125,14 @@ func difference(
 	}
 	// The value alone, as if it were active: whether it matches does not depend on the others.
 	alone := *value
-	alone.State = measurements.StateActive
+	alone.State, alone.Canary, alone.Until = measurements.StateActive, nil, time.Time{}
 	single, err := measurements.NewIndex(&measurements.Set{
 		Name: set.Name, Format: set.Format, Bank: set.Bank, Values: []measurements.Value{alone},
 	})
 	if err != nil {
 		return doc, hinted(err, "attestd ref show FILE shows its values")
 	}
-	match = single.Match(claims.Format(), claims.Registers(), claims.Events())
+	match = single.MatchClaims(claims, at)
 	doc.Match = match.Found
 	if len(value.Rules) > 0 {
 		doc.Rule = match.Event

@@ -185,7 +185,7 @@ func (w *appraiser) apply(r *rule, vector *vector) {
 	case r.spec.Rule == attestd.RuleReference:
 		match := measurements.Match{}
 		if !r.any {
-			match = w.input.References.Match(w.input.Format, claims.Registers(), claims.Events())
+			match = w.input.References.MatchClaims(claims, w.input.At)
 		}
 		found = r.compareReference(match, measured(claims))
 	case r.spec.ID == CheckOwnership:

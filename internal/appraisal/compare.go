@@ -129,6 +129,26 @@ func named(components []attestd.Component, name string) (uint64, bool) {
 // remedyProposed is for a value that nobody has approved yet.
 const remedyProposed = "if this is what should run, set `state: active` in the reference values"
 
+// remedies say what to do about what is known and does not match, by the state of its value.
+var remedies = map[measurements.State]string{
+	measurements.StateProposed: remedyProposed,
+	measurements.StateCanary:   "once the canary has gone well, `attestd ref apply FILE VALUE --to active`",
+	measurements.StateRetiring: "start what is active; this value has had its time",
+	measurements.StateRetired:  "start what is active; this value was retired",
+}
+
+// standing says in which state a value matched; nothing for an active one.
+func standing(match measurements.Match) string {
+	switch {
+	case match.State == measurements.StateActive:
+		return ""
+	case match.Until.IsZero():
+		return " (" + match.State.String() + ")"
+	default:
+		return " (" + match.State.String() + " until " + match.Until.Format("2006-01-02T15:04Z") + ")"
+	}
+}
+
 // compareReference says whether the registers are known, and what comes close. Measured is the
 // register that says most, as people compare it.
 func (r *rule) compareReference(match measurements.Match, measured string) finding {
@@ -139,19 +159,21 @@ func (r *rule) compareReference(match measurements.Match, measured string) findi
 		found.result = attestd.ResultNotApplicable
 	case match.Found:
 		found.result, found.got = attestd.ResultPass, label
-		if match.State == measurements.StateRetiring {
-			found.got += " (retiring)"
+		if state := standing(match); state != "" {
+			found.got = attestd.Excerpt(label, maxShown-len(state)-3) + state
 		}
 	case match.Loaded == 0:
 		found.outcome = r.noneLoaded
 		found.want = "a reference value, of which none is active for this format"
 		found.remedy = "give reference values, as `attestd measure` writes them, with --reference"
 		if match.Label != "" {
-			found.got, found.remedy = "proposed only: "+label, remedyProposed
+			found.got, found.remedy = match.State.String()+" only: "+label, remedies[match.State]
 		}
 	case match.Label == "":
-	case match.Differs == 0:
+	case match.Differs == 0 && match.State == measurements.StateProposed:
 		found.got, found.remedy = "proposed only: "+label, remedyProposed
+	case match.Differs == 0:
+		found.got, found.remedy = match.Why+": "+label, remedies[match.State]
 	case match.Event != "":
 		found.got = match.Event
 		found.want = fmt.Sprintf("a known measurement; closest %s (%d of %d differ)",

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
@@ -82,6 +83,21 @@ func TestReferenceValues(t *testing.T) {
 		{"another value is a rejection that names the closest", rejects,
 			known(t, other, measurements.StateActive), attestd.VerdictRejected,
 			"closest web / measured (1 of 3 differ)"},
+		{"a retired value is none", undecided, known(t, input, measurements.StateRetired),
+			attestd.VerdictUndecided, "retired only: web"},
+		{"a canary that names the machine is met, and it is said", nothing,
+			knownUntil(t, input, measurements.StateCanary, time.Time{}, machine(t, input)),
+			attestd.VerdictAccepted, "web / measured (canary)"},
+		{"a canary for others is a rejection that says so", rejects,
+			knownUntil(t, input, measurements.StateCanary, time.Time{},
+				attestd.Handle{Kind: attestd.HandleInstance, Value: "i-another"}),
+			attestd.VerdictRejected, "canary, not for this machine: web"},
+		{"a retiring value is met before its end", nothing,
+			knownUntil(t, input, measurements.StateRetiring, input.At.Add(time.Second)),
+			attestd.VerdictAccepted, "(retiring until "},
+		{"a retiring value is not met at its end", rejects,
+			knownUntil(t, input, measurements.StateRetiring, input.At),
+			attestd.VerdictRejected, "retiring ended "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			input := input
@@ -98,6 +114,32 @@ func TestReferenceValues(t *testing.T) {
 			}
 		})
 	}
+}
+
+// knownUntil is known, with an end and, for a canary, machines.
+func knownUntil(
+	t testing.TB, input appraisal.Input, state measurements.State, until time.Time,
+	machines ...attestd.Handle,
+) *measurements.Index {
+	t.Helper()
+	set := must[*measurements.Set](t)(measurements.FromClaims("web", input.Claims))
+	set.Values[0].State, set.Values[0].Until = state, until
+	if len(machines) > 0 {
+		set.Values[0].Canary = &measurements.Canary{Handles: machines}
+	}
+	return must[*measurements.Index](t)(measurements.NewIndex(set))
+}
+
+// machine returns the handle of the instance that evidence is about.
+func machine(t testing.TB, input appraisal.Input) attestd.Handle {
+	t.Helper()
+	for handle := range input.Claims.Handles() {
+		if handle.Kind == attestd.HandleInstance {
+			return handle
+		}
+	}
+	t.Fatal("the claims name no instance")
+	return attestd.Handle{}
 }
 
 func TestReferenceValuesAreMadeOnlyOfWhatRuns(t *testing.T) {
