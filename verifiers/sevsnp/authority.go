@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// authority is an ASK with the ARK above it, both checked: what may issue a VCEK.
+// authority is an ASK or an ASVK with the ARK above it, both checked: what may issue a VCEK or a
+// VLEK.
 type authority struct {
 	line     line
+	kind     keyKind
 	ask, ark *x509.Certificate
 	insecure bool
 }
@@ -53,16 +55,17 @@ func checkARK(ark *x509.Certificate, name line, count *counter) error {
 	return nil
 }
 
-// checkASK demands that ark issued ask for the same line.
-func checkASK(ask, ark *x509.Certificate, name line, count *counter) error {
+// checkASK demands that ark issued ask for the same line and for this kind of keys. An ASVK's name on
+// an ASK would let a cloud's keys speak for chips.
+func checkASK(ask, ark *x509.Certificate, name line, kind keyKind, count *counter) error {
 	if err := checkAuthorityKey(ask); err != nil {
-		return fmt.Errorf("ASK: %w", err)
+		return fmt.Errorf("%s: %w", kind.role(), err)
 	}
-	if ask.Subject.CommonName != "SEV-"+string(name) || !bytes.Equal(ask.RawIssuer, ark.RawSubject) {
-		return fmt.Errorf("ASK is not SEV-%s issued by ARK-%s", name, name)
+	if ask.Subject.CommonName != kind.issuer(name) || !bytes.Equal(ask.RawIssuer, ark.RawSubject) {
+		return fmt.Errorf("%s is not %s issued by ARK-%s", kind.role(), kind.issuer(name), name)
 	}
 	if !count.verify(ask, ark) {
-		return fmt.Errorf("ASK is not signed by ARK-%s", name)
+		return fmt.Errorf("%s is not signed by ARK-%s", kind.role(), name)
 	}
 	return nil
 }
@@ -72,7 +75,7 @@ func outsideValidity(at time.Time, key *vcek) (string, *x509.Certificate) {
 	for _, link := range [...]struct {
 		name string
 		cert *x509.Certificate
-	}{{"VCEK", key.cert}, {"ASK", key.issuer.ask}, {"ARK", key.issuer.ark}} {
+	}{{key.kind.String(), key.cert}, {key.kind.role(), key.issuer.ask}, {"ARK", key.issuer.ark}} {
 		if at.Before(link.cert.NotBefore) || at.After(link.cert.NotAfter) {
 			return link.name, link.cert
 		}
@@ -83,6 +86,7 @@ func outsideValidity(at time.Time, key *vcek) (string, *x509.Certificate) {
 // pinnedAuthorities opens and checks AMD's certificates behind the wall.
 func pinnedAuthorities(count *counter) ([]*authority, error) {
 	var out []*authority
+	arks := make(map[line]*x509.Certificate) // each is parsed and verified once
 	for _, pinned := range pinnedChains {
 		askDER, arkDER, err := pinned.open()
 		if err != nil {
@@ -92,17 +96,20 @@ func pinnedAuthorities(count *counter) ([]*authority, error) {
 		if err != nil {
 			return nil, notPinned(pinned.line, err)
 		}
-		ark, err := x509.ParseCertificate(arkDER)
-		if err != nil {
+		ark := arks[pinned.line]
+		if ark == nil || !bytes.Equal(ark.Raw, arkDER) {
+			if ark, err = x509.ParseCertificate(arkDER); err != nil {
+				return nil, notPinned(pinned.line, err)
+			}
+			if err := checkARK(ark, pinned.line, count); err != nil {
+				return nil, notPinned(pinned.line, err)
+			}
+			arks[pinned.line] = ark
+		}
+		if err := checkASK(ask, ark, pinned.line, pinned.kind, count); err != nil {
 			return nil, notPinned(pinned.line, err)
 		}
-		if err := checkARK(ark, pinned.line, count); err != nil {
-			return nil, notPinned(pinned.line, err)
-		}
-		if err := checkASK(ask, ark, pinned.line, count); err != nil {
-			return nil, notPinned(pinned.line, err)
-		}
-		out = append(out, &authority{line: pinned.line, ask: ask, ark: ark})
+		out = append(out, &authority{line: pinned.line, kind: pinned.kind, ask: ask, ark: ark})
 	}
 	return out, nil
 }
@@ -112,7 +119,7 @@ func pinnedAuthorities(count *counter) ([]*authority, error) {
 func insecureRoots(roots []*x509.Certificate, count *counter) (map[line]*x509.Certificate, error) {
 	out := make(map[line]*x509.Certificate)
 	for _, root := range roots {
-		for _, name := range []line{lineMilan, lineGenoa} {
+		for _, name := range lines {
 			if root == nil || root.Subject.CommonName != "ARK-"+string(name) {
 				continue
 			}

@@ -14,7 +14,8 @@ const (
 	policyPageSwapDisabled = 1 << 25 // in use since report version 5
 )
 
-// Bits of PLATFORM_INFO (AMD 56860 rev 1.58, section 7.3, Table 23).
+// Bits of PLATFORM_INFO (AMD 56860 rev 1.58, section 7.3, Table 23; bit 6 is younger than that
+// revision and came with the fix of AMD-SB-3016, CVE-2023-20585).
 const (
 	platformSMT              = 1 << 0
 	platformTSME             = 1 << 1
@@ -22,6 +23,7 @@ const (
 	platformRAPLDisabled     = 1 << 3
 	platformCiphertextHiding = 1 << 4
 	platformAliasCheck       = 1 << 5 // in use since report version 3
+	platformIOMMUWriteSafe   = 1 << 6 // seen set in reports of version 5
 	platformTIO              = 1 << 7 // in use since report version 5
 )
 
@@ -31,7 +33,7 @@ const (
 	keyInfoMaskChipKey = 1 << 1
 )
 
-// unknownPolicy returns the bits of POLICY to which the cited revision gives no meaning in reports
+// unknownPolicy returns the bits of POLICY to which no cited document gives a meaning in reports
 // of this version. A bit that nobody here understands may allow the host anything.
 func (r report) unknownPolicy() uint64 {
 	known := uint64(policyPageSwapDisabled - 1)
@@ -48,7 +50,7 @@ func (r report) unknownPlatform() uint64 {
 		known |= platformAliasCheck
 	}
 	if r.hasMIT() {
-		known |= platformTIO
+		known |= platformIOMMUWriteSafe | platformTIO
 	}
 	return r.platformInfo() &^ known
 }

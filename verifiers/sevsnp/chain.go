@@ -40,6 +40,7 @@ func (c *counter) verify(cert, issuer *x509.Certificate) bool {
 type search struct {
 	v     *Verifier
 	at    time.Time
+	kind  keyKind // of the key that the report says signed it
 	table certTable
 	given [][]byte
 	count *counter
@@ -47,33 +48,34 @@ type search struct {
 	asked bool
 }
 
-// admit returns the VCEK in der if it chains to a root, from the cache where its bytes were seen
-// before. Times are not part of it.
+// admit returns the VCEK or VLEK in der if it chains to a root, from the cache where its bytes were
+// seen before. Times are not part of it.
 func (s *search) admit(der []byte) (*vcek, *fault) {
 	digest := digestOf(der)
-	if known, ok := s.v.cache.Get(digest); ok && s.stillGiven(known.issuer) {
+	if known, ok := s.v.cache.Get(digest); ok && known.kind == s.kind && s.stillGiven(known.issuer) {
 		return known, nil
 	}
 	if len(der) > limits.certificate {
 		return nil, refuseAs(checkChain, attestd.ClassTooLarge,
-			fmt.Sprintf("a VCEK of %d bytes", len(der)), fmt.Sprintf("at most %d", limits.certificate))
+			fmt.Sprintf("a %s of %d bytes", s.kind, len(der)), fmt.Sprintf("at most %d", limits.certificate))
 	}
 	cert, err := x509.ParseCertificate(bytes.Clone(der))
 	if err != nil {
-		return nil, refuse(checkChain, "a VCEK that is no certificate", "X.509 in DER").because(err)
+		return nil, refuse(checkChain, "a "+s.kind.String()+" that is no certificate", "X.509 in DER").because(err)
 	}
 	if cert.SignatureAlgorithm != x509.SHA384WithRSAPSS {
-		return nil, refuse(checkChain, "VCEK signed with "+cert.SignatureAlgorithm.String(),
+		return nil, refuse(checkChain, s.kind.String()+" signed with "+cert.SignatureAlgorithm.String(),
 			"SHA384-RSAPSS")
 	}
 	if !certpath.WholeBytes(cert) {
-		return nil, refuse(checkChain, "a VCEK whose signature is not whole bytes", "X.509 in DER")
+		return nil, refuse(checkChain, "a "+s.kind.String()+" whose signature is not whole bytes",
+			"X.509 in DER")
 	}
 	issuer, bad := s.issuerOf(cert)
 	if bad != nil {
 		return nil, bad
 	}
-	known, bad := readVCEK(cert, issuer)
+	known, bad := readVCEK(cert, s.kind, issuer)
 	if bad != nil {
 		return nil, bad
 	}
@@ -96,13 +98,13 @@ func (s *search) stillGiven(issuer *authority) bool {
 	return false
 }
 
-// issuerOf finds the authority that signed cert. Names only choose whom to ask; the signature
-// decides, so AMD's subject text on a self-made root gains nothing.
+// issuerOf finds the authority over this kind of keys that signed cert. Names only choose whom to ask;
+// the signature decides, so AMD's subject text on a self-made root gains nothing.
 func (s *search) issuerOf(cert *x509.Certificate) (*authority, *fault) {
 	named := false
 	for _, issuers := range []func() []*authority{s.v.pinnedIssuers, s.insecureIssuers} {
 		for _, issuer := range issuers() {
-			if !bytes.Equal(cert.RawIssuer, issuer.ask.RawSubject) {
+			if issuer.kind != s.kind || !bytes.Equal(cert.RawIssuer, issuer.ask.RawSubject) {
 				continue
 			}
 			named = true
@@ -116,15 +118,16 @@ func (s *search) issuerOf(cert *x509.Certificate) (*authority, *fault) {
 		return nil, refuseAs(checkChain, attestd.ClassTooLarge, "too many signatures to verify",
 			fmt.Sprintf("at most %d", limits.signatures)).because(errBudget)
 	case named:
-		return nil, refuse(checkChain, "a VCEK that "+cert.Issuer.CommonName+" did not sign",
+		return nil, refuse(checkChain, "a "+s.kind.String()+" that "+cert.Issuer.CommonName+" did not sign",
 			"a chain to a pinned AMD root")
 	default:
-		return nil, refuse(checkChain, fmt.Sprintf("a VCEK issued by %q",
-			attestd.Excerpt(cert.Issuer.CommonName, 40)), "SEV-Milan or SEV-Genoa of AMD")
+		return nil, refuse(checkChain, fmt.Sprintf("a certificate issued by %q",
+			attestd.Excerpt(cert.Issuer.CommonName, 40)), s.kind.issuers())
 	}
 }
 
-// insecureIssuers returns the ASKs among the endorsements that a root loaded by hand has signed.
+// insecureIssuers returns the ASKs or ASVKs among the endorsements that a root loaded by hand has
+// signed.
 func (s *search) insecureIssuers() []*authority {
 	if s.asked || len(s.v.insecure) == 0 {
 		return s.asks
@@ -133,21 +136,22 @@ func (s *search) insecureIssuers() []*authority {
 	tried := 0
 	for _, der := range append([][]byte{s.table.ask}, s.given...) {
 		if len(der) == 0 || len(der) > limits.certificate || tried == limits.authorities ||
-			bytes.Contains(der, hwidObject) {
+			isEndEntity(der) {
 			continue
 		}
 		for name, ark := range s.v.insecure {
 			// Cheap first: an ASK names its line and its issuer, and is not the root itself.
-			if !bytes.Contains(der, []byte("SEV-"+string(name))) || bytes.Equal(der, ark.Raw) ||
+			if !bytes.Contains(der, []byte(s.kind.issuer(name))) || bytes.Equal(der, ark.Raw) ||
 				!bytes.Contains(der, ark.RawSubject) {
 				continue
 			}
 			tried++
 			ask, err := x509.ParseCertificate(bytes.Clone(der))
-			if err != nil || checkASK(ask, ark, name, s.count) != nil {
+			if err != nil || checkASK(ask, ark, name, s.kind, s.count) != nil {
 				continue
 			}
-			s.asks = append(s.asks, &authority{line: name, ask: ask, ark: ark, insecure: true})
+			s.asks = append(s.asks, &authority{
+				line: name, kind: s.kind, ask: ask, ark: ark, insecure: true})
 		}
 	}
 	return s.asks

@@ -16,6 +16,7 @@ const (
 	specSignature = "AMD 56860 rev 1.58, chapter 10"
 	specVCEK      = "AMD 57230 rev 0.50, VCEK certificate and its extensions"
 	specKDS       = "AMD 57230 rev 0.50, chapter 4"
+	specIOMMU     = "AMD-SB-3016; AMD 56860, PLATFORM_INFO bit 6"
 	specTable     = "AMD 56421, SNP Extended Guest Request"
 	specX509      = "RFC 5280, section 6.1"
 	specOurs      = "attestd, docs/verifiers/sev-snp.md, limits"
@@ -70,14 +71,14 @@ var verifyChecks = []attestd.CheckSpec{
 		Proves: "CPUID in the report names a product whose TCB layout and root are known here",
 		Why:    "floors would be compared with the wrong bytes, and the wrong root be asked",
 		Spec:   specReport, Class: attestd.ClassUnsupported, Group: attestd.GroupAuthenticity,
-		Hint: "Milan, Genoa, Bergamo and Siena are supported; see attestd inspect FILE",
+		Hint: "Milan, Genoa, Bergamo, Siena and Turin are supported; see attestd inspect FILE",
 	},
 	{
 		ID:     checkSigningKey,
-		Proves: "the report says that the chip's VCEK signed it",
+		Proves: "the report says that a VCEK or a VLEK signed it",
 		Why:    "a report signed by another kind of key, or by none, would be taken for the chip's",
 		Spec:   specReport, Class: attestd.ClassChain, Group: attestd.GroupAuthenticity,
-		Hint: "ask the host for a report signed by the VCEK (KEY_SEL=1); VLEK is not supported yet",
+		Hint: "ask the firmware for a signed report (MASK_CHIP_KEY=0 on the host)",
 	},
 	{
 		ID:     checkLayout,
@@ -105,39 +106,39 @@ var verifyChecks = []attestd.CheckSpec{
 		Proves: "the certificates given are few and small enough to be looked at",
 		Why:    "a sender could make one verification cost as much as thousands",
 		Spec:   specOurs, Class: attestd.ClassTooLarge, Group: attestd.GroupAuthenticity,
-		Hint: "give only the VCEK of this chip and TCB: --collateral DIR with fewer files",
+		Hint: "give only the VCEK or VLEK of this report: --collateral DIR with fewer files",
 	},
 	{
 		ID:     checkVCEKPresent,
-		Proves: "a VCEK certificate was given to judge the report with",
+		Proves: "a certificate of the kind of key that signed was given to judge the report with",
 		Why:    "without it nothing says whose key signed the report",
 		Spec:   specKDS, Class: attestd.ClassCollateralUnavailable, Group: attestd.GroupCollateral,
-		Hint: "attestd inspect FILE prints vcek_url; save that file in DIR, then --collateral DIR",
+		Hint: "save what attestd inspect FILE prints as vcek_url, or the cloud's VLEK: --collateral DIR",
 	},
 	{
 		ID:     checkChain,
-		Proves: "AMD's pinned ARK and ASK certify the VCEK",
+		Proves: "AMD's pinned ARK and ASK certify the VCEK, or its ARK and ASVK the VLEK",
 		Why:    "anyone can make certificates that carry AMD's names",
 		Spec:   specX509, Class: attestd.ClassChain, Group: attestd.GroupAuthenticity,
 		Hint: "fetch the VCEK from AMD: attestd inspect FILE prints vcek_url",
 	},
 	{
 		ID:     checkVCEKProfile,
-		Proves: "the certificate has the key, the form and the extensions of a VCEK",
-		Why:    "another certificate that AMD issued could be used in the place of a VCEK",
+		Proves: "the certificate has the key, the form and the extensions of its kind",
+		Why:    "another certificate that AMD issued could be used in the place of a VCEK or VLEK",
 		Spec:   specVCEK, Class: attestd.ClassChain, Group: attestd.GroupAuthenticity,
 		Hint: "fetch the VCEK from AMD: attestd inspect FILE prints vcek_url",
 	},
 	{
 		ID:     checkChainValidity,
-		Proves: "VCEK, ASK and ARK were all valid at the given time",
+		Proves: "VCEK, ASK and ARK (or VLEK, ASVK and ARK) were all valid at the given time",
 		Why:    "a key that leaked after its end of life could still speak",
 		Spec:   specX509, Class: attestd.ClassCertTime, Group: attestd.GroupAuthenticity,
 		Hint: "check the clock; judge old evidence with --recorded --at TIME",
 	},
 	{
 		ID:     checkVCEKProduct,
-		Proves: "VCEK, its issuer and CPUID name the same product line",
+		Proves: "VCEK or VLEK, its issuer and CPUID name the same product line",
 		Why:    "a key of one generation could speak for a chip of another",
 		Spec:   specVCEK, Class: attestd.ClassChain, Group: attestd.GroupAuthenticity,
 		Hint: "fetch the VCEK for this product: attestd inspect FILE prints vcek_url",
@@ -151,17 +152,17 @@ var verifyChecks = []attestd.CheckSpec{
 	},
 	{
 		ID:     checkVCEKTCB,
-		Proves: "the VCEK was made for exactly the REPORTED_TCB, component by component",
+		Proves: "the VCEK or VLEK was made for exactly the REPORTED_TCB, component by component",
 		Why:    "firmware with a known hole could claim to be newer than it is",
 		Spec:   specVCEK, Class: attestd.ClassTCB, Group: attestd.GroupAuthenticity,
 		Hint: "fetch the VCEK for REPORTED_TCB, not CURRENT_TCB: attestd inspect FILE prints vcek_url",
 	},
 	{
 		ID:     checkSignature,
-		Proves: "the VCEK signed these very bytes",
+		Proves: "the VCEK or VLEK signed these very bytes",
 		Why:    "every field of the report could be made up",
 		Spec:   specSignature, Class: attestd.ClassSignature, Group: attestd.GroupAuthenticity,
-		Hint: "the report was changed or the VCEK is another one; collect both again",
+		Hint: "the report was changed or the certificate is another one; collect both again",
 	},
 	{
 		ID:     checkReportData,

@@ -59,7 +59,7 @@ func freshness(demand attestd.Demand) attestd.Freshness {
 
 func handles(rep report) []attestd.Handle {
 	out := make([]attestd.Handle, 0, 2)
-	if !rep.chipIDMasked() {
+	if rep.namesChip() {
 		out = append(out, attestd.Handle{
 			Kind: attestd.HandleHost, Value: hex.EncodeToString(rep.chipID())})
 	}
@@ -88,8 +88,8 @@ func facts(rep report, key *vcek) []attestd.Fact {
 
 type adder func(name string, value attestd.Value)
 
-// sinceVersion keeps a field that an older report does not have from being read as a "no".
-func sinceVersion(has bool, value attestd.Value) attestd.Value {
+// visible keeps a field that this report does not have from being read as a "no".
+func visible(has bool, value attestd.Value) attestd.Value {
 	if !has {
 		return attestd.NotVisible()
 	}
@@ -101,18 +101,19 @@ func identityFacts(rep report, key *vcek, add adder) {
 	add("report_version", attestd.Uint(uint64(rep.version)))
 	add("product", attestd.Text(rep.model.name))
 	add("kds_product", attestd.Text(key.product))
-	add("cpuid_family", sinceVersion(rep.hasCPUID(), attestd.Uint(uint64(family))))
-	add("cpuid_model", sinceVersion(rep.hasCPUID(), attestd.Uint(uint64(number))))
-	add("cpuid_stepping", sinceVersion(rep.hasCPUID(), attestd.Uint(uint64(stepping))))
+	add("cpuid_family", visible(rep.hasCPUID(), attestd.Uint(uint64(family))))
+	add("cpuid_model", visible(rep.hasCPUID(), attestd.Uint(uint64(number))))
+	add("cpuid_stepping", visible(rep.hasCPUID(), attestd.Uint(uint64(stepping))))
 	add("measurement", attestd.Bytes(rep.measurement()))
 	add("report_data", attestd.Bytes(rep.reportData()))
 	add("host_data", attestd.Bytes(rep.raw[offHostData:offIDKeyDigest]))
 	add("report_id", attestd.Bytes(rep.reportID()))
 	add("migration_agent", attestd.Bool(rep.migrationAgent()))
-	add("chip_id", sinceVersion(!rep.chipIDMasked(), attestd.Bytes(rep.chipID())))
-	add("chip_id_masked", attestd.Bool(rep.chipIDMasked()))
+	add("chip_id", visible(rep.namesChip(), attestd.Bytes(rep.chipID())))
+	add("chip_id_masked", visible(key.kind == kindVCEK, attestd.Bool(rep.chipIDMasked())))
 	add("mask_chip_key", attestd.Bool(rep.u32(offKeyInfo)&keyInfoMaskChipKey != 0))
-	add("signing_key", attestd.Text("VCEK"))
+	add("signing_key", attestd.Text(key.kind.String()))
+	add("csp_id", visible(key.kind == kindVLEK, attestd.Text(key.csp)))
 	add("vmpl", attestd.Uint(uint64(rep.vmpl())))
 	add("host_requested", attestd.Bool(rep.vmpl() == hostRequestVMPL))
 	add("guest_svn", attestd.Uint(uint64(rep.u32(4))))
@@ -131,7 +132,7 @@ func policyFacts(rep report, add adder) {
 	add("policy_mem_aes_256_xts", flag(policyAES256XTS))
 	add("policy_rapl_disabled", flag(policyRAPLDisabled))
 	add("policy_ciphertext_hiding", flag(policyCiphertextHiding))
-	add("policy_page_swap_disabled", sinceVersion(rep.hasMIT(), flag(policyPageSwapDisabled)))
+	add("policy_page_swap_disabled", visible(rep.hasMIT(), flag(policyPageSwapDisabled)))
 }
 
 func platformFacts(rep report, add adder) {
@@ -143,8 +144,9 @@ func platformFacts(rep report, add adder) {
 	add("ecc_enabled", flag(platformECC))
 	add("rapl_disabled", flag(platformRAPLDisabled))
 	add("ciphertext_hiding_enabled", flag(platformCiphertextHiding))
-	add("alias_check_complete", sinceVersion(rep.hasCPUID(), flag(platformAliasCheck)))
-	add("tio_enabled", sinceVersion(rep.hasMIT(), flag(platformTIO)))
+	add("alias_check_complete", visible(rep.hasCPUID(), flag(platformAliasCheck)))
+	add("iommu_write_safe", visible(rep.hasMIT(), flag(platformIOMMUWriteSafe)))
+	add("tio_enabled", visible(rep.hasMIT(), flag(platformTIO)))
 	add("unknown_bits", attestd.Bool(rep.unknownPolicy() != 0 || rep.unknownPlatform() != 0))
 	add("unknown_policy_bits", attestd.Uint(rep.unknownPolicy()))
 	add("unknown_platform_bits", attestd.Uint(rep.unknownPlatform()))
@@ -161,8 +163,8 @@ func tcbFacts(rep report, add adder) {
 	add("current_version", attestd.Text(rep.firmware(offCurrentVersion)))
 	add("committed_version", attestd.Text(rep.firmware(offCommittedVer)))
 	add("provisional_firmware", attestd.Bool(rep.provisional()))
-	add("launch_mit_vector", sinceVersion(rep.hasMIT(), attestd.Uint(rep.u64(offLaunchMIT))))
-	add("current_mit_vector", sinceVersion(rep.hasMIT(), attestd.Uint(rep.u64(offCurrentMIT))))
+	add("launch_mit_vector", visible(rep.hasMIT(), attestd.Uint(rep.u64(offLaunchMIT))))
+	add("current_mit_vector", visible(rep.hasMIT(), attestd.Uint(rep.u64(offCurrentMIT))))
 }
 
 func ownerFacts(rep report, add adder) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/testvectors/forge"
 )
 
 // TestFactsOfReports changes one field of a good report at a time. Every check that a policy decides
@@ -89,9 +90,9 @@ func TestFactsOfReports(t *testing.T) {
 		{"another Genoa model of stepping 2", "Genoa", 3,
 			func(s *scene) { s.report.CPUID = [3]byte{0x19, 0x10, 2} }, "product-line", "Genoa"},
 		{"a Milan with stacked cache before version 3", "Milan-X", 2, nil, "product-line", "Milan"},
-		{"reported TCB", "Milan", 3, func(s *scene) { s.report.Reported = [4]uint8{1, 2, 3, 4} },
+		{"reported TCB", "Milan", 3, func(s *scene) { s.report.Reported = forge.TCB{1, 2, 3, 4} },
 			"tcb-floor", "bootloader=1 tee=2 snp=3 microcode=4"}, // neg: 98
-		{"launch TCB", "Milan", 3, func(s *scene) { s.report.Launch = [4]uint8{1, 2, 3, 4} },
+		{"launch TCB", "Milan", 3, func(s *scene) { s.report.Launch = forge.TCB{1, 2, 3, 4} },
 			"launch-tcb-floor", "bootloader=1 tee=2 snp=3 microcode=4"},
 		// neg: 99
 		{"ordered", "Milan", 3, func(s *scene) { s.report.Reported[2]--; s.report.Current[3]++ },

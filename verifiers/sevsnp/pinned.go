@@ -11,6 +11,9 @@ import (
 func PinnedRoots() ([]*x509.Certificate, error) {
 	var roots []*x509.Certificate
 	for _, pinned := range pinnedChains {
+		if pinned.kind != kindVCEK {
+			continue // the same root again
+		}
 		_, der, err := pinned.open()
 		if err != nil {
 			return nil, err

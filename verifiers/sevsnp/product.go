@@ -14,7 +14,15 @@ type line string
 const (
 	lineMilan line = "Milan"
 	lineGenoa line = "Genoa"
+	lineTurin line = "Turin"
 )
+
+// lines are all of them.
+var lines = [...]line{lineMilan, lineGenoa, lineTurin}
+
+// turin says that reports and certificates of the line have Turin's shape: another TCB_VERSION, a
+// CHIP_ID of eight bytes, and structure version 1 (AMD 57230 rev 0.50, section 3.1).
+func (l line) turin() bool { return l == lineTurin }
 
 // model is a product as policies name it. Several are certified under one root, but each counts its
 // microcode from a number of its own: a floor for one must not be applied to another.
@@ -24,25 +32,40 @@ type model struct {
 }
 
 var (
-	modelMilan   = model{name: "Milan", line: lineMilan}
-	modelMilanX  = model{name: "Milan-X", line: lineMilan}
-	modelGenoa   = model{name: "Genoa", line: lineGenoa}
-	modelGenoaX  = model{name: "Genoa-X", line: lineGenoa}
-	modelBergamo = model{name: "Bergamo", line: lineGenoa}
+	modelMilan      = model{name: "Milan", line: lineMilan}
+	modelMilanX     = model{name: "Milan-X", line: lineMilan}
+	modelGenoa      = model{name: "Genoa", line: lineGenoa}
+	modelGenoaX     = model{name: "Genoa-X", line: lineGenoa}
+	modelBergamo    = model{name: "Bergamo", line: lineGenoa}
+	modelTurin      = model{name: "Turin", line: lineTurin}
+	modelTurinDense = model{name: "Turin-Dense", line: lineTurin}
+)
+
+// wantProducts names the products for messages.
+const wantProducts = "Milan, Genoa, Bergamo, Siena or Turin"
+
+// Families of processors in CPUID.
+const (
+	familyZen3 = 0x19 // and Zen 4
+	familyZen5 = 0x1a
 )
 
 // modelOf maps CPUID family, model and stepping, as combined in the report (AMD 56860 rev 1.58,
-// section 7.3, Table 23, CPUID_FAM_ID to CPUID_STEP). What is not listed is unsupported: guessing a
-// product means reading TCB bytes in the wrong order, as Turin (family 0x1A) shows.
+// section 7.3, Table 23, CPUID_FAM_ID to CPUID_STEP; AMD 57230 rev 0.50, section 3.1, Table 4). What
+// is not listed is unsupported: guessing a product means reading TCB bytes in the wrong order, as
+// Turin (family 0x1A, models 00 to 1F) and what follows it in the same family show.
 //
 // The parts with stacked cache differ in the stepping alone, and their microcode is 0x0A0012xx and
 // 0x0A1012xx where the others' is 0x0A0011xx and 0x0A1011xx. The level in a TCB is the last byte, so
 // the same level is mended firmware on one and open on the other.
 func modelOf(family, number, stepping byte) (model, bool) {
-	if family != 0x19 {
-		return model{}, false
-	}
 	switch {
+	case family == familyZen5 && number <= 0x0f:
+		return modelTurin, true
+	case family == familyZen5 && number <= 0x1f:
+		return modelTurinDense, true
+	case family != familyZen3:
+		return model{}, false
 	case number == 0x01 && stepping == 2:
 		return modelMilanX, true
 	case number == 0x11 && stepping == 2:
@@ -70,17 +93,17 @@ func (r *report) checkProductKnown() *fault {
 		switch {
 		case family == 0 && number == 0 && stepping == 0:
 			got = "CPUID family, model and stepping are all zero"
-		case family == 0x1a:
-			got += " (Turin or later)"
+		case family == familyZen5:
+			got += " (later than Turin)"
 		}
-		return refuse(checkProduct, got, "Milan, Genoa, Bergamo or Siena")
+		return refuse(checkProduct, got, wantProducts)
 	}
 	r.model = known
 	return nil
 }
 
-// lineOfName returns the line that a VCEK's product name belongs to: "Milan-B0" and "Genoa" are the
-// forms that AMD's KDS has issued.
+// lineOfName returns the line that the product name of a VCEK or VLEK belongs to: "Milan-B0" and
+// "Genoa" are the forms that AMD's KDS has issued.
 func lineOfName(name string) (line, bool) {
 	base, stepping, cut := strings.Cut(name, "-")
 	if cut && (len(stepping) != 2 || stepping[0] < 'A' || stepping[0] > 'Z' ||
@@ -88,28 +111,35 @@ func lineOfName(name string) (line, bool) {
 		return "", false
 	}
 	switch line(base) {
-	case lineMilan, lineGenoa:
+	case lineMilan, lineGenoa, lineTurin:
 		return line(base), true
 	default:
 		return "", false
 	}
 }
 
-// checkVCEKProduct demands that certificate, issuer and report speak of one product line. Otherwise
-// a key that AMD certified for one generation could speak for another.
+// checkVCEKProductAgrees demands that certificate, issuer and report speak of one product line.
+// Otherwise a key that AMD certified for one generation could speak for another.
 func checkVCEKProductAgrees(r *report, key *vcek) *fault {
 	named, ok := lineOfName(key.product)
 	if !ok {
 		return refuseAs(checkVCEKProduct, attestd.ClassUnsupported,
-			fmt.Sprintf("product name %q", attestd.Excerpt(key.product, 32)), "Milan or Genoa")
+			fmt.Sprintf("product name %q", attestd.Excerpt(key.product, 32)), "Milan, Genoa or Turin")
 	}
+	kind := key.kind.String()
 	if named != key.issuer.line {
-		return refuse(checkVCEKProduct, "VCEK for "+string(named)+" issued by SEV-"+
-			string(key.issuer.line), "issuer SEV-"+string(named))
+		return refuse(checkVCEKProduct, kind+" for "+string(named)+" issued by "+
+			key.kind.issuer(key.issuer.line), "issuer "+key.kind.issuer(named))
 	}
-	if r.hasCPUID() && r.model.line != named {
-		return refuse(checkVCEKProduct, "VCEK for "+string(named)+", CPUID says "+r.model.name,
-			"VCEK for "+string(r.model.line))
+	switch {
+	case r.hasCPUID() && r.model.line != named:
+		return refuse(checkVCEKProduct, kind+" for "+string(named)+", CPUID says "+r.model.name,
+			kind+" for "+string(r.model.line))
+	case !r.hasCPUID() && named.turin():
+		// The levels were read in the order of the older products, since nothing named this one.
+		return refuse(checkVCEKProduct, kind+" for Turin, and a report without CPUID",
+			"report version 3 or later")
+	default:
+		return nil
 	}
-	return nil
 }

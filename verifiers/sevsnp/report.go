@@ -68,24 +68,41 @@ func (r report) signingKey() uint32   { return r.u32(offKeyInfo) >> 2 & 7 }
 func (r report) reportData() []byte   { return r.raw[offReportData:offMeasurement] }
 func (r report) measurement() []byte  { return r.raw[offMeasurement:offHostData] }
 func (r report) reportID() []byte     { return r.raw[offReportID:offReportIDMA] }
-func (r report) chipID() []byte       { return r.raw[offChipID:offCommittedTCB] }
-func (r report) chipIDMasked() bool   { return allBytes(r.chipID(), 0) }
-func (r report) tcb(offset int) tcb   { return readTCB(r.raw[offset:]) }
+func (r report) kind() keyKind        { return keyKind(r.signingKey()) } //nolint:gosec // 3 bits
+func (r report) turin() bool          { return r.model.line.turin() }
+func (r report) tcb(offset int) tcb   { return readTCB(r.raw[offset:], r.turin()) }
 func (r report) fms() (f, m, s byte)  { return r.raw[0x188], r.raw[0x189], r.raw[0x18a] }
 func (r report) hasCPUID() bool       { return r.version >= versionCPUID }
 func (r report) hasMIT() bool         { return r.version >= versionMIT }
 func (r report) migrationAgent() bool { return !allBytes(r.raw[offReportIDMA:offReportedTCB], 0xff) }
+
+// chipIDSize is how many bytes of CHIP_ID name a chip: Turin's HWID has eight (AMD 57230 rev 0.50,
+// section 3.1).
+func (r report) chipIDSize() int {
+	if r.turin() {
+		return hwidSizeTurin
+	}
+	return hwidSize
+}
+
+// chipID is the name of the chip in the length that its VCEK has it.
+func (r report) chipID() []byte { return r.raw[offChipID : offChipID+r.chipIDSize()] }
+
+// chipIDMasked says that the host hides the chip's name (MASK_CHIP_ID).
+func (r report) chipIDMasked() bool { return allBytes(r.chipID(), 0) }
+
+// namesChip says that the report names its chip, and that the key that signs it is that chip's. A
+// VLEK is one key in many machines: no certificate vouches for a name beside it.
+func (r report) namesChip() bool { return r.kind() == kindVCEK && !r.chipIDMasked() }
+
 func (r report) provisional() bool {
 	return r.u32(offCurrentVersion) != r.u32(offCommittedVer)
 }
 
-// Byte ranges that must be zero. Turin's TCB_VERSION differs, so they are asked for only after the
-// product is known to be an older one.
+// Byte ranges that must be zero, beside those of the TCB_VERSIONs, which are the product's.
 var (
 	reservedAlways = [][2]int{
 		{0x4c, 0x50}, {0x18b, offChipID}, {0x1eb, 0x1ec}, {0x1ef, 0x1f0}, {offAfterMIT, signedSize},
-		{offCurrentTCB + 2, offCurrentTCB + 6}, {offReportedTCB + 2, offReportedTCB + 6},
-		{offCommittedTCB + 2, offCommittedTCB + 6}, {offLaunchTCB + 2, offLaunchTCB + 6},
 	}
 	reservedBeforeCPUID = [][2]int{{offCPUID, 0x18b}}
 	// Before version 5 the mitigation vectors do not exist: bytes there are refused, never read as
@@ -95,12 +112,22 @@ var (
 
 // layout returns what is wrong with the fixed bits and reserved bytes, or nil.
 func (r report) layout() *fault {
-	bad := r.zero(reservedAlways)
+	bad := r.zero(reservedAlways...)
+	from, until := reservedTCB(r.turin())
+	for _, at := range [...]int{offCurrentTCB, offReportedTCB, offCommittedTCB, offLaunchTCB} {
+		if bad == nil {
+			bad = r.zero([2]int{at + from, at + until})
+		}
+	}
+	if bad == nil {
+		// What stands behind a short name could otherwise tell two reports of one chip apart.
+		bad = r.zero([2]int{offChipID + r.chipIDSize(), offCommittedTCB})
+	}
 	if bad == nil && !r.hasCPUID() {
-		bad = r.zero(reservedBeforeCPUID)
+		bad = r.zero(reservedBeforeCPUID...)
 	}
 	if bad == nil && !r.hasMIT() {
-		bad = r.zero(reservedBeforeMIT)
+		bad = r.zero(reservedBeforeMIT...)
 	}
 	if bad != nil {
 		return bad
@@ -114,7 +141,7 @@ func (r report) layout() *fault {
 	return nil
 }
 
-func (r report) zero(ranges [][2]int) *fault {
+func (r report) zero(ranges ...[2]int) *fault {
 	for _, span := range ranges {
 		for at := span[0]; at < span[1]; at++ {
 			if r.raw[at] != 0 {
@@ -135,15 +162,15 @@ func (r report) checkReportVersion() *fault {
 	return nil
 }
 
-// checkSigningKey refuses reports that the VCEK did not sign. A VLEK names no chip and chains
-// through another intermediate; an unsigned report proves nothing.
+// wantSigningKey are the kinds of keys that may sign, for messages.
+const wantSigningKey = "0 (VCEK) or 1 (VLEK)"
+
+// checkSigningKey refuses reports that neither VCEK nor VLEK signed: an unsigned one proves nothing.
 func (r report) checkSigningKey() *fault {
-	const want = "0 (VCEK)"
+	const want = wantSigningKey
 	switch key := r.signingKey(); key {
-	case 0:
+	case uint32(kindVCEK), uint32(kindVLEK):
 		return nil
-	case 1:
-		return refuseAs(checkSigningKey, attestd.ClassUnsupported, "1 (VLEK)", want)
 	case 7:
 		return refuseAs(checkSigningKey, attestd.ClassChain, "7 (none: the report is not signed)", want)
 	default:

@@ -25,10 +25,19 @@ var limits = struct {
 	certificate: 3 << 10, candidates: 3, authorities: 2, flood: 9, signatures: 8,
 }
 
-// hwidObject is the DER of the object identifier of the HWID extension, which only VCEKs have.
-var hwidObject = []byte{0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01, 0x04}
+// hwidObject and cspObject are the DER of the object identifiers of the extensions that only VCEKs
+// and only VLEKs have: HWID and CSP_ID.
+var (
+	hwidObject = []byte{0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01, 0x04}
+	cspObject  = []byte{0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01, 0x05}
+)
 
-// candidates returns the certificates that may be the report's VCEK, found by searching bytes: a
+// isEndEntity says that the certificate is a VCEK's or a VLEK's by its bytes.
+func isEndEntity(der []byte) bool {
+	return bytes.Contains(der, hwidObject) || bytes.Contains(der, cspObject)
+}
+
+// candidates returns the certificates that may be of the report's key, found by searching bytes: a
 // hundred certificates must cost less than one verification. Nothing is believed here. Where a
 // certificate names this chip and this TCB only such ones are returned, each once, and fit is true;
 // else the nearest one, so that its refusal says what is wrong with it.
@@ -37,7 +46,7 @@ func (r report) candidates(embedded []byte, given [][]byte) (found [][]byte, fit
 		return nil, false, bad
 	}
 	var exact [][]byte
-	var sameChip, other []byte
+	var sameChip, other, otherKind []byte
 	consider := func(der []byte, like resemblance) *fault {
 		switch like {
 		case sameChipAndTCB:
@@ -47,7 +56,7 @@ func (r report) candidates(embedded []byte, given [][]byte) (found [][]byte, fit
 				}
 			}
 			if len(exact) == limits.candidates {
-				return refuse(checkEndorsements, "more VCEKs for this chip and TCB",
+				return refuse(checkEndorsements, "more certificates for this key and TCB",
 					fmt.Sprintf("at most %d", limits.candidates))
 			}
 			exact = append(exact, der)
@@ -59,11 +68,15 @@ func (r report) candidates(embedded []byte, given [][]byte) (found [][]byte, fit
 			if other == nil {
 				other = der
 			}
+		case wrongKind:
+			if otherKind == nil {
+				otherKind = der
+			}
 		}
 		return nil
 	}
 	if embedded != nil {
-		// The evidence itself says that this is the VCEK: if nothing better is given, it is judged.
+		// The evidence itself says that this is its key: if nothing better is given, it is judged.
 		if bad := consider(embedded, max(someVCEK, r.resemblance(embedded))); bad != nil {
 			return nil, false, bad
 		}
@@ -80,6 +93,8 @@ func (r report) candidates(embedded []byte, given [][]byte) (found [][]byte, fit
 		return [][]byte{sameChip}, false, nil
 	case other != nil:
 		return [][]byte{other}, false, nil
+	case otherKind != nil:
+		return [][]byte{otherKind}, false, nil
 	default:
 		return nil, false, nil
 	}
@@ -98,7 +113,7 @@ func (r report) contradicts(der []byte) *fault {
 	if err != nil {
 		return nil
 	}
-	stated, bad := readVCEK(cert, nil)
+	stated, bad := readVCEK(cert, r.kind(), nil)
 	if bad != nil {
 		return nil
 	}
@@ -127,7 +142,8 @@ func tooMany(given [][]byte) *fault {
 type resemblance uint8
 
 const (
-	noVCEK resemblance = iota
+	noVCEK    resemblance = iota
+	wrongKind             // a VCEK where a VLEK signed, or the other way round
 	someVCEK
 	sameChipOnly
 	sameChipAndTCB
@@ -135,16 +151,25 @@ const (
 
 // resemblance says how near the certificate comes to the report's VCEK, by its bytes alone.
 func (r report) resemblance(der []byte) resemblance {
-	if len(der) > limits.certificate || !bytes.Contains(der, hwidObject) {
+	if len(der) > limits.certificate || !isEndEntity(der) {
 		return noVCEK
 	}
-	if !r.chipIDMasked() && !bytes.Contains(der, r.chipID()) {
+	if !bytes.Contains(der, r.kind().object()) {
+		return wrongKind
+	}
+	if r.namesChip() && !bytes.Contains(der, r.chipID()) {
 		return someVCEK
 	}
 	reported := r.tcb(offReportedTCB)
-	for _, level := range [...]struct{ arc, value uint8 }{
+	levels := [...]struct{ arc, value uint8 }{
+		{9, reported.fmc}, // Turin's certificates alone have it
 		{1, reported.bootloader}, {2, reported.tee}, {3, reported.snp}, {8, reported.microcode},
-	} {
+	}
+	wanted := levels[1:]
+	if reported.turin {
+		wanted = levels[:]
+	}
+	for _, level := range wanted {
 		// OBJECT IDENTIFIER 1.3.6.1.4.1.3704.1.3.arc, OCTET STRING { INTEGER value }
 		pattern := [...]byte{0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x9c, 0x78, 0x01, 0x03, level.arc,
 			0x04, 0x03, 0x02, 0x01, level.value, 0}

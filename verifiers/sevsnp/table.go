@@ -35,7 +35,15 @@ var knownGUIDs = map[[guidSize]byte]bool{
 }
 
 // certTable are the certificates of a table as DER; absent ones are nil.
-type certTable struct{ vcek, ask, ark []byte }
+type certTable struct{ vcek, vlek, ask, ark []byte }
+
+// signer is the entry for this kind of key.
+func (t certTable) signer(kind keyKind) []byte {
+	if kind == kindVLEK {
+		return t.vlek
+	}
+	return t.vcek
+}
 
 type tableEntry struct {
 	kind          [guidSize]byte
@@ -53,7 +61,9 @@ func parseTable(data []byte) (certTable, *fault) {
 	}
 	var out certTable
 	for _, entry := range entries {
-		into := map[[guidSize]byte]*[]byte{guidVCEK: &out.vcek, guidASK: &out.ask, guidARK: &out.ark}
+		into := map[[guidSize]byte]*[]byte{
+			guidVCEK: &out.vcek, guidVLEK: &out.vlek, guidASK: &out.ask, guidARK: &out.ark,
+		}
 		if field, wanted := into[entry.kind]; wanted {
 			der, ok := certificateBytes(data[entry.offset:entry.until])
 			if !ok {

@@ -1,6 +1,7 @@
 package sevsnp
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
@@ -20,16 +21,16 @@ import (
 // Config of a verifier. The zero Config is the one for production.
 type Config struct {
 	// InsecureRoots are ARKs to trust beside AMD's, for tests. The ASK below one comes with the
-	// endorsements. Certificates that are not called ARK-Milan or ARK-Genoa are left alone.
+	// endorsements. Certificates that are not called ARK-Milan, ARK-Genoa or ARK-Turin are left alone.
 	InsecureRoots []*x509.Certificate
-	// ChainCacheSize is how many verified VCEKs are remembered; 0 means 1,024.
+	// ChainCacheSize is how many verified VCEKs and VLEKs are remembered; 0 means 1,024.
 	ChainCacheSize int
 }
 
 const defaultCacheSize = 1024
 
 // Verifier verifies SEV-SNP reports. It is safe for concurrent use and holds no state but verified
-// VCEK certificates, which never change an answer.
+// VCEK and VLEK certificates, which never change an answer.
 type Verifier struct {
 	pinned     []*authority
 	insecure   map[line]*x509.Certificate
@@ -150,14 +151,14 @@ func (r *report) fields(t *trail.Trail) *fault {
 		return bad
 	}
 	if r.hasCPUID() {
-		t.Pass(checkProduct, r.model.name, "Milan, Genoa, Bergamo or Siena")
+		t.Pass(checkProduct, r.model.name, wantProducts)
 	} else {
 		t.NotApplicable(checkProduct, "version 2 has no CPUID; the VCEK names the product")
 	}
 	if bad := r.checkSigningKey(); bad != nil {
 		return bad
 	}
-	t.Pass(checkSigningKey, "0 (VCEK)", "0 (VCEK)")
+	t.Pass(checkSigningKey, signingKeys[r.kind()], wantSigningKey)
 	if bad := r.layout(); bad != nil {
 		return bad
 	}
@@ -181,33 +182,37 @@ func readTable(t *trail.Trail, rest []byte) (certTable, *fault) {
 	return certs, bad
 }
 
-// findVCEK returns the VCEK that signed the report.
+// signingKeys are the values of SIGNING_KEY as messages show them.
+var signingKeys = [keyKinds]string{"0 (VCEK)", "1 (VLEK)"}
+
+// findVCEK returns the VCEK or VLEK that signed the report.
 func (v *Verifier) findVCEK(
 	t *trail.Trail, rep report, certs certTable, input attestd.Input,
 ) (*vcek, *fault) {
-	candidates, fit, bad := rep.candidates(certs.vcek, input.Endorsements.Certificates)
+	candidates, fit, bad := rep.candidates(certs.signer(rep.kind()), input.Endorsements.Certificates)
 	if bad != nil {
 		return nil, bad
 	}
 	t.Pass(checkEndorsements, "within the limits", "within the limits")
 	if len(candidates) == 0 {
-		return nil, &fault{check: checkVCEKPresent, undecided: true, got: "no VCEK certificate",
-			want: "the VCEK of chip " + shortChip(rep.chipID()) + " at " + rep.tcb(offReportedTCB).String()}
+		return nil, &fault{check: checkVCEKPresent, undecided: true,
+			got:  "no " + rep.kind().String() + " certificate",
+			want: rep.wantedKey() + " at " + rep.tcb(offReportedTCB).String()}
 	}
-	t.Pass(checkVCEKPresent, "a VCEK certificate", "a VCEK certificate")
+	t.Pass(checkVCEKPresent, haveKey[rep.kind()], haveKey[rep.kind()])
 	if !fit && len(input.Endorsements.Certificates) >= limits.flood {
 		if bad := rep.contradicts(candidates[0]); bad != nil {
 			return nil, bad
 		}
 	}
 
-	s := &search{v: v, at: input.At, table: certs, given: input.Endorsements.Certificates,
+	s := &search{v: v, at: input.At, kind: rep.kind(), table: certs, given: input.Endorsements.Certificates,
 		count: &counter{total: &v.signatures, left: limits.signatures}}
 	var first *fault
 	for _, der := range candidates {
 		key, bad := s.accept(rep, der)
 		if bad == nil {
-			passUntil(t, "", rep, key.issuer.insecure)
+			passUntil(t, noCheck, rep, key.issuer.insecure)
 			return key, nil
 		}
 		if first == nil || errors.Is(bad.err, errBudget) {
@@ -216,6 +221,16 @@ func (v *Verifier) findVCEK(
 	}
 	passUntil(t, first.check, rep, false)
 	return nil, first
+}
+
+var haveKey = [keyKinds]string{"a VCEK certificate", "a VLEK certificate"}
+
+// wantedKey names the key whose certificate is missing.
+func (r report) wantedKey() string {
+	if r.kind() == kindVLEK {
+		return "the VLEK of the host's cloud"
+	}
+	return "the VCEK of chip " + shortChip(r.chipID())
 }
 
 // accept makes every check of one candidate, in the order of chainChecks, the report's signature
@@ -239,16 +254,20 @@ func (s *search) accept(rep report, der []byte) (*vcek, *fault) {
 // are not needed, but bytes of the evidence that could be anything would let one statement be
 // presented as many.
 func (s *search) checkIncluded(_ report, key *vcek) *fault {
-	for _, link := range [...]struct {
-		name      string
-		got, want []byte
-	}{{"ASK", s.table.ask, key.issuer.ask.Raw}, {"ARK", s.table.ark, key.issuer.ark.Raw}} {
-		if link.got != nil && string(link.got) != string(link.want) {
-			return refuse(checkChain, "the table's "+link.name+" is not the one of the VCEK's chain",
-				"the pinned certificate, or none")
+	const want = "the pinned certificate, or none"
+	if s.table.ark != nil && !bytes.Equal(s.table.ark, key.issuer.ark.Raw) {
+		return refuse(checkChain, "the table's ARK is not the one of the "+s.kind.String()+"'s chain", want)
+	}
+	if s.table.ask == nil || bytes.Equal(s.table.ask, key.issuer.ask.Raw) {
+		return nil
+	}
+	for _, sibling := range s.v.pinned {
+		// Hosts load the line's ASK beside a VLEK too: the table has one place for ASK and ASVK.
+		if sibling.ark == key.issuer.ark && bytes.Equal(s.table.ask, sibling.ask.Raw) {
+			return nil
 		}
 	}
-	return nil
+	return refuse(checkChain, "the table's ASK is not the one of the "+s.kind.String()+"'s chain", want)
 }
 
 func (s *search) checkValidity(_ report, key *vcek) *fault {
@@ -263,24 +282,29 @@ func (s *search) checkValidity(_ report, key *vcek) *fault {
 func checkLines(rep report, key *vcek) *fault { return checkVCEKProductAgrees(&rep, key) }
 
 // checkChip demands the report's chip. A VCEK of another chip would let that chip's owner speak for
-// this one.
+// this one. Where the report masks its chip, or a VLEK signed, nothing can be compared.
 func checkChip(rep report, key *vcek) *fault {
-	if rep.chipIDMasked() || string(key.hwid[:]) == string(rep.chipID()) {
+	if !rep.namesChip() || bytes.Equal(key.hwid, rep.chipID()) {
 		return nil
 	}
-	at := 0
-	for key.hwid[at] == rep.chipID()[at] {
-		at++
+	got := "VCEK of chip " + shortChip(key.hwid)
+	if len(key.hwid) != len(rep.chipID()) {
+		got += fmt.Sprintf(" (%d bytes)", len(key.hwid))
+	} else {
+		at := 0
+		for key.hwid[at] == rep.chipID()[at] {
+			at++
+		}
+		got += fmt.Sprintf(" (byte %d differs)", at)
 	}
-	return refuse(checkVCEKChip, fmt.Sprintf("VCEK of chip %s (byte %d differs)",
-		shortChip(key.hwid[:]), at), "chip "+shortChip(rep.chipID()))
+	return refuse(checkVCEKChip, got, "chip "+shortChip(rep.chipID()))
 }
 
 // checkTCBAgrees demands that the VCEK was derived for the TCB that the report states, component by
 // component. Otherwise old firmware's key would vouch for a report that claims new firmware.
 func checkTCBAgrees(rep report, key *vcek) *fault {
 	if reported := rep.tcb(offReportedTCB); key.tcb != reported {
-		return refuse(checkVCEKTCB, "VCEK for "+key.tcb.String(), "REPORTED_TCB "+reported.String())
+		return refuse(checkVCEKTCB, key.kind.String()+" for "+key.tcb.String(), "REPORTED_TCB "+reported.String())
 	}
 	return nil
 }
@@ -291,7 +315,8 @@ func (s *search) checkSigned(rep report, key *vcek) *fault {
 			fmt.Sprintf("at most %d", limits.signatures)).because(errBudget)
 	}
 	if !rep.signedBy(key.key) {
-		return refuse(checkSignature, "a signature that the VCEK did not make", "the VCEK's signature")
+		return refuse(checkSignature, "a signature that the "+s.kind.String()+" did not make",
+			"the "+s.kind.String()+"'s signature")
 	}
 	return nil
 }
@@ -299,29 +324,43 @@ func (s *search) checkSigned(rep report, key *vcek) *fault {
 // chainChecks are the checks of a candidate in their order.
 var chainChecks = []struct {
 	check     attestd.CheckID
-	got, want string
+	got, want [keyKinds]string // for a VCEK and for a VLEK
 }{
-	{checkChain, "VCEK, ASK, ARK", "a chain to a pinned AMD root"},
-	{checkVCEKProfile, "an ECDSA key on P-384 with AMD's extensions", "a VCEK"},
-	{checkChainValidity, "all three valid", "valid at the given time"},
-	{checkVCEKProduct, "the same product line", "the same product line"},
-	{checkVCEKChip, "HWID equals CHIP_ID", "HWID equals CHIP_ID"},
-	{checkVCEKTCB, "levels equal REPORTED_TCB", "levels equal REPORTED_TCB"},
-	{checkSignature, "the VCEK's signature", "the VCEK's signature"},
+	{checkChain, [...]string{"VCEK, ASK, ARK", "VLEK, ASVK, ARK"}, both("a chain to a pinned AMD root")},
+	{checkVCEKProfile, both("an ECDSA key on P-384 with AMD's extensions"),
+		[...]string{"a VCEK", "a VLEK"}},
+	{checkChainValidity, both("all three valid"), both("valid at the given time")},
+	{checkVCEKProduct, both("the same product line"), both("the same product line")},
+	{checkVCEKChip, both("HWID equals CHIP_ID"), both("HWID equals CHIP_ID")},
+	{checkVCEKTCB, both("levels equal REPORTED_TCB"), both("levels equal REPORTED_TCB")},
+	{checkSignature, [...]string{"the VCEK's signature", "the VLEK's signature"},
+		[...]string{"the VCEK's signature", "the VLEK's signature"}},
+}
+
+func both(text string) [keyKinds]string { return [keyKinds]string{text, text} }
+
+// noCheck says that none failed.
+const noCheck attestd.CheckID = ""
+
+var insecureChain = [keyKinds]string{
+	"VCEK, ASK, and an ARK that was loaded by hand", "VLEK, ASVK, and an ARK that was loaded by hand",
 }
 
 // passUntil records the checks before the one that failed, or all of them where none did.
 func passUntil(t *trail.Trail, failed attestd.CheckID, rep report, insecure bool) {
+	kind := rep.kind()
 	for _, step := range chainChecks {
 		switch {
 		case step.check == failed:
 			return
+		case step.check == checkVCEKChip && kind == kindVLEK:
+			t.NotApplicable(checkVCEKChip, "a VLEK is a cloud's key: nothing names the chip")
 		case step.check == checkVCEKChip && rep.chipIDMasked():
 			t.NotApplicable(checkVCEKChip, "the report masks CHIP_ID; the signature alone names the chip")
 		case step.check == checkChain && insecure:
-			t.Pass(checkChain, "VCEK, ASK, and an ARK that was loaded by hand", step.want)
+			t.Pass(checkChain, insecureChain[kind], step.want[kind])
 		default:
-			t.Pass(step.check, step.got, step.want)
+			t.Pass(step.check, step.got[kind], step.want[kind])
 		}
 	}
 }

@@ -16,33 +16,66 @@ import (
 // AMD's certificates that it embeds. They are exported variables that anyone in the process could
 // change, so they are copied and compared with the digests below before they are believed.
 
-// pinnedChain are AMD's certificates of one line, and where they were published.
+// pinnedChain are AMD's certificates of one line for one kind of keys, and where they were published.
 type pinnedChain struct {
 	line     line
+	kind     keyKind
 	bundle   func() []byte
 	ask, ark string // SHA-256 of the DER, in hex
 }
 
-// pinnedChains are what https://kdsintf.amd.com/vcek/v1/{Milan,Genoa}/cert_chain serves.
+// pinnedChains are what https://kdsintf.amd.com/{vcek,vlek}/v1/{Milan,Genoa,Turin}/cert_chain serves.
+// Both chains of a line lead to one ARK.
 var pinnedChains = []pinnedChain{
 	{
 		line:   lineMilan,
 		bundle: func() []byte { return trust.AskArkMilanVcekBytes },
 		ask:    "67d303bd3905fd38db8b20e0793699870e7fa612eaad5dec358293fd8c0bac1b",
-		ark:    "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd",
+		ark:    arkMilan,
 	},
 	{
 		line:   lineGenoa,
 		bundle: func() []byte { return trust.AskArkGenoaVcekBytes },
 		ask:    "5464738c1546aed5f2cecf1dc98c5c960a92e8913238a61711bc90ec6e828521",
-		ark:    "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1",
+		ark:    arkGenoa,
+	},
+	{
+		line:   lineTurin,
+		bundle: func() []byte { return trust.AskArkTurinVcekBytes },
+		ask:    "5b77ef5fe7a7a004fd9032668fba9d0fda22f88c4442069a479636a6ae3b3185",
+		ark:    arkTurin,
+	},
+	{
+		line: lineMilan, kind: kindVLEK,
+		bundle: func() []byte { return trust.AskArkMilanVlekBytes },
+		ask:    "c5e081f59b7efab1fe2f8b505e159704e72f29cab7ef7cf628a05a42439082f5",
+		ark:    arkMilan,
+	},
+	{
+		line: lineGenoa, kind: kindVLEK,
+		bundle: func() []byte { return trust.AskArkGenoaVlekBytes },
+		ask:    "197e610743a917d6b9bb982a5a9226ccc0a15b611be0619e626aca9151457372",
+		ark:    arkGenoa,
+	},
+	{
+		line: lineTurin, kind: kindVLEK,
+		bundle: func() []byte { return trust.AskArkTurinVlekBytes },
+		ask:    "104e10a8bd060a3c20a434261a57d0588fd65a88915b4f65b08bdecaf8df1a3c",
+		ark:    arkTurin,
 	},
 }
+
+// SHA-256 of AMD's roots.
+const (
+	arkMilan = "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd"
+	arkGenoa = "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1"
+	arkTurin = "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a"
+)
 
 // maxBundle is far above the 4,602 bytes of a published bundle.
 const maxBundle = 16 << 10
 
-// open returns copies of the ASK and the ARK in DER.
+// open returns copies of the ASK or ASVK and the ARK in DER.
 //
 // Errors: a *attestd.CallerError of class CONFIG where the bytes are not the pinned ones.
 func (p pinnedChain) open() (ask, ark []byte, err error) {
