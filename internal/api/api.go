@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +27,12 @@ type Config struct {
 	Service *service.Service
 	// SVIDs issues identities without an agent; nil where none are.
 	SVIDs SVIDs
+	// Results signs attestation results; nil where none are given.
+	Results Results
+	// Veraison serves the challenge-response API of project Veraison; it needs Results.
+	Veraison bool
+	// Version of the build, for whoever asks what this is; empty where it has none.
+	Version string
 	// KeySet is the JWK set that challenges are verified with.
 	KeySet []byte
 	Logger *slog.Logger
@@ -47,33 +52,9 @@ type server struct {
 	ready   readiness
 	classes map[attestd.CheckID]attestd.Class
 	routes  []route
-}
-
-// route is one row of the table of routes.
-type route struct {
-	method, path string
-	// name is the route's label in metrics and logs.
-	name  string
-	serve func(s *server, w http.ResponseWriter, r *http.Request) error
-}
-
-// appraisalPrefix begins the one path with a part that varies.
-const appraisalPrefix = "/v1/appraisals/"
-
-// routes is every request there is. Paths are compared as they came: nothing is cleaned, decoded
-// twice or redirected, so that what a proxy in front compared is what is served.
-func routes() []route {
-	return []route{
-		{http.MethodPost, "/v1/challenges", "challenges", (*server).challenge},
-		{http.MethodPost, "/v1/verify", "verify", (*server).verify},
-		{http.MethodPost, "/v1/verify-recorded", "verify-recorded", (*server).verifyRecorded},
-		{http.MethodPost, "/v1/svid", "svid", (*server).svid},
-		{http.MethodGet, appraisalPrefix, "appraisals", (*server).appraisal},
-		{http.MethodGet, "/v1/keys", "keys", (*server).keys},
-		{http.MethodGet, "/healthz", "healthz", (*server).health},
-		{http.MethodGet, "/readyz", "readyz", (*server).readyz},
-		{http.MethodGet, "/metrics", "metrics", (*server).serveMetrics},
-	}
+	// sessions are those of the challenge-response API; document is the API's description.
+	sessions sessions
+	document []byte
 }
 
 // New returns the handler of the whole API.
@@ -84,6 +65,8 @@ func New(config Config) (http.Handler, error) {
 	case config.Service == nil, config.Logger == nil, len(config.KeySet) == 0, len(config.Specs) == 0,
 		config.Metrics == nil:
 		return nil, errors.New("an API needs a service, a logger, a key set and the table of checks")
+	case config.Veraison && config.Results == nil:
+		return nil, errors.New("sessions end with a signed result: they need somebody who signs")
 	case config.Limits.JSONBody <= 0, config.Limits.RawBody <= 0, config.Limits.AllBodies <= 0:
 		return nil, fmt.Errorf("API limits must all be above zero, got %+v", config.Limits)
 	}
@@ -93,6 +76,10 @@ func New(config Config) (http.Handler, error) {
 		config.Metrics)
 	for _, spec := range config.Specs {
 		s.classes[spec.ID] = spec.Class
+	}
+	var err error
+	if s.document, err = describe(s.routes, config.Version); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -131,39 +118,6 @@ func (s *server) run(found *route, w http.ResponseWriter, r *http.Request) (err 
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	return found.serve(s, w, r)
-}
-
-// find returns the route of a request.
-//
-// Errors: 404 for a path that is in no row, 405 with Allow for a method that is not.
-func (s *server) find(r *http.Request) (*route, error) {
-	var allowed []string
-	for i, row := range s.routes {
-		matches := r.URL.Path == row.path
-		if row.path == appraisalPrefix {
-			id, ok := strings.CutPrefix(r.URL.Path, appraisalPrefix)
-			matches = ok && id != "" && !strings.Contains(id, "/")
-		}
-		if !matches || r.URL.RawPath != "" {
-			continue
-		}
-		if r.Method == row.method || row.method == http.MethodGet && r.Method == http.MethodHead {
-			return &s.routes[i], nil
-		}
-		allowed = append(allowed, row.method)
-	}
-	if len(allowed) == 0 {
-		return nil, edge.New(attestd.ClassUnsupported, "no such path",
-			"docs/api.md lists the paths; they are compared as they stand").
-			WithStatus(http.StatusNotFound, "Not found").Err()
-	}
-	if slices.Contains(allowed, http.MethodGet) {
-		allowed = append(allowed, http.MethodHead)
-	}
-	p := edge.New(attestd.ClassUnsupported, "this path does not take that method",
-		"use "+strings.Join(allowed, " or ")).WithStatus(http.StatusMethodNotAllowed, "Method not allowed")
-	p.Allow = strings.Join(allowed, ", ")
-	return nil, p.Err()
 }
 
 // fromNoPage refuses what a web page sent. The API is for programs; a page that was opened beside a
@@ -234,11 +188,16 @@ func (s *server) fail(w *statusRecorder, r *http.Request, name string, err error
 
 // writeJSON writes an answer that is no error.
 func writeJSON(w http.ResponseWriter, status int, value any) error {
+	return writeAs(w, status, mediaJSON, value)
+}
+
+// writeAs writes JSON under a media type of its own.
+func writeAs(w http.ResponseWriter, status int, media string, value any) error {
 	document, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
-	writeDocument(w, status, "application/json", document)
+	writeDocument(w, status, media, document)
 	return nil
 }
 

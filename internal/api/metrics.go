@@ -20,6 +20,8 @@ type metrics struct {
 	requests      *prometheus.CounterVec
 	challenges    prometheus.Counter
 	svids         *prometheus.CounterVec
+	results       prometheus.Counter
+	sessions      *prometheus.CounterVec
 	verifications *prometheus.CounterVec
 	failed        *prometheus.CounterVec
 	seconds       *prometheus.HistogramVec
@@ -42,6 +44,12 @@ func newMetrics(
 		svids: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attestd_svids_issued_total", Help: "Identities issued without an agent, by kind.",
 		}, []string{"kind"}),
+		results: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "attestd_results_signed_total", Help: "Attestation results signed.",
+		}),
+		sessions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attestd_sessions_opened_total", Help: "Challenge-response sessions by who chose the nonce.",
+		}, []string{"nonce"}),
 		verifications: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attestd_verifications_total", Help: "Verdicts by format, verdict and freshness.",
 		}, []string{"format", "verdict", "freshness"}),
@@ -59,7 +67,8 @@ func newMetrics(
 	bodies := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "attestd_body_bytes", Help: "Bytes of request bodies held.",
 	}, held)
-	registry.MustRegister(m.requests, m.challenges, m.svids, m.verifications, m.failed, m.seconds, bodies,
+	registry.MustRegister(m.requests, m.challenges, m.svids, m.results, m.sessions,
+		m.verifications, m.failed, m.seconds, bodies,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.page = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 	return m

@@ -59,38 +59,40 @@ func (o *octets) UnmarshalJSON(document []byte) error {
 
 // challengeRequest is the body of POST /v1/challenges.
 type challengeRequest struct {
-	Format     word `json:"format"`
-	Tenant     word `json:"tenant"`
-	Purpose    word `json:"purpose"`
-	NonceBytes int  `json:"nonce_bytes"`
+	Format     word `json:"format" need:"" doc:"format of the evidence"`
+	Tenant     word `json:"tenant" doc:"one of the configuration's tenants; default"`
+	Purpose    word `json:"purpose" doc:"what the evidence is for; verify"`
+	NonceBytes int  `json:"nonce_bytes" doc:"32 to 64; 64 where SEV-SNP report data must equal the nonce"`
 	// AttestationKey and EndorsementKey are each a TPMT_PUBLIC; the service says which formats and
 	// lengths there are.
-	AttestationKey octets `json:"attestation_key"`
-	EndorsementKey octets `json:"endorsement_key"`
+	AttestationKey octets `json:"attestation_key" doc:"TPMT_PUBLIC of the attestation key, tpm only"`
+	EndorsementKey octets `json:"endorsement_key" doc:"TPMT_PUBLIC of the endorsement key, tpm only"`
 }
 
 // verifyRequest is the JSON body of POST /v1/verify.
 type verifyRequest struct {
-	ChallengeID  word                `json:"challenge_id"`
-	Format       word                `json:"format"`
-	Tenant       word                `json:"tenant"`
-	Purpose      word                `json:"purpose"`
-	Freshness    word                `json:"freshness"`
-	Evidence     []byte              `json:"evidence"`
+	ChallengeID  word                `json:"challenge_id" need:"" doc:"the challenge that the evidence answers"`
+	Format       word                `json:"format" need:"" doc:"the challenge's"`
+	Tenant       word                `json:"tenant" doc:"the challenge's; default"`
+	Purpose      word                `json:"purpose" doc:"the challenge's; verify"`
+	Freshness    word                `json:"freshness" doc:"binding (the default) or nonce"`
+	Evidence     []byte              `json:"evidence" need:""`
 	Endorsements endorsementsRequest `json:"endorsements"`
-	KeySPKI      word                `json:"key_spki"`
+	KeySPKI      word                `json:"key_spki" doc:"the public key that the evidence binds, in PEM or in base64 of DER"`
 	// ActivationSecret answers the challenge's credential. It has no place in a query, which logs keep.
-	ActivationSecret octets `json:"activation_secret"`
+	ActivationSecret octets `json:"activation_secret" doc:"what opened the challenge's credential, tpm only"`
 	// EnrolmentToken makes the machine ours, once. A secret too, so it has no place in a query either.
-	EnrolmentToken word `json:"enrolment_token"`
+	EnrolmentToken word `json:"enrolment_token" doc:"a one-time token that enrols the machine"`
+	// Result is "ear" to have a signed result beside the verdict.
+	Result word `json:"result" doc:"ear for a signed result beside the verdict"`
 }
 
 // recordedRequest is the JSON body of POST /v1/verify-recorded.
 type recordedRequest struct {
 	Format       word                `json:"format"`
-	At           word                `json:"at"`
-	Nonce        octets              `json:"nonce"`
-	Evidence     []byte              `json:"evidence"`
+	At           word                `json:"at" doc:"time to judge as of (RFC 3339); now"`
+	Nonce        octets              `json:"nonce" doc:"the nonce that must be in it"`
+	Evidence     []byte              `json:"evidence" need:""`
 	Endorsements endorsementsRequest `json:"endorsements"`
 	KeySPKI      word                `json:"key_spki"`
 }
@@ -187,14 +189,14 @@ func (r recordedRequest) recording() (service.Recording, error) {
 
 // rawVerify reads a raw body's parameters; evidence that needs endorsements beside it goes as JSON.
 func rawVerify(r *http.Request, body []byte) (verifyRequest, error) {
-	values, err := query(r, "challenge_id", "format", "tenant", "purpose", "freshness")
+	values, err := query(r, "challenge_id", "format", "tenant", "purpose", "freshness", "result")
 	if err != nil {
 		return verifyRequest{}, err
 	}
 	return verifyRequest{
 		ChallengeID: word(values["challenge_id"]), Format: word(values["format"]),
 		Tenant: word(values["tenant"]), Purpose: word(values["purpose"]),
-		Freshness: word(values["freshness"]), Evidence: body,
+		Freshness: word(values["freshness"]), Result: word(values["result"]), Evidence: body,
 	}, nil
 }
 

@@ -82,9 +82,16 @@ func (s *server) verify(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	signed, err := request.signed(s.config.Results)
+	if err != nil {
+		return err
+	}
 	given, err := s.config.Service.Verify(r.Context(), submission)
 	if err != nil {
 		return err
+	}
+	if signed && given.Verdict != attestd.VerdictUndecided && given.ID != "" {
+		return s.answerSigned(w, r, given, submission.Tenant)
 	}
 	return s.answer(w, r, given, submission.Tenant)
 }
@@ -163,18 +170,25 @@ func (s *server) appraisal(w http.ResponseWriter, r *http.Request) error {
 	if _, err := query(r); err != nil {
 		return err
 	}
-	id := strings.TrimPrefix(r.URL.Path, appraisalPrefix)
-	document, found, err := s.config.Service.Appraisal(r.Context(), id)
+	document, found, err := s.config.Service.Appraisal(r.Context(), r.PathValue(idPlace))
 	if err != nil {
 		return err
 	}
 	if !found {
-		return edge.New(attestd.ClassForbidden, "no appraisal with that id",
-			"ids are in the answers of /v1/verify; old appraisals are removed").
-			WithStatus(http.StatusNotFound, "Not found").Err()
+		return noAppraisal()
 	}
 	writeDocument(w, http.StatusOK, "application/json", document)
 	return nil
+}
+
+func noAppraisal() error {
+	return notFound("no appraisal with that id",
+		"ids are in the answers of /v1/verify; old appraisals are removed")
+}
+
+func notFound(detail, hint string) error {
+	return edge.New(attestd.ClassForbidden, detail, hint).
+		WithStatus(http.StatusNotFound, "Not found").Err()
 }
 
 func (s *server) keys(w http.ResponseWriter, _ *http.Request) error {
@@ -183,8 +197,13 @@ func (s *server) keys(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
+// stateAnswer is what probes are answered.
+type stateAnswer struct {
+	Status string `json:"status"`
+}
+
 func (s *server) health(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	return writeJSON(w, http.StatusOK, stateAnswer{"ok"})
 }
 
 func (s *server) serveMetrics(w http.ResponseWriter, r *http.Request) error {
@@ -211,7 +230,7 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) error {
 		// The cause can name files; it is in the log.
 		return edge.New(attestd.ClassStoreUnavailable, "not ready", "the log has the cause").Err()
 	}
-	return writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+	return writeJSON(w, http.StatusOK, stateAnswer{"ready"})
 }
 
 func (s *server) askReady(ctx context.Context) error {

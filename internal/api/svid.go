@@ -18,19 +18,19 @@ type SVIDs interface {
 
 // svidRequest is the body of POST /v1/svid.
 type svidRequest struct {
-	ChallengeID      word                `json:"challenge_id"`
-	Format           word                `json:"format"`
+	ChallengeID      word                `json:"challenge_id" need:""`
+	Format           word                `json:"format" need:""`
 	Tenant           word                `json:"tenant"`
-	Evidence         []byte              `json:"evidence"`
+	Evidence         []byte              `json:"evidence" need:""`
 	Endorsements     endorsementsRequest `json:"endorsements"`
 	KeySPKI          word                `json:"key_spki"`
 	ActivationSecret octets              `json:"activation_secret"`
 	EnrolmentToken   word                `json:"enrolment_token"`
 	// CSR is a PKCS #10 request in PEM, or its DER in base64.
-	CSR      word   `json:"csr"`
-	Audience []word `json:"audience"`
-	SPIFFEID word   `json:"spiffe_id"`
-	Encrypt  bool   `json:"encrypt"`
+	CSR      word   `json:"csr" doc:"for an X509-SVID: a PKCS #10 request in PEM, or its DER in base64"`
+	Audience []word `json:"audience" doc:"for a JWT-SVID: 1 to 16 audiences"`
+	SPIFFEID word   `json:"spiffe_id" doc:"which identity, where there are several"`
+	Encrypt  bool   `json:"encrypt" doc:"answer with a JWE to the key"`
 }
 
 func (r svidRequest) ask(source string) (svid.Request, error) {

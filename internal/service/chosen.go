@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -42,8 +43,9 @@ type Session struct {
 	// ID is that of the challenge behind it.
 	ID    string
 	Nonce []byte
-	// ExpiresAt is by the store's clock.
+	// ExpiresAt is by the store's clock, Lifetime from when it was opened.
 	ExpiresAt time.Time
+	Lifetime  time.Duration
 }
 
 // OpenSession opens a session. There is a challenge of ours behind each, also where the client chose the
@@ -79,8 +81,10 @@ func (s *Service) OpenSession(ctx context.Context, wish SessionWish) (Session, e
 	if err != nil {
 		return Session{}, storeError(ctx, err)
 	}
+	issued := reply.Challenge
 	opened := Session{
-		ID: reply.Challenge.ID, Nonce: reply.Challenge.Nonce, ExpiresAt: reply.Challenge.ExpiresAt,
+		ID: issued.ID, Nonce: issued.Nonce, ExpiresAt: issued.ExpiresAt,
+		Lifetime: issued.ExpiresAt.Sub(issued.IssuedAt),
 	}
 	if wish.Chosen != nil {
 		opened.Nonce = wish.Chosen
@@ -200,3 +204,6 @@ func (s *Service) judgeSession(
 	}
 	return s.settle(ctx, v, given)
 }
+
+// Formats returns the formats that there is a verifier for.
+func (s *Service) Formats() []attestd.Format { return slices.Clone(s.config.Formats) }
