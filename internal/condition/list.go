@@ -30,6 +30,9 @@ const (
 	AutomationOn
 	AutomationCap
 	ReappraisalDone
+	CollateralReadable
+	CollateralCurrent
+	CollateralFetched
 	TLSCertificate
 	AdminCertificate
 	AdminToken
@@ -296,6 +299,30 @@ var specs = map[ID]Spec{
 		Fix:    "attestd reappraise --dry-run names what failed",
 		Why:    "A new policy or deny list holds for what was accepted before, without touching a host.",
 		Alert:  Failure, After: 10 * minute,
+	},
+	CollateralReadable: {
+		Name: "collateral/unreadable", Title: "the folder of vendors' collateral cannot be used",
+		Effect: "judges keep the lists and certificates that were read last; what is newer is not seen",
+		Fix:    "attestd collateral verify names what is wrong; docs/operate/collateral.md says how to mend it",
+		Why: "The folder remembers the newest revocation list that was ever seen. A folder that lost that " +
+			"memory is not used in silence: an older list could be put back.",
+		Alert: Failure, After: 5 * minute,
+	},
+	CollateralCurrent: {
+		Name: "collateral/expiring", Title: "a revocation list or intermediate CA ends soon, ended, or is missing",
+		Effect: "from its end on, evidence that needs it is undecided under policies that want fresh lists",
+		Fix:    "attestd collateral pull, or import a new bundle; attestd collateral ls says which",
+		Why: "Whoever can keep new lists away keeps a revocation away: a list whose time has passed is never " +
+			"enough for a pass. It warns well before, at another moment for each list and installation.",
+		Alert: Warning, After: hour,
+	},
+	CollateralFetched: {
+		Name: "collateral/fetch-failing", Title: "nothing can be fetched from AMD's key distribution service",
+		Effect: "new machines stay undecided, and lists run towards their end",
+		Fix:    "attestd collateral pull says why; is kdsintf.amd.com to be reached on port 443?",
+		Why: "Fetching is a process of its own and never part of a verification: what is held stays in use " +
+			"until its end.",
+		Alert: Failure, After: 6 * hour,
 	},
 	TLSCertificate: {
 		Name: "tls/certificate-expiring", Title: "the certificate of listen.http ends soon",
