@@ -101,7 +101,10 @@ func ParseFirmware(data []byte) (*Firmware, error) {
 	if err := f.readMetadata(entry); err != nil {
 		return nil, err
 	}
-	return f, f.checkHashes()
+	if err := f.checkHashes(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // readMetadata reads the list of sections. Its entry of the table has the distance from the end.
