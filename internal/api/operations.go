@@ -95,6 +95,8 @@ func aboutVerify() operation {
 			{"result", "Have a signed result beside the verdict.", false, schema{
 				"type": "string", "enum": []string{resultEAR},
 			}},
+			optional("result_profile", "The result's profile; the configured one."),
+			optional("result_audience", "Whom the result is for; left out of it."),
 		},
 		bodies:  evidenceBodies(reflect.TypeFor[verifyRequest]()),
 		answers: verdicts(reflect.TypeFor[answered]()),
@@ -148,6 +150,11 @@ func aboutAppraisal() operation {
 func aboutEAR() operation {
 	return operation{
 		summary: "Sign a result about a verdict that was kept.",
+		query: []parameter{
+			optional("profile", "The result's profile; the configured one."),
+			optional("audience", "Whom the result is for; left out of it."),
+			optional("nonce", "8 to 64 bytes in base64url that the result shows."),
+		},
 		answers: []reply{{
 			status: http.StatusOK, about: "An EAR as a compact JWS.", media: mediaEAR,
 		}},

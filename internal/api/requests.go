@@ -84,7 +84,9 @@ type verifyRequest struct {
 	// EnrolmentToken makes the machine ours, once. A secret too, so it has no place in a query either.
 	EnrolmentToken word `json:"enrolment_token" doc:"a one-time token that enrols the machine"`
 	// Result is "ear" to have a signed result beside the verdict.
-	Result word `json:"result" doc:"ear for a signed result beside the verdict"`
+	Result         word `json:"result" doc:"ear for a signed result beside the verdict"`
+	ResultProfile  word `json:"result_profile" doc:"its profile; the configured one"`
+	ResultAudience word `json:"result_audience" doc:"whom it is for; left out of it"`
 }
 
 // recordedRequest is the JSON body of POST /v1/verify-recorded.
@@ -189,14 +191,17 @@ func (r recordedRequest) recording() (service.Recording, error) {
 
 // rawVerify reads a raw body's parameters; evidence that needs endorsements beside it goes as JSON.
 func rawVerify(r *http.Request, body []byte) (verifyRequest, error) {
-	values, err := query(r, "challenge_id", "format", "tenant", "purpose", "freshness", "result")
+	values, err := query(r, "challenge_id", "format", "tenant", "purpose", "freshness", "result",
+		"result_profile", "result_audience")
 	if err != nil {
 		return verifyRequest{}, err
 	}
 	return verifyRequest{
 		ChallengeID: word(values["challenge_id"]), Format: word(values["format"]),
 		Tenant: word(values["tenant"]), Purpose: word(values["purpose"]),
-		Freshness: word(values["freshness"]), Result: word(values["result"]), Evidence: body,
+		Freshness: word(values["freshness"]), Evidence: body,
+		Result: word(values["result"]), ResultProfile: word(values["result_profile"]),
+		ResultAudience: word(values["result_audience"]),
 	}, nil
 }
 

@@ -2,24 +2,24 @@ package api
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/result"
+	"github.com/attestd/attestd/internal/service"
 )
 
-// Results signs attestation results. Package service has the one there is.
+// Results signs attestation results. Package service has the one there is: it asks for each result anew
+// whether the subject is held, so that an appraisal from before a quarantine gives none after it.
 type Results interface {
-	// Sign returns a result about a kept appraisal, an EAR as a compact JWS. It asks anew whether the
-	// subject is held: an appraisal from before a quarantine gives no result after it.
-	//
-	// Errors: a [*attestd.CallerError] of class QUARANTINED or REVOKED_SUBJECT for what is held, an
-	// [*attestd.UndecidedError] where nobody can sign now.
-	Sign(ctx context.Context, appraisalID string) (token string, err error)
-	// JWKS returns the JWK set that results are verified with, the key that signs now first, and for
-	// how long it may be kept.
+	Sign(ctx context.Context, appraisalID string, options service.ResultOptions) (token string, err error)
+	SignGiven(ctx context.Context, given attestd.Appraisal, options service.ResultOptions) (
+		token string, err error)
 	JWKS() (document []byte, maxAge time.Duration)
 }
 
@@ -44,7 +44,7 @@ type answered struct {
 // Errors: for another kind of result, and where none are signed: before the challenge is used up.
 func (r verifyRequest) signed(results Results) (bool, error) {
 	switch {
-	case r.Result == "":
+	case r.Result == "" && r.ResultProfile == "" && r.ResultAudience == "":
 		return false, nil
 	case r.Result != resultEAR:
 		return false, malformed(fmt.Sprintf("result is %q", attestd.Excerpt(string(r.Result), 20)),
@@ -63,44 +63,63 @@ func noResults() error {
 // answerSigned writes a verdict with its result, both or neither: a caller that needs the result must
 // not take a verdict for it. The verdict is kept; its result can be asked for again.
 func (s *server) answerSigned(
-	w http.ResponseWriter, r *http.Request, given attestd.Appraisal, tenant string,
+	w http.ResponseWriter, r *http.Request, given attestd.Appraisal, submission service.Submission,
+	options service.ResultOptions,
 ) error {
-	s.judged(r, given, tenant)
-	token, err := s.sign(r, given.ID)
+	s.judged(r, given, submission.Tenant)
+	options.KeySPKI = submission.KeySPKI
+	token, err := s.sign(s.config.Results.SignGiven(r.Context(), given, options))
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, answered{Appraisal: given, EAR: token})
 }
 
-// sign has a result signed and counted.
-func (s *server) sign(r *http.Request, id string) (string, error) {
-	token, err := s.config.Results.Sign(r.Context(), id)
+// sign counts a result that was signed.
+func (s *server) sign(token string, err error) (string, error) {
 	switch {
 	case err != nil:
 		return "", err
 	case token == "":
-		return "", fmt.Errorf("an empty result for appraisal %s", id)
+		return "", errors.New("a signer gave an empty result")
 	}
 	s.metrics.results.Inc()
 	return token, nil
 }
 
+// options reads what a result is to be like.
+func (r verifyRequest) options(source string) service.ResultOptions {
+	return service.ResultOptions{
+		Profile: string(r.ResultProfile), Audience: string(r.ResultAudience), Source: source,
+	}
+}
+
 func (s *server) ear(w http.ResponseWriter, r *http.Request) error {
-	if _, err := query(r); err != nil {
+	values, err := query(r, "audience", "nonce", "profile")
+	if err != nil {
 		return err
 	}
 	if s.config.Results == nil {
 		return noResults()
 	}
-	id := r.PathValue(idPlace)
-	// What is not there is 404 here as beside: the signer says only why it does not sign.
-	if _, found, err := s.config.Service.Appraisal(r.Context(), id); err != nil {
-		return err
-	} else if !found {
-		return noAppraisal()
+	options := service.ResultOptions{
+		Profile: values["profile"], Audience: values["audience"], Source: source(r),
 	}
-	token, err := s.sign(r, id)
+	if text, asked := values["nonce"]; asked {
+		if options.Nonce, err = decodeNonce(text); err != nil {
+			return badBase64("nonce")
+		}
+		options.NonceBy = result.NonceByClient
+	}
+	given, err := s.kept(r)
+	if err != nil {
+		return err
+	}
+	if given.Nonce == attestd.NonceClientChosen {
+		return edge.New(attestd.ClassPolicyDeny, "a session's client chose the nonce that the evidence answers",
+			"its result is for that client, who looks at the session; for others, answer a challenge").Err()
+	}
+	token, err := s.sign(s.config.Results.SignGiven(r.Context(), given, options))
 	if err != nil {
 		return err
 	}
@@ -108,6 +127,22 @@ func (s *server) ear(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write([]byte(token)) // without a line's end: it is the token and nothing else
 	return nil
+}
+
+// kept returns the verdict that a path names.
+func (s *server) kept(r *http.Request) (attestd.Appraisal, error) {
+	var given attestd.Appraisal
+	document, found, err := s.config.Service.Appraisal(r.Context(), r.PathValue(idPlace))
+	switch {
+	case err != nil:
+		return given, err
+	case !found:
+		return given, noAppraisal()
+	}
+	if err := json.Unmarshal(document, &given); err != nil {
+		return given, fmt.Errorf("stored appraisal: %s", attestd.Excerpt(err.Error(), 160))
+	}
+	return given, nil
 }
 
 func (s *server) resultKeys(w http.ResponseWriter, r *http.Request) error {

@@ -91,7 +91,7 @@ func (s *server) verify(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if signed && given.Verdict != attestd.VerdictUndecided && given.ID != "" {
-		return s.answerSigned(w, r, given, submission.Tenant)
+		return s.answerSigned(w, r, given, submission, request.options(submission.Source))
 	}
 	return s.answer(w, r, given, submission.Tenant)
 }

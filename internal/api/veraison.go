@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/result"
 	"github.com/attestd/attestd/internal/service"
 )
 
@@ -126,8 +127,7 @@ func sessionWish(r *http.Request) (service.SessionWish, error) {
 	}
 	if text, given := values["nonce"]; given {
 		if wish.Chosen, err = decodeNonce(text); err != nil {
-			return service.SessionWish{}, malformed("nonce is no base64url",
-				"give it in base64url, with or without padding (RFC 4648 section 5)")
+			return service.SessionWish{}, badBase64("nonce")
 		}
 	}
 	return wish, nil
@@ -148,6 +148,11 @@ func decodeNonce(text string) ([]byte, error) {
 		err = errors.New("no bytes")
 	}
 	return decoded, err
+}
+
+func badBase64(parameter string) error {
+	return malformed("query parameter "+parameter+" is no base64url",
+		"give it in base64url, with or without padding (RFC 4648 section 5)")
 }
 
 func noSession() error {
@@ -189,7 +194,7 @@ func (s *server) answerSession(w http.ResponseWriter, r *http.Request) error {
 		return edge.New(attestd.ClassConflict, fmt.Sprintf("the session is %s", taken.state),
 			"a session takes evidence once; open a new one").Err()
 	}
-	result, err := s.judgeSession(r, taken, format, evidence)
+	signed, err := s.judgeSession(r, taken, format, evidence)
 	if err != nil {
 		return err
 	}
@@ -198,7 +203,7 @@ func (s *server) answerSession(w http.ResponseWriter, r *http.Request) error {
 		return noSession() // it was deleted meanwhile
 	}
 	document := s.sessionDocument(shown)
-	document.Result = result
+	document.Result = signed
 	return writeSession(w, http.StatusOK, document)
 }
 
@@ -206,7 +211,7 @@ func (s *server) answerSession(w http.ResponseWriter, r *http.Request) error {
 // then, but where the verifier was busy: the challenge behind it knows whether it was used.
 func (s *server) judgeSession(
 	r *http.Request, taken session, format attestd.Format, evidence []byte,
-) (result string, err error) {
+) (signed string, err error) {
 	state, appraisal := sessionFailed, ""
 	defer func() { s.sessions.end(taken.id, state, appraisal) }()
 	submission := service.SessionSubmission{
@@ -231,11 +236,20 @@ func (s *server) judgeSession(
 	case given.ID == "": // the challenge behind it is over or used: there is nothing to sign about
 		return "", noSession()
 	}
-	if result, err = s.sign(r, given.ID); err != nil {
+	if signed, err = s.sign(s.config.Results.SignGiven(r.Context(), given, taken.options())); err != nil {
 		return "", err
 	}
 	state, appraisal = sessionComplete, given.ID
-	return result, nil
+	return signed, nil
+}
+
+// options: the result shows the nonce, and who chose it.
+func (s session) options() service.ResultOptions {
+	options := service.ResultOptions{Nonce: s.nonce, NonceBy: result.NonceByVerifier, Source: s.source}
+	if s.chosen {
+		options.NonceBy = result.NonceByClient
+	}
+	return options
 }
 
 func (s *server) showSession(w http.ResponseWriter, r *http.Request) error {
@@ -252,7 +266,8 @@ func (s *server) showSession(w http.ResponseWriter, r *http.Request) error {
 	document := s.sessionDocument(one)
 	if one.state == sessionComplete {
 		var err error
-		if document.Result, err = s.sign(r, one.appraisal); err != nil {
+		if document.Result, err = s.sign(
+			s.config.Results.Sign(r.Context(), one.appraisal, one.options())); err != nil {
 			return err
 		}
 	}
