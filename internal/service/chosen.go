@@ -166,8 +166,9 @@ func (s *Service) VerifySession(
 		},
 		taken: taken, standard: standard, policy: policy,
 		job: Job{
-			Format: submission.Format, Evidence: submission.Evidence, Endorsements: submission.Endorsements,
-			At: s.config.Store.Now(), Policy: document, References: standard.documents.References,
+			Format: submission.Format, Evidence: submission.Evidence,
+			Endorsements: s.endorsed(submission.Format, submission.Evidence, submission.Endorsements),
+			At:           s.config.Store.Now(), Policy: document, References: standard.documents.References,
 			Collateral: standard.documents.Collateral[submission.Format],
 		},
 	}

@@ -50,6 +50,10 @@ type Config struct {
 	Policy, RecordedPolicy Document
 	TenantPolicies         map[string]Document
 	References             []Document
+	// Collateral is what is kept for each format; it is among what [Service.Replace] replaces.
+	Collateral map[attestd.Format]Document
+	// Machines has what is kept of single machines; nil where nothing is.
+	Machines Machines
 	// Formats are those that there is a verifier for.
 	Formats []attestd.Format
 	// Subjects says what is made of verdicts.
@@ -94,7 +98,7 @@ func New(config Config) (*Service, error) {
 	made := &Service{config: config, slots: newSlots(config.Concurrency, config.Waiting)}
 	read, err := Documents{
 		Policy: config.Policy, Recorded: config.RecordedPolicy, Tenants: config.TenantPolicies,
-		References: config.References,
+		References: config.References, Collateral: config.Collateral,
 	}.Read(config.Tenants)
 	if err != nil {
 		return nil, err
@@ -196,8 +200,9 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 	defer leave()
 	document, policy := standard.Of(submission.Tenant)
 	job := Job{
-		Format: submission.Format, Evidence: submission.Evidence, Endorsements: submission.Endorsements,
-		At: s.config.Store.Now(), Policy: document, References: standard.documents.References,
+		Format: submission.Format, Evidence: submission.Evidence,
+		Endorsements: s.endorsed(submission.Format, submission.Evidence, submission.Endorsements),
+		At:           s.config.Store.Now(), Policy: document, References: standard.documents.References,
 		Collateral: standard.documents.Collateral[submission.Format],
 	}
 	v := verification{submission: submission, taken: taken, standard: standard, policy: policy}
@@ -231,6 +236,7 @@ func (s *Service) judgeAndKeep(ctx context.Context, v verification) (attestd.App
 		if err != nil {
 			return attestd.Appraisal{}, err
 		}
+		s.missed(v.submission.Source, given, v.job.Evidence)
 		if given.ID, err = newID(); err != nil {
 			return attestd.Appraisal{}, err
 		}
@@ -279,8 +285,9 @@ func (s *Service) VerifyRecorded(ctx context.Context, recording Recording) (atte
 	}
 	standard := s.force.load()
 	return s.judge(ctx, Job{
-		Format: recording.Format, Evidence: recording.Evidence, Endorsements: recording.Endorsements,
-		At: at, Demand: DemandSpec{Mode: DemandRecorded, Nonce: recording.Nonce, KeySPKI: recording.KeySPKI},
+		Format: recording.Format, Evidence: recording.Evidence,
+		Endorsements: s.endorsed(recording.Format, recording.Evidence, recording.Endorsements),
+		At:           at, Demand: DemandSpec{Mode: DemandRecorded, Nonce: recording.Nonce, KeySPKI: recording.KeySPKI},
 		Policy: standard.documents.Recorded, References: standard.documents.References,
 		Collateral: standard.documents.Collateral[recording.Format],
 	})
