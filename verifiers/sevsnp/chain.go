@@ -43,9 +43,14 @@ type search struct {
 	kind  keyKind // of the key that the report says signed it
 	table certTable
 	given [][]byte
-	count *counter
-	asks  []*authority // below roots loaded by hand; filled on first use
-	asked bool
+	crls  [][]byte
+	// floors are the newest lists that were seen before.
+	floors []attestd.CRLFloor
+	// revocation is what lists say of the candidate that was accepted last.
+	revocation revocation
+	count      *counter
+	asks       []*authority // below roots loaded by hand; filled on first use
+	asked      bool
 }
 
 // admit returns the VCEK or VLEK in der if it chains to a root, from the cache where its bytes were

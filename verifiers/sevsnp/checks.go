@@ -9,17 +9,20 @@ import (
 
 // Documents that the checks cite.
 const (
-	specVersion   = "AMD 56860 rev 1.58, section 7.3, Table 23"
-	specReport    = specVersion
-	specPolicy    = "AMD 56860 rev 1.58, section 4.3, Table 9"
-	specTCB       = "AMD 56860 rev 1.58, section 2.2, Table 3"
-	specSignature = "AMD 56860 rev 1.58, chapter 10"
-	specVCEK      = "AMD 57230 rev 0.50, VCEK certificate and its extensions"
-	specKDS       = "AMD 57230 rev 0.50, chapter 4"
-	specIOMMU     = "AMD-SB-3016; AMD 56860, PLATFORM_INFO bit 6"
-	specTable     = "AMD 56421, SNP Extended Guest Request"
-	specX509      = "RFC 5280, section 6.1"
-	specOurs      = "attestd, docs/verifiers/sev-snp.md, limits"
+	specVersion     = "AMD 56860 rev 1.58, section 7.3, Table 23"
+	specReport      = specVersion
+	specPolicy      = "AMD 56860 rev 1.58, section 4.3, Table 9"
+	specTCB         = "AMD 56860 rev 1.58, section 2.2, Table 3"
+	specSignature   = "AMD 56860 rev 1.58, chapter 10"
+	specVCEK        = "AMD 57230 rev 0.50, VCEK certificate and its extensions"
+	specKDS         = "AMD 57230 rev 0.50, chapter 4"
+	specIOMMU       = "AMD-SB-3016; AMD 56860, PLATFORM_INFO bit 6"
+	specTable       = "AMD 56421, SNP Extended Guest Request"
+	specEntrySign   = "AMD-SB-3019"
+	specRMPocalypse = "AMD-SB-3020"
+	specStackWarp   = "AMD-SB-3027"
+	specX509        = "RFC 5280, section 6.1"
+	specOurs        = "attestd, docs/verifiers/sev-snp.md, limits"
 )
 
 // The checks of a verification, in the order in which they run.
@@ -44,7 +47,8 @@ const (
 )
 
 // specs are all checks: those that Verify decides, then those that it prepares for a policy.
-var specs = slices.Concat(verifyChecks, policyChecks, platformChecks, tcbChecks, identityChecks)
+var specs = slices.Concat(verifyChecks, policyChecks, platformChecks, tcbChecks,
+	revocationChecks, identityChecks)
 
 var table = trail.NewTable(specs)
 
@@ -164,6 +168,8 @@ var verifyChecks = []attestd.CheckSpec{
 		Spec:   specSignature, Class: attestd.ClassSignature, Group: attestd.GroupAuthenticity,
 		Hint: "the report was changed or the certificate is another one; collect both again",
 	},
+	revocationListCheck,
+	revokedCheck,
 	{
 		ID:     checkReportData,
 		Proves: "REPORT_DATA equals what was demanded in all 64 bytes",

@@ -12,9 +12,11 @@ import (
 )
 
 // seal makes Claims of a report that passed every check.
-func seal(t *trail.Trail, rep report, key *vcek, input attestd.Input) *attestd.Claims {
+func seal(
+	t *trail.Trail, rep report, key *vcek, revoked revocation, input attestd.Input,
+) *attestd.Claims {
 	if !rep.hasCPUID() {
-		rep.model = model{name: string(key.issuer.line), line: key.issuer.line}
+		rep.model.name = string(key.issuer.line) // and no line: a named product's levels are not its
 	}
 	bound, _ := input.Demand.Key()
 	return attestd.NewClaims(claims.Grant(), attestd.ClaimValues{
@@ -22,7 +24,7 @@ func seal(t *trail.Trail, rep report, key *vcek, input attestd.Input) *attestd.C
 		Summary:        rep.summary(),
 		Product:        rep.model.name,
 		EvidenceDigest: sha256.Sum256(input.Evidence),
-		Facts:          facts(rep, key),
+		Facts:          facts(rep, key, revoked),
 		Registers: []attestd.Register{{
 			Name: "MEASUREMENT", Algorithm: "SHA384", Digest: bytes.Clone(rep.measurement()),
 		}},
@@ -70,7 +72,7 @@ func handles(rep report) []attestd.Handle {
 }
 
 // facts lists every fact of factSpecs, in that order.
-func facts(rep report, key *vcek) []attestd.Fact {
+func facts(rep report, key *vcek, revoked revocation) []attestd.Fact {
 	out := make([]attestd.Fact, 0, len(factSpecs))
 	add := func(name string, value attestd.Value) {
 		out = append(out, attestd.Fact{Name: name, Value: value})
@@ -82,7 +84,7 @@ func facts(rep report, key *vcek) []attestd.Fact {
 	ownerFacts(rep, add)
 	add("vcek_sha256", attestd.Bytes(key.digest[:]))
 	add("vcek_not_after", attestd.Time(key.cert.NotAfter))
-	add("crl", attestd.Text("missing"))
+	revoked.facts(add)
 	return out
 }
 
@@ -165,6 +167,9 @@ func tcbFacts(rep report, add adder) {
 	add("provisional_firmware", attestd.Bool(rep.provisional()))
 	add("launch_mit_vector", visible(rep.hasMIT(), attestd.Uint(rep.u64(offLaunchMIT))))
 	add("current_mit_vector", visible(rep.hasMIT(), attestd.Uint(rep.u64(offCurrentMIT))))
+	for _, fix := range mitigations {
+		add(fix.fact, fix.shown(rep.model, reported))
+	}
 }
 
 func ownerFacts(rep report, add adder) {

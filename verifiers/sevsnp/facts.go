@@ -9,7 +9,9 @@ import (
 // Facts implements verifiers.Verifier.
 func (v *Verifier) Facts() []attestd.FactSpec { return slices.Clone(factSpecs) }
 
-var factSpecs = []attestd.FactSpec{
+var factSpecs = slices.Concat(reportFacts, revocationFacts)
+
+var reportFacts = []attestd.FactSpec{
 	fact("report_version", attestd.KindUint, "Version of the report's layout, 2 to 5.", specReport),
 	fact("product", attestd.KindText,
 		"Product: Milan, Milan-X, Genoa, Genoa-X, Bergamo (and Siena), Turin or Turin-Dense.", specReport),
@@ -70,6 +72,12 @@ var factSpecs = []attestd.FactSpec{
 		"Mitigations in force at launch; not visible before version 5.", specReport),
 	fact("current_mit_vector", attestd.KindUint,
 		"Mitigations in force; not visible before version 5.", specReport),
+	fact("mit_entrysign", attestd.KindBool,
+		"CVE-2024-56161 is mended; not visible before version 3.", specEntrySign),
+	fact("mit_rmpocalypse", attestd.KindBool,
+		"CVE-2025-0033 is mended; not visible where no level is known.", specRMPocalypse),
+	fact("mit_stackwarp", attestd.KindBool,
+		"CVE-2025-29943 is mended; not visible where no level is known.", specStackWarp),
 	fact("author_key_enabled", attestd.KindBool, "The ID block carried an author key.", specReport),
 	fact("id_key_digest", attestd.KindBytes, "SHA-384 of the ID key; zero for none.", specReport),
 	fact("author_key_digest", attestd.KindBytes, "SHA-384 of the author key; zero for none.", specReport),
@@ -77,7 +85,6 @@ var factSpecs = []attestd.FactSpec{
 	fact("image_id", attestd.KindBytes, "Image of the guest, from its ID block.", specReport),
 	fact("vcek_sha256", attestd.KindBytes, "SHA-256 of the VCEK or VLEK certificate.", specVCEK),
 	fact("vcek_not_after", attestd.KindTime, "End of that certificate's validity.", specVCEK),
-	fact("crl", attestd.KindText, "State of AMD's revocation list: missing.", specKDS),
 }
 
 func fact(name string, kind attestd.Kind, meaning, spec string) attestd.FactSpec {

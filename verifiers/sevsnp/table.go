@@ -34,8 +34,8 @@ var knownGUIDs = map[[guidSize]byte]bool{
 	guidVCEK: true, guidVLEK: true, guidASK: true, guidARK: true, guidCRL: true, guidExtra: true,
 }
 
-// certTable are the certificates of a table as DER; absent ones are nil.
-type certTable struct{ vcek, vlek, ask, ark []byte }
+// certTable are the certificates of a table and its revocation list as DER; absent ones are nil.
+type certTable struct{ vcek, vlek, ask, ark, crl []byte }
 
 // signer is the entry for this kind of key.
 func (t certTable) signer(kind keyKind) []byte {
@@ -63,12 +63,17 @@ func parseTable(data []byte) (certTable, *fault) {
 	for _, entry := range entries {
 		into := map[[guidSize]byte]*[]byte{
 			guidVCEK: &out.vcek, guidVLEK: &out.vlek, guidASK: &out.ask, guidARK: &out.ark,
+			guidCRL: &out.crl,
 		}
 		if field, wanted := into[entry.kind]; wanted {
-			der, ok := certificateBytes(data[entry.offset:entry.until])
+			armour, most, what := "CERTIFICATE", limits.certificate, "one certificate"
+			if entry.kind == guidCRL {
+				armour, most, what = "X509 CRL", limits.evidence, "one revocation list"
+			}
+			der, ok := plainDER(data[entry.offset:entry.until], armour, most)
 			if !ok {
 				return certTable{}, refuse(checkTable, "entry "+hex.EncodeToString(entry.kind[:])+
-					" is neither DER nor one plain PEM block", "one certificate")
+					" is neither DER nor one plain PEM block", what)
 			}
 			*field = der
 		}
@@ -158,18 +163,18 @@ func tableCovered(data []byte, entries []tableEntry) *fault {
 	return nil
 }
 
-// certificateBytes returns the DER of an entry. AMD's tools load DER; hosts that load what AMD's KDS
-// serves as cert_chain hand out PEM. PEM must be written in the one plain way, because everything in
-// it that decoders skip would be bytes that nobody vouches for.
-func certificateBytes(entry []byte) ([]byte, bool) {
+// plainDER returns the DER of an entry, of about most bytes where it is PEM. AMD's tools load DER; hosts
+// that load what AMD's KDS serves as cert_chain hand out PEM. PEM must be written in the one plain
+// way, because everything in it that decoders skip would be bytes that nobody vouches for.
+func plainDER(entry []byte, armour string, most int) ([]byte, bool) {
 	if entry[0] == 0x30 {
 		return entry, true
 	}
-	if len(entry) > 2*limits.certificate { // armour adds a third
+	if len(entry) > 2*most { // armour adds a third
 		return nil, false
 	}
 	block, rest := pem.Decode(entry)
-	if block == nil || len(rest) != 0 || len(block.Headers) != 0 || block.Type != "CERTIFICATE" {
+	if block == nil || len(rest) != 0 || len(block.Headers) != 0 || block.Type != armour {
 		return nil, false
 	}
 	plain := pem.EncodeToMemory(block)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers"
+	"github.com/attestd/attestd/verifiers/internal/crl"
 	"github.com/attestd/attestd/verifiers/internal/trail"
 )
 
@@ -30,11 +31,12 @@ type Config struct {
 const defaultCacheSize = 1024
 
 // Verifier verifies SEV-SNP reports. It is safe for concurrent use and holds no state but verified
-// VCEK and VLEK certificates, which never change an answer.
+// VCEK and VLEK certificates and revocation lists, which never change an answer.
 type Verifier struct {
 	pinned     []*authority
 	insecure   map[line]*x509.Certificate
 	cache      *lru.Cache[[sha256.Size]byte, *vcek]
+	lists      *crl.Cache
 	signatures atomic.Uint64
 }
 
@@ -51,7 +53,7 @@ func New(config Config) (*Verifier, error) {
 	if config.ChainCacheSize == 0 {
 		config.ChainCacheSize = defaultCacheSize
 	}
-	out := &Verifier{}
+	out := &Verifier{lists: newListCache()}
 	count := &counter{total: &out.signatures, left: -1}
 	var err error
 	if out.pinned, err = pinnedAuthorities(count); err != nil {
@@ -90,14 +92,14 @@ func (v *Verifier) Verify(input attestd.Input) (*attestd.Claims, error) {
 	if bad != nil {
 		return nil, bad.end(t)
 	}
-	key, bad := v.findVCEK(t, rep, certs, input)
+	key, revoked, bad := v.findVCEK(t, rep, certs, input)
 	if bad != nil {
 		return nil, bad.end(t)
 	}
 	if bad := checkFreshness(t, rep, input.Demand); bad != nil {
 		return nil, bad.end(t)
 	}
-	return seal(t, rep, key, input), nil
+	return seal(t, rep, key, revoked, input), nil
 }
 
 // askable refuses questions that this format cannot answer.
@@ -188,39 +190,44 @@ var signingKeys = [keyKinds]string{"0 (VCEK)", "1 (VLEK)"}
 // findVCEK returns the VCEK or VLEK that signed the report.
 func (v *Verifier) findVCEK(
 	t *trail.Trail, rep report, certs certTable, input attestd.Input,
-) (*vcek, *fault) {
+) (*vcek, revocation, *fault) {
 	candidates, fit, bad := rep.candidates(certs.signer(rep.kind()), input.Endorsements.Certificates)
 	if bad != nil {
-		return nil, bad
+		return nil, revocation{}, bad
 	}
 	t.Pass(checkEndorsements, "within the limits", "within the limits")
 	if len(candidates) == 0 {
-		return nil, &fault{check: checkVCEKPresent, undecided: true,
+		return nil, revocation{}, &fault{check: checkVCEKPresent, undecided: true,
 			got:  "no " + rep.kind().String() + " certificate",
 			want: rep.wantedKey() + " at " + rep.tcb(offReportedTCB).String()}
 	}
 	t.Pass(checkVCEKPresent, haveKey[rep.kind()], haveKey[rep.kind()])
 	if !fit && len(input.Endorsements.Certificates) >= limits.flood {
 		if bad := rep.contradicts(candidates[0]); bad != nil {
-			return nil, bad
+			return nil, revocation{}, bad
 		}
 	}
 
 	s := &search{v: v, at: input.At, kind: rep.kind(), table: certs, given: input.Endorsements.Certificates,
+		crls: input.Endorsements.CRLs, floors: input.Anchors.CRLFloors,
 		count: &counter{total: &v.signatures, left: limits.signatures}}
 	var first *fault
 	for _, der := range candidates {
 		key, bad := s.accept(rep, der)
 		if bad == nil {
 			passUntil(t, noCheck, rep, key.issuer.insecure)
-			return key, nil
+			s.revocation.pass(t, key)
+			return key, s.revocation, nil
 		}
 		if first == nil || errors.Is(bad.err, errBudget) {
 			first = bad // what was not looked at must not be called bad
 		}
 	}
 	passUntil(t, first.check, rep, false)
-	return nil, first
+	if first.check == checkRevoked {
+		t.Pass(checkRevocationList, "authentic lists", "whole lists that the ARK signed")
+	}
+	return nil, revocation{}, first
 }
 
 var haveKey = [keyKinds]string{"a VCEK certificate", "a VLEK certificate"}
@@ -233,7 +240,7 @@ func (r report) wantedKey() string {
 	return "the VCEK of chip " + shortChip(r.chipID())
 }
 
-// accept makes every check of one candidate, in the order of chainChecks, the report's signature
+// accept makes every check of one candidate, in the order of chainChecks, revocation
 // last. Where several certificates fit the report, one that does not hold never hides one that does.
 func (s *search) accept(rep report, der []byte) (*vcek, *fault) {
 	key, bad := s.admit(der)
@@ -242,6 +249,7 @@ func (s *search) accept(rep report, der []byte) (*vcek, *fault) {
 	}
 	for _, step := range [...]func(report, *vcek) *fault{
 		s.checkIncluded, s.checkValidity, checkLines, checkChip, checkTCBAgrees, s.checkSigned,
+		s.checkRevocation,
 	} {
 		if bad := step(rep, key); bad != nil {
 			return nil, bad
