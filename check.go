@@ -87,6 +87,9 @@ const (
 	// RuleCovers wants an integer fact, read as a set of bits, to hold every one of the given numbers
 	// from 0 to 63: the set may be larger, never smaller.
 	RuleCovers
+	// RuleNoneOf wants a bytes fact to be visible and none of the given hex strings, which stand under
+	// the key `deny` where other rules have `want`.
+	RuleNoneOf
 )
 
 // CheckSpec is what is known about a check before it runs. `attestd explain` and the tables of the

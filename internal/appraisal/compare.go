@@ -73,6 +73,12 @@ func (r *rule) meets(value attestd.Value) bool {
 		return ok && slices.ContainsFunc(r.digests, func(want []byte) bool {
 			return bytes.Equal(want, digest)
 		})
+	case attestd.RuleNoneOf:
+		// What is masked could be any of them.
+		digest, ok := value.Bytes()
+		return ok && !slices.ContainsFunc(r.digests, func(denied []byte) bool {
+			return bytes.Equal(denied, digest)
+		})
 	default:
 		return false
 	}

@@ -38,7 +38,7 @@ type rule struct {
 	floors  map[string][]attestd.Component
 }
 
-// readRule reads `any` or {want: ..., otherwise: ...}.
+// readRule reads `any` or {want: ..., otherwise: ...}; with RuleNoneOf {deny: ..., otherwise: ...}.
 func readRule(node *yamldoc.Node, spec attestd.CheckSpec, kind attestd.Kind) rule {
 	read := rule{spec: spec}
 	if node.IsText("any") {
@@ -46,15 +46,15 @@ func readRule(node *yamldoc.Node, spec attestd.CheckSpec, kind attestd.Kind) rul
 		return read
 	}
 	if !node.IsMap() {
-		node.Problem("want {want: ..., otherwise: ...}, or any")
+		node.Problem("want {%s: ..., otherwise: ...}, or any", wantKey(spec.Rule))
 		return read
 	}
-	required := []string{"want", "otherwise"}
+	required := []string{wantKey(spec.Rule), "otherwise"}
 	if spec.Rule == attestd.RuleReference {
 		required = append(required, "none-loaded")
 	}
 	fields, ok := node.Fields(required, nil)
-	if want := fields.Get("want"); want != nil {
+	if want := fields.Get(wantKey(spec.Rule)); want != nil {
 		read.readWant(want, kind)
 	}
 	if otherwise := fields.Get("otherwise"); otherwise != nil {
@@ -64,6 +64,15 @@ func readRule(node *yamldoc.Node, spec attestd.CheckSpec, kind attestd.Kind) rul
 		read.noneLoaded = readOutcome(none)
 	}
 	return read
+}
+
+// wantKey is the key under which a rule's values stand. A list of what must not be is called so: read
+// as a list of what is wanted it would let in exactly those it was written against.
+func wantKey(rule attestd.Rule) string {
+	if rule == attestd.RuleNoneOf {
+		return "deny"
+	}
+	return "want"
 }
 
 func readOutcome(node *yamldoc.Node) outcome {
@@ -98,6 +107,9 @@ func (r *rule) readWant(node *yamldoc.Node, kind attestd.Kind) {
 		r.readOneOf(node, kind)
 	case attestd.RuleDigest:
 		r.readDigests(node)
+	case attestd.RuleNoneOf:
+		r.readDigests(node)
+		r.want = "none of " + strconv.Itoa(len(r.digests)) + " denied values"
 	case attestd.RuleFloor:
 		r.readFloors(node)
 	case attestd.RuleCovers:

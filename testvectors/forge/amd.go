@@ -148,6 +148,9 @@ func amdTemplate(name string, serial int64) *x509.Certificate {
 	}
 }
 
+// AMDName is the subject that AMD writes for a common name.
+func AMDName(common string) pkix.Name { return amdTemplate(common, 0).Subject }
+
 func issue(
 	template, parent *x509.Certificate, key crypto.PublicKey, signer crypto.Signer,
 ) (*x509.Certificate, error) {

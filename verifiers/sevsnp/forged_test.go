@@ -16,7 +16,13 @@ import (
 var authorities = sync.OnceValues(func() (map[string]*forge.AMD, error) {
 	out := map[string]*forge.AMD{}
 	for name, config := range map[string]forge.AMDConfig{
-		"Milan": {Line: "Milan"}, "Genoa": {Line: "Genoa"},
+		"Milan": {Line: "Milan"}, "Genoa": {Line: "Genoa"}, "Turin": {Line: "Turin"},
+		"old ASVK": {Line: "Milan", EditASVK: func(c *x509.Certificate) {
+			c.NotAfter = forge.AMDTime.AddDate(0, -1, 0)
+		}},
+		"ASVK named as an ASK": {Line: "Milan", EditASVK: func(c *x509.Certificate) {
+			c.Subject = forge.AMDName("SEV-Milan")
+		}},
 		"impostor": {Line: "Milan", Impostor: true},
 		"old ASK": {Line: "Milan", EditASK: func(c *x509.Certificate) {
 			c.NotAfter = forge.AMDTime.AddDate(0, -1, 0)
@@ -43,11 +49,11 @@ func authority(t testing.TB, name string) *forge.AMD {
 	return all[name]
 }
 
-// forgedVerifier trusts the test authorities of both lines.
+// forgedVerifier trusts the test authorities of all lines.
 func forgedVerifier(t testing.TB) *sevsnp.Verifier {
 	t.Helper()
 	v, err := sevsnp.New(sevsnp.Config{InsecureRoots: []*x509.Certificate{
-		authority(t, "Milan").ARK, authority(t, "Genoa").ARK,
+		authority(t, "Milan").ARK, authority(t, "Genoa").ARK, authority(t, "Turin").ARK,
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -64,9 +70,11 @@ type scene struct {
 	sent func([]byte) []byte
 	// vcek changes the certificate that goes with the report.
 	vcek func(*forge.VCEKConfig)
+	// cloud makes the report one that this cloud's VLEK signed.
+	cloud string
 	// product stands in the VCEK; issuer signs it.
 	product, issuer string
-	// given makes the endorsements of VCEK and ASK.
+	// given makes the endorsements of VCEK and ASK, or VLEK and ASVK.
 	given  func(vcek forge.VCEK, ask []byte) [][]byte
 	at     time.Time
 	demand attestd.Demand
@@ -83,6 +91,8 @@ func newScene(t testing.TB, product string, version uint32) *scene {
 		line, named = "Milan", "Milan-B0"
 	case "Bergamo", "Genoa-X":
 		line, named = "Genoa", "Genoa"
+	case "Turin-Dense":
+		line, named = "Turin", "Turin"
 	}
 	return &scene{
 		t: t, report: forge.NewSNPReport(product, version), product: named, issuer: line,
@@ -97,9 +107,13 @@ func newScene(t testing.TB, product string, version uint32) *scene {
 func (s *scene) build() (attestd.Input, forge.VCEK) {
 	s.t.Helper()
 	from := authority(s.t, s.issuer)
-	config := s.report.VCEKConfig(s.product)
+	config, issue, above := s.report.VCEKConfig(s.product), from.IssueVCEK, from.ASK
+	if s.cloud != "" {
+		s.report = s.report.WithVLEK()
+		config, issue, above = s.report.VLEKConfig(s.product, s.cloud), from.IssueVLEK, asvk(s.t, from)
+	}
 	s.vcek(&config)
-	vcek, err := from.IssueVCEK(config)
+	vcek, err := issue(config)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -111,7 +125,7 @@ func (s *scene) build() (attestd.Input, forge.VCEK) {
 		evidence = raw
 		evidence[672], evidence[672+72] = 1, 1
 	}
-	given := s.given(vcek, from.ASK.Raw)
+	given := s.given(vcek, above.Raw)
 	evidence = s.sent(evidence)
 	if s.table != nil {
 		if s.changeTable != nil {
@@ -123,6 +137,15 @@ func (s *scene) build() (attestd.Input, forge.VCEK) {
 		Evidence: evidence, At: s.at, Demand: s.demand,
 		Endorsements: attestd.Endorsements{Certificates: given},
 	}, vcek
+}
+
+func asvk(t testing.TB, from *forge.AMD) *x509.Certificate {
+	t.Helper()
+	cert, err := from.ASVK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
 }
 
 func (s *scene) verify(v *sevsnp.Verifier) (*attestd.Claims, error) {
@@ -152,6 +175,8 @@ func TestForgedGoodEvidenceIsAccepted(t *testing.T) {
 		{"Genoa", 2, "Genoa, report v2"}, {"Genoa", 3, "Genoa, report v3"},
 		{"Milan-X", 3, "Milan-X, report v3"}, {"Genoa-X", 3, "Genoa-X, report v3"},
 		{"Bergamo", 3, "Bergamo or Siena, report v3"}, {"Bergamo", 5, "Bergamo or Siena, report v5"},
+		{"Turin", 3, "Turin, report v3"}, {"Turin", 5, "Turin, report v5"}, // neg: 102
+		{"Turin-Dense", 5, "Turin-Dense, report v5"}, // neg: 103
 	} {
 		t.Run(row.summary, func(t *testing.T) {
 			claims, err := newScene(t, row.product, row.version).verify(v)

@@ -101,6 +101,8 @@ func (i *inspection) platform(rep report) {
 			"memory checked for aliases", "memory not checked for aliases (BadRAM)")
 	}
 	if rep.hasMIT() {
+		i.bit("platform_info.iommu_write_safe", info, platformIOMMUWriteSafe,
+			"proof against CVE-2023-20585", "not proof against CVE-2023-20585")
 		i.bit("platform_info.tio_en", info, platformTIO, "TIO on", "TIO off")
 	}
 	if unknown := rep.unknownPlatform(); unknown != 0 {
@@ -137,8 +139,12 @@ func (i *inspection) body(rep report) {
 	} {
 		raw, note := rep.raw[field.from:field.until], ""
 		switch {
+		case field.name == "chip_id" && allBytes(raw, 0) && rep.signingKey() == uint32(kindVLEK):
+			note = "none: a VLEK names no chip"
 		case field.name == "chip_id" && allBytes(raw, 0):
 			note = "masked by the host"
+		case field.name == "chip_id" && rep.turin():
+			note = "the first 8 bytes name the chip"
 		case field.name == "report_id_ma" && allBytes(raw, 0xff):
 			note = "no migration agent"
 		}
@@ -171,17 +177,26 @@ func (i *inspection) tcbs(rep report) {
 		i.add("launch_mit_vector", fmt.Sprintf("0x%x", rep.u64(offLaunchMIT)), "")
 		i.add("current_mit_vector", fmt.Sprintf("0x%x", rep.u64(offCurrentMIT)), "")
 	}
-	if i.product == "" && !rep.chipIDMasked() {
-		name := "PRODUCT"
-		if rep.model.line != "" {
-			name = string(rep.model.line)
-		}
-		level := rep.tcb(offReportedTCB)
-		i.add("vcek_url", fmt.Sprintf(
-			"https://kdsintf.amd.com/vcek/v1/%s/%x?blSPL=%02d&teeSPL=%02d&snpSPL=%02d&ucodeSPL=%02d",
-			name, rep.chipID(), level.bootloader, level.tee, level.snp, level.microcode),
-			"where AMD serves the VCEK of this chip and TCB")
+	i.url(rep)
+}
+
+// url says where AMD serves the VCEK. A VLEK has no such place: the host's cloud hands it out.
+func (i *inspection) url(rep report) {
+	if i.product != "" || rep.signingKey() != uint32(kindVCEK) || rep.chipIDMasked() {
+		return
 	}
+	name := "PRODUCT"
+	if rep.model.line != "" {
+		name = string(rep.model.line)
+	}
+	level, fmc := rep.tcb(offReportedTCB), ""
+	if level.turin {
+		fmc = fmt.Sprintf("fmcSPL=%02d&", level.fmc)
+	}
+	i.add("vcek_url", fmt.Sprintf(
+		"https://kdsintf.amd.com/vcek/v1/%s/%x?%sblSPL=%02d&teeSPL=%02d&snpSPL=%02d&ucodeSPL=%02d",
+		name, rep.chipID(), fmc, level.bootloader, level.tee, level.snp, level.microcode),
+		"where AMD serves the VCEK of this chip and TCB")
 }
 
 func (i *inspection) table(rest []byte) {
@@ -196,7 +211,7 @@ func (i *inspection) table(rest []byte) {
 	for _, entry := range []struct {
 		name string
 		der  []byte
-	}{{"vcek", certs.vcek}, {"ask", certs.ask}, {"ark", certs.ark}} {
+	}{{"vcek", certs.vcek}, {"vlek", certs.vlek}, {"ask", certs.ask}, {"ark", certs.ark}} {
 		if entry.der != nil {
 			digest := digestOf(entry.der)
 			i.add("certificate_table."+entry.name, fmt.Sprintf("%d bytes of DER", len(entry.der)),

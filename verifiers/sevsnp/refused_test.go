@@ -72,10 +72,12 @@ func reportRows() []refusedRow {
 			change: version(0xffffffff)},
 		{name: "version 3 with CPUID all zero", check: "sev-snp/product", class: attestd.ClassUnsupported,
 			change: cpuid(0, 0, 0)},
-		{name: "Turin", check: "sev-snp/product", class: attestd.ClassUnsupported,
-			change: cpuid(0x1a, 0x02, 1)}, // neg: 102
-		{name: "dense Turin", check: "sev-snp/product", class: attestd.ClassUnsupported,
-			change: cpuid(0x1a, 0x11, 0)}, // neg: 103
+		{name: "the family's model behind Turin", product: "Turin", check: "sev-snp/product",
+			class: attestd.ClassUnsupported, change: cpuid(0x1a, 0x20, 0)}, // neg: 103
+		{name: "Venice", product: "Turin", check: "sev-snp/product",
+			class: attestd.ClassUnsupported, change: cpuid(0x1a, 0x50, 0)},
+		{name: "family 0x1b", product: "Turin", check: "sev-snp/product",
+			class: attestd.ClassUnsupported, change: cpuid(0x1b, 0x02, 1)},
 		{name: "a desktop chip of family 0x19", check: "sev-snp/product",
 			class: attestd.ClassUnsupported, change: cpuid(0x19, 0x21, 0)},
 		{name: "model 0x9f", check: "sev-snp/product", class: attestd.ClassUnsupported,
@@ -85,8 +87,8 @@ func reportRows() []refusedRow {
 		{name: "family 0x17", check: "sev-snp/product", class: attestd.ClassUnsupported,
 			change: cpuid(0x17, 0x01, 0)},
 		// neg: 104
-		{name: "signed by the VLEK, it says", check: "sev-snp/signing-key",
-			class: attestd.ClassUnsupported, change: func(s *scene) { s.report.KeyInfo = 1 << 2 }},
+		{name: "signed by a VLEK, it says, and is not", check: "sev-snp/chain",
+			class: attestd.ClassChain, change: func(s *scene) { s.report.KeyInfo = 1 << 2 }},
 		{name: "signed by nobody, it says", check: "sev-snp/signing-key", class: attestd.ClassChain,
 			change: func(s *scene) { s.report.KeyInfo = 7 << 2 }},
 		{name: "signed by a reserved key, it says", check: "sev-snp/signing-key",
@@ -163,8 +165,8 @@ func vcekRows() []refusedRow {
 	return []refusedRow{
 		{name: "no certificates", check: "sev-snp/vcek-present",
 			class: attestd.ClassCollateralUnavailable, change: func(s *scene) { s.given = none }},
-		{name: "only a VLEK is given", check: "sev-snp/vcek-present",
-			class: attestd.ClassCollateralUnavailable, change: vcek(func(c *forge.VCEKConfig) {
+		{name: "only a certificate like a VLEK's is given", check: profile,
+			class: attestd.ClassChain, change: vcek(func(c *forge.VCEKConfig) {
 				c.HWID, c.CSPID = nil, "some cloud"
 			})}, // neg: 104
 
@@ -215,8 +217,16 @@ func vcekRows() []refusedRow {
 			})},
 		{name: "a VCEK with a VLEK's CSP_ID", check: profile, class: attestd.ClassChain,
 			change: vcek(func(c *forge.VCEKConfig) { c.CSPID = "some cloud" })},
-		{name: "Turin's structure version", check: profile, class: attestd.ClassUnsupported,
+		{name: "structure version 2", check: profile, class: attestd.ClassUnsupported,
+			change: vcek(func(c *forge.VCEKConfig) { c.StructVersion = 2 })},
+		{name: "Turin's structure version", check: profile, class: attestd.ClassChain,
 			change: vcek(func(c *forge.VCEKConfig) { c.StructVersion = 1 })},
+		{name: "Turin's level beside the older ones", check: profile, class: attestd.ClassChain,
+			change: vcek(func(c *forge.VCEKConfig) { c.Extra = true })},
+		{name: "a Turin VCEK made like the older ones, with this chip's name", check: "sev-snp/vcek-tcb",
+			class: attestd.ClassTCB, change: func(s *scene) {
+				s.vcek = func(c *forge.VCEKConfig) { c.StructVersion, c.HWID = 1, c.HWID[:8] }
+			}},
 		{name: "no structure version", check: profile, class: attestd.ClassChain, change: omit("1")},
 		{name: "no product name", check: profile, class: attestd.ClassChain, change: omit("2")},
 		{name: "no boot loader level", check: profile, class: attestd.ClassChain, change: omit("3.1")},
@@ -244,8 +254,10 @@ func vcekRows() []refusedRow {
 				}
 			}},
 
-		{name: "a VCEK for Turin", check: product, class: attestd.ClassUnsupported,
+		{name: "a VCEK for Turin issued for Milan", check: product, class: attestd.ClassChain,
 			change: func(s *scene) { s.product = "Turin" }},
+		{name: "a VCEK for Venice", check: product, class: attestd.ClassUnsupported,
+			change: func(s *scene) { s.product = "Venice" }},
 		{name: "a product name with something behind it", check: product,
 			class: attestd.ClassUnsupported, change: func(s *scene) { s.product = "Milan-B0x" }},
 		{name: "a VCEK for Genoa issued for Milan", check: product, class: attestd.ClassChain,
@@ -372,9 +384,13 @@ func freshnessRows() []refusedRow {
 	}
 }
 
+func allRows() []refusedRow {
+	return slices.Concat(reportRows(), vcekRows(), turinRows(), vlekRows(), freshnessRows())
+}
+
 func TestForgedEvidenceIsRefusedByTheNamedCheck(t *testing.T) {
 	v := forgedVerifier(t)
-	for _, row := range slices.Concat(reportRows(), vcekRows(), freshnessRows()) {
+	for _, row := range allRows() {
 		t.Run(row.name, func(t *testing.T) {
 			if row.check == "" {
 				row.check, row.class = "sev-snp/report-layout", attestd.ClassMalformed
@@ -401,7 +417,7 @@ func TestForgedEvidenceIsRefusedByTheNamedCheck(t *testing.T) {
 // TestEveryVerifyCheckHasARefusal keeps the tables above complete.
 func TestEveryVerifyCheckHasARefusal(t *testing.T) {
 	refused := map[attestd.CheckID]bool{"sev-snp/certificate-table": true} // table_test.go
-	for _, row := range slices.Concat(reportRows(), vcekRows(), freshnessRows()) {
+	for _, row := range allRows() {
 		refused[row.check] = true
 	}
 	refused["sev-snp/report-layout"] = true

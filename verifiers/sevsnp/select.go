@@ -151,11 +151,14 @@ const (
 
 // resemblance says how near the certificate comes to the report's VCEK, by its bytes alone.
 func (r report) resemblance(der []byte) resemblance {
-	if len(der) > limits.certificate || !isEndEntity(der) {
+	if len(der) > limits.certificate {
 		return noVCEK
 	}
 	if !bytes.Contains(der, r.kind().object()) {
-		return wrongKind
+		if isEndEntity(der) {
+			return wrongKind
+		}
+		return noVCEK
 	}
 	if r.namesChip() && !bytes.Contains(der, r.chipID()) {
 		return someVCEK
