@@ -9,7 +9,7 @@ import (
 )
 
 // MaxImage is the largest image that is read, in bytes. Enclaves hold their whole system in memory.
-const MaxImage = 4 << 30
+const MaxImage = 2<<30 - 1
 
 // Sizes and limits of the format (aws-nitro-enclaves-image-format, src/defs/mod.rs).
 const (
