@@ -98,7 +98,7 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/swtpm":        leaf,
 		"attester":              {".", "internal/challenge", "internal/tpmevidence"},
 		"verifiers":             {".", "internal/claims", "internal/strict", "internal/tpmevidence"},
-		"measurements":          {".", "internal/yamldoc"},
+		"measurements":          {".", "internal/strict", "internal/yamldoc"},
 		"internal/appraisal":    {".", "internal/yamldoc", "measurements", "verifiers"},
 		"internal/judge":        {".", "internal/collateral/set", "internal/appraisal", "measurements", "verifiers"},
 		"internal/explain": {
@@ -114,11 +114,11 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/keys":   {".", "internal/strict"},
 		"internal/result": {".", "internal/keys", "internal/strict"},
 		// What others write programs with: the API's words, and nothing of what answers them.
-		"client": {".", "internal/strict"},
-		"internal/audit":     {"."},
-		"internal/operator":  {"."},
-		"internal/subject":   {".", "internal/audit"},
-		"internal/registry":  {".", "internal/audit", "internal/challenge", "internal/operator", "internal/subject"},
+		"client":            {".", "internal/strict"},
+		"internal/audit":    {"."},
+		"internal/operator": {"."},
+		"internal/subject":  {".", "internal/audit"},
+		"internal/registry": {".", "internal/audit", "internal/challenge", "internal/operator", "internal/subject"},
 		"internal/enrol": {
 			".", "internal/admin/wire", "internal/audit", "internal/operator", "internal/strict",
 			"internal/subject",
@@ -140,7 +140,7 @@ func TestImportsRunDownwards(t *testing.T) {
 			"internal/subject", "measurements",
 		},
 		"internal/admin": {
-			".", "internal/audit", "internal/condition", "internal/enrol", "internal/operator",
+			".", "internal/audit", "internal/condition", "internal/enrol", "internal/keys", "internal/operator",
 			"internal/problem", "internal/reappraisal", "internal/registry", "internal/revocation",
 			"internal/strict", "internal/subject",
 		},

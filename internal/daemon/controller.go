@@ -51,17 +51,22 @@ func runController(ctx context.Context, options Options) {
 		options.Logger.ErrorContext(ctx, "the controller was not started", "err", err)
 		return
 	}
+	keepRunning(ctx, "the controller", words, options.Logger)
+}
+
+// keepRunning keeps a process of ours running until ctx ends.
+func keepRunning(ctx context.Context, name string, words []string, logger *slog.Logger) {
 	const least, most = 100 * time.Millisecond, 5 * time.Second
 	for wait := least; ctx.Err() == nil; wait = min(2*wait, most) {
 		began := time.Now()
-		err := runOnce(ctx, words, options.Logger)
+		err := runOnce(ctx, words, logger)
 		if ctx.Err() != nil {
 			return
 		}
 		if time.Since(began) > time.Minute {
 			wait = least
 		}
-		options.Logger.ErrorContext(ctx, "the controller ended and is started again",
+		logger.ErrorContext(ctx, name+" ended and is started again",
 			"err", attestd.Excerpt(err.Error(), 400), "wait", wait)
 		select {
 		case <-ctx.Done():

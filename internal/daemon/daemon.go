@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,7 @@ import (
 	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/config"
 	"github.com/attestd/attestd/internal/judge"
+	"github.com/attestd/attestd/internal/keys"
 	"github.com/attestd/attestd/internal/reappraisal"
 	"github.com/attestd/attestd/internal/registry"
 	"github.com/attestd/attestd/internal/service"
@@ -38,6 +40,11 @@ type Options struct {
 	// ControllerCommand starts the controller of SPIRE; empty for this executable with the argument
 	// "controller".
 	ControllerCommand []string
+	// FetcherCommand starts the fetcher of collateral; empty for this executable with the arguments
+	// "collateral pull --watch".
+	FetcherCommand []string
+	// ResultVault holds the keys of results; nil for files below state_dir.
+	ResultVault keys.Vault
 	// Clock is the time of the store; nil for the machine's.
 	Clock *registry.Clock
 	// Version of this build, for the status.
@@ -125,13 +132,18 @@ type parts struct {
 	kept
 	service *service.Service
 	engine  *reappraisal.Engine
-	health  *health
-	metrics *prometheus.Registry
-	admin   admin
-	spire   spire
-	keys    []byte
-	specs   []attestd.CheckSpec
-	closers []io.Closer
+	// replacing is held while the documents in force change.
+	replacing  sync.Mutex
+	collateral *keptCollateral
+	ring       *keys.Ring
+	results    *service.Results
+	health     *health
+	metrics    *prometheus.Registry
+	admin      admin
+	spire      spire
+	keys       []byte
+	specs      []attestd.CheckSpec
+	closers    []io.Closer
 }
 
 // Close takes the parts down, the last one first.
@@ -171,6 +183,9 @@ func assemble(ctx context.Context, options Options) (_ *parts, err error) {
 	if err := p.addService(ctx, options, issuer); err != nil {
 		return nil, err
 	}
+	if err := p.addResults(ctx, options); err != nil {
+		return nil, err
+	}
 	if err := p.openOperators(options); err != nil {
 		return nil, err
 	}
@@ -197,6 +212,13 @@ func (p *parts) addService(ctx context.Context, options Options, issuer *challen
 	if err != nil {
 		return unfit(err, "look at verify.insecure_roots")
 	}
+	if p.collateral, err = openCollateral(options, p.store.Now, documents.roots); err != nil {
+		return err
+	}
+	held, err := p.collateral.documents()
+	if err != nil {
+		return err
+	}
 	p.specs = inProcess.Specs()
 	warnOfSwitches(options.Logger, settings.Verify)
 	local := service.NewLocal(inProcess)
@@ -213,6 +235,7 @@ func (p *parts) addService(ctx context.Context, options Options, issuer *challen
 		Store: p.store, Issuer: issuer, Judge: judging, Refuse: local,
 		Policy: documents.policy, RecordedPolicy: documents.recorded,
 		TenantPolicies: documents.tenants, References: documents.references,
+		Collateral: held, Machines: p.collateral.machines(),
 		Formats: inProcess.Formats(), Tenants: settings.Tenants,
 		// A worker has its own, shorter time-out, which also replaces it.
 		Timeout:     settings.Verify.Timeout + time.Second,

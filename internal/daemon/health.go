@@ -56,6 +56,9 @@ func (h *health) sources() []condition.Source {
 		{IDs: condition.SettingIDs, Look: h.switches},
 		{IDs: condition.AuditIDs, Look: h.audit},
 		h.fleetSource(),
+		{IDs: condition.CollateralIDs, Look: func(context.Context) []condition.Finding {
+			return h.parts.collateral.findings(h.settings.Collateral, h.parts.store.Now())
+		}},
 		{IDs: condition.SPIREIDs, Look: func(context.Context) []condition.Finding {
 			return h.parts.spireFindings(h.settings.SPIRE)
 		}},

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/attestd/attestd"
@@ -27,6 +28,7 @@ func (p *parts) serve(ctx context.Context, options Options) error {
 	}
 	handler, err := api.New(api.Config{
 		Metrics: p.metrics, Conditions: p.health.set, SVIDs: svids,
+		Results: p.results, Veraison: settings.Verify.Veraison, Version: options.Version,
 		Service: p.service, KeySet: p.keys, Logger: options.Logger, Specs: p.specs,
 		Limits: api.Limits{
 			JSONBody: settings.Limits.JSONBody, RawBody: settings.Limits.RawBody,
@@ -42,7 +44,10 @@ func (p *parts) serve(ctx context.Context, options Options) error {
 	}
 	var work background
 	defer work.stop()
-	work.start(ctx, append(p.work(options.Logger), p.runSPIRE(options)...)...)
+	work.start(ctx, slices.Concat(p.work(options.Logger), p.runSPIRE(options), []func(context.Context){
+		p.followCollateral, func(ctx context.Context) { runFetcher(ctx, options) },
+		func(ctx context.Context) { p.rotateKeys(ctx, settings.Results.Rotate, options.Logger) },
+	})...)
 	p.engine.Trigger() // policies may have changed while nobody served
 	failed := make(chan error, len(servers))
 	for _, one := range servers {
@@ -91,8 +96,10 @@ func (p *parts) wait(ctx context.Context, failed <-chan error, options Options) 
 func (p *parts) reload(ctx context.Context, options Options) {
 	read, err := readDocuments(options.Config.Verify)
 	if err == nil {
-		err = p.service.Replace(ctx, service.Documents{
-			Policy: read.policy, Recorded: read.recorded, Tenants: read.tenants, References: read.references,
+		err = p.replace(ctx, func(documents *service.Documents) error {
+			documents.Policy, documents.Recorded = read.policy, read.recorded
+			documents.Tenants, documents.References = read.tenants, read.references
+			return nil
 		})
 	}
 	if err == nil {
