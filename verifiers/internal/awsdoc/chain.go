@@ -193,7 +193,11 @@ func (e *Engine) findChain(d *Document, at time.Time) (chain, *problem) {
 	}
 	known, parent := 0, anchor.node
 	for index := len(certificates); index > 0; index-- {
-		if cached, ok := e.cache.Get(digests[index-1]); ok {
+		cache := e.authorities
+		if index == len(certificates) {
+			cache = e.leaves
+		}
+		if cached, ok := cache.Get(digests[index-1]); ok {
 			known, parent = index, cached
 			break
 		}
@@ -260,7 +264,9 @@ func (e *Engine) extend(
 		if !e.signatures.verifyMessage(above.key, certificate.RawTBSCertificate, certificate.Signature) {
 			return nil, chainProblem(certificate, errors.New("its signature is not its issuer's"))
 		}
-		above = fresh[index]
+		if above = fresh[index]; index < len(parsed)-1 {
+			above.key.Precompute() // what it signed comes next, and other leaves later
+		}
 	}
 	last := parsed[len(parsed)-1]
 	above.leaf = leaf{

@@ -77,6 +77,7 @@ func newRoot(certificate *x509.Certificate) (root, error) {
 	if err != nil {
 		return root{}, fmt.Errorf("root %q: %w", name, err)
 	}
+	key.Precompute()
 	return root{
 		der:     bytes.Clone(certificate.Raw),
 		subject: bytes.Clone(certificate.RawSubject),
