@@ -10,6 +10,7 @@ import (
 
 	adminapi "github.com/attestd/attestd/internal/admin"
 	"github.com/attestd/attestd/internal/config"
+	"github.com/attestd/attestd/internal/keys"
 	"github.com/attestd/attestd/internal/operator"
 	"github.com/attestd/attestd/internal/why"
 )
@@ -60,7 +61,7 @@ func (p *parts) addAdmin(ctx context.Context, options Options) error {
 	}
 	p.admin.handler, err = adminapi.New(adminapi.Config{
 		Book: p.admin.book, Orders: p.orders(), Enrolments: p.desk, Reappraisals: p.engine,
-		Nodes:    nodes{p},
+		Nodes: nodes{p}, Keys: keyOffice{[]*keys.Ring{p.ring}},
 		Subjects: p.store, Index: p.index, Explainer: asker,
 		Audit:      adminapi.Ledger{Keeper: p.keeper, Log: p.log},
 		Conditions: p.health.set, Now: p.store.Now, Logger: options.Logger, Level: options.Level,

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -33,7 +34,7 @@ func (p *parts) addResults(ctx context.Context, options Options) (err error) {
 	p.closers = append(p.closers, p.ring)
 	issuer, err := result.New(result.Config{
 		Ring: p.ring, Profile: result.Profile(settings.Results.Profile),
-		Lifetime: settings.Results.Lifetime, Developer: developer, Build: options.Version,
+		Lifetime: settings.Results.Lifetime, Developer: developer, Build: cmp.Or(options.Version, "unknown"),
 		Issuer: "spiffe://" + settings.TrustDomain + "/attestd", Now: p.store.Now,
 	})
 	if err != nil {
