@@ -16,3 +16,19 @@ func ProblemTypes() map[string][2]any {
 	}
 	return rows
 }
+
+// Sample is a request of the API's description.
+type Sample struct {
+	Method, Path, Query, Media, Body string
+	Gives                            int
+}
+
+// Samples lists those of the table of routes.
+func Samples() (rows []Sample) {
+	for _, row := range routes() {
+		if one := row.about.example; one != nil {
+			rows = append(rows, Sample{row.method, row.path, one.query, one.media, one.body, one.gives})
+		}
+	}
+	return rows
+}

@@ -56,6 +56,10 @@ type options struct {
 	policy     func([]attestd.CheckSpec) []byte
 	references []service.Document
 	clock      *registry.Clock
+	// signed has results signed, and Veraison's sessions served; fence says what is held then.
+	signed  bool
+	results func(api.Results) api.Results
+	fence   *fence
 }
 
 var smallLimits = api.Limits{JSONBody: 1 << 20, RawBody: 256 << 10, AllBodies: 64 << 20}
@@ -141,6 +145,7 @@ func (w *world) handler(o options, judging *judge.Judge) http.Handler {
 	keys, err := w.signer.KeySet()
 	w.must(err)
 	handler, err := api.New(api.Config{
+		Results: w.results(o, served), Veraison: o.signed, Version: "v0.0.0-test",
 		Metrics: prometheus.NewRegistry(),
 		Service: served, KeySet: keys, Limits: o.limits, Specs: judging.Specs(),
 		Logger: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -189,11 +194,19 @@ func (w *world) do(method, path, media string, body []byte) answer {
 
 func (w *world) send(request *http.Request) answer {
 	w.Helper()
+	var sent []byte
+	if request.GetBody != nil {
+		again, err := request.GetBody()
+		w.must(err)
+		sent, err = io.ReadAll(again)
+		w.must(err)
+	}
 	response, err := w.server.Client().Do(request)
 	w.must(err)
 	defer func() { _ = response.Body.Close() }()
 	read, err := io.ReadAll(response.Body)
 	w.must(err)
+	w.record(request, sent, response, read)
 	return answer{response.StatusCode, response.Header, read}
 }
 
