@@ -89,6 +89,9 @@ func TestSchemasOfTheAdminAPIAreItsDocuments(t *testing.T) {
 		{"attestd.conditions.v1", "", new(wire.Conditions)},
 		{"attestd.audit-entries.v1", "", new(wire.AuditEntries)},
 		{"attestd.log-level.v1", "", new(wire.LogLevel)},
+		{"attestd.keys.v1", "active", new(wire.Keys)},
+		{"attestd.key-rotated.v1", "next", new(wire.KeyRotated)},
+		{"attestd.key-compromised.v1", "withdrawn", new(wire.KeyCompromised)},
 	} {
 		value := reflect.ValueOf(row.doc).Elem()
 		fill(value, "", row.state)

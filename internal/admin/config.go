@@ -112,6 +112,7 @@ type Config struct {
 	Subjects     Subjects
 	Index        Index
 	Explainer    Explainer
+	Keys         Keys
 	Audit        Audit
 	Conditions   Conditions
 	// Now is the store's clock.
@@ -136,7 +137,7 @@ type Config struct {
 func (c Config) check() error {
 	switch {
 	case c.Book == nil, c.Orders == nil, c.Enrolments == nil, c.Reappraisals == nil, c.Subjects == nil,
-		c.Nodes == nil, c.Index == nil, c.Explainer == nil, c.Audit == nil, c.Conditions == nil:
+		c.Nodes == nil, c.Keys == nil, c.Index == nil, c.Explainer == nil, c.Audit == nil, c.Conditions == nil:
 		return errors.New("an admin API needs each of the parts that it asks")
 	case c.Now == nil, c.Logger == nil, c.Level == nil, c.Registerer == nil, c.Gatherer == nil,
 		c.Policies == nil, c.Version == "", c.Store == "", c.Started.IsZero():

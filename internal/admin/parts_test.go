@@ -287,3 +287,19 @@ func (p *parts) Snapshot() []condition.State {
 		{Spec: all[1], Severity: condition.OK, Detail: "well"},
 	}
 }
+
+// Keys has two keys of one purpose.
+func (p *parts) Keys(context.Context) wire.Keys {
+	_ = p.note("keys")
+	return wire.Keys{Schema: "attestd.keys.v1", Keys: []wire.Key{
+		{ID: "k1", Purpose: "result", State: "active"}, {ID: "k2", Purpose: "result", State: "next"},
+	}}
+}
+
+func (p *parts) Rotate(_ context.Context, purpose string) (wire.KeyRotated, error) {
+	return wire.KeyRotated{Schema: "attestd.key-rotated.v1"}, p.note("rotate %s", purpose)
+}
+
+func (p *parts) Compromise(_ context.Context, ask wire.KeyCompromise) (wire.KeyCompromised, error) {
+	return wire.KeyCompromised{Schema: "attestd.key-compromised.v1"}, p.note("compromise %s %s", ask.Purpose, ask.ID)
+}

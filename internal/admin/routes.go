@@ -110,6 +110,13 @@ func routes() []route {
 		{method: post, path: "operators/revoke", action: "operator.revoke", roles: guards, record: byDoer,
 			body: orderLimit, serve: (*server).revokeOperator},
 
+		{method: get, path: "keys", action: "keys.ls", roles: readers, shared: true, record: noted,
+			serve: (*server).keys},
+		{method: post, path: "keys/rotate", action: "keys.rotate", roles: runners, shared: true,
+			record: recorded, body: orderLimit, serve: (*server).rotateKey},
+		{method: post, path: "keys/compromise", action: "keys.compromise", roles: guards, shared: true,
+			record: eager, body: orderLimit, serve: (*server).compromiseKey},
+
 		{method: post, path: "reappraisals", action: "reappraise", roles: runners, record: recorded,
 			body: policyLimit, serve: (*server).reappraise},
 		{method: get, path: "reappraisals", action: "reappraise.show", roles: readers, record: noted,

@@ -250,6 +250,9 @@ func (i *Issuer) own(said Statement) own {
 	if said.NonceBy != "" {
 		out.Nonce = said.NonceBy + "-chosen"
 	}
+	if given.Nonce != "" { // the verdict knows better than whoever asks for its result
+		out.Nonce = given.Nonce
+	}
 	for _, check := range given.Checks {
 		if check.Result == attestd.ResultFail && !slices.Contains(out.Failing, check.ID) {
 			out.Failing = append(out.Failing, check.ID)

@@ -221,6 +221,21 @@ func (c *Client) RevokeOperator(ctx context.Context, name string) (wire.Operator
 		"attestd.operators.v1")
 }
 
+// Keys lists those that attestd signs with for others.
+func (c *Client) Keys(ctx context.Context) (wire.Keys, error) {
+	return get[wire.Keys](ctx, c, "keys", nil, "attestd.keys.v1")
+}
+
+// RotateKey lets the next key of a purpose sign.
+func (c *Client) RotateKey(ctx context.Context, purpose string) (wire.KeyRotated, error) {
+	return post[wire.KeyRotated](ctx, c, "keys/rotate", wire.KeyRotate{Purpose: purpose}, "attestd.key-rotated.v1")
+}
+
+// CompromiseKey withdraws a key.
+func (c *Client) CompromiseKey(ctx context.Context, ask wire.KeyCompromise) (wire.KeyCompromised, error) {
+	return post[wire.KeyCompromised](ctx, c, "keys/compromise", ask, "attestd.key-compromised.v1")
+}
+
 // Reappraise starts judging stored evidence again.
 func (c *Client) Reappraise(ctx context.Context, request wire.ReappraisalRequest) (wire.Reappraisal, error) {
 	return post[wire.Reappraisal](ctx, c, "reappraisals", request, "attestd.reappraisal.v1")
