@@ -109,13 +109,15 @@ func decodeBase64(_ []string, in []byte) ([]byte, error) {
 	return base64.StdEncoding.Strict().DecodeString(text)
 }
 
+// decodePEM takes the first block of a type, whose spaces are underscores in a record.
 func decodePEM(words []string, in []byte) ([]byte, error) {
+	want := strings.ReplaceAll(words[0], "_", " ")
 	for {
 		block, rest := pem.Decode(in)
 		if block == nil {
 			return nil, fmt.Errorf("no PEM block of type %q", words[0])
 		}
-		if block.Type == words[0] {
+		if block.Type == want {
 			return block.Bytes, nil
 		}
 		in = rest

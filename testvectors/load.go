@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"crypto/x509"
 	"embed"
 	"errors"
 	"fmt"
@@ -197,7 +198,7 @@ func assemble(records []record, blobs map[string][]byte, reasons map[string]stri
 		var endorsements attestd.Endorsements
 		for _, name := range row.endorsements {
 			why = cmp.Or(why, reasons[name])
-			endorsements.Certificates = append(endorsements.Certificates, bytes.Clone(blobs[name]))
+			addEndorsement(&endorsements, bytes.Clone(blobs[name]))
 		}
 		if why != "" {
 			corpus.Missing = append(corpus.Missing, Missing{Name: row.name, Why: why})
@@ -219,6 +220,16 @@ func assemble(records []record, blobs map[string][]byte, reasons map[string]stri
 		})
 	}
 	return corpus
+}
+
+// addEndorsement puts a revocation list beside the certificates; whatever else it is counts as one of
+// these, for the verifier to refuse.
+func addEndorsement(into *attestd.Endorsements, der []byte) {
+	if _, err := x509.ParseRevocationList(der); err == nil {
+		into.CRLs = append(into.CRLs, der)
+		return
+	}
+	into.Certificates = append(into.Certificates, der)
 }
 
 // sources knows where the modules and the extra files lie on this machine.

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/big"
 	"strconv"
 	"time"
 
@@ -34,8 +35,8 @@ const (
 	crlMissing = "missing" // there is none of the chain's ARK
 )
 
-// revocation is what the lists that were given say of a chain none of whose certificates they revoke.
-// The zero revocation is that of no list.
+// revocation is what the lists that were given say of a chain none of whose certificates they
+// revoke. The zero revocation is that of no list.
 type revocation struct {
 	state string
 	// list is the newest of those that cover the time; where none does, the newest.
@@ -44,11 +45,11 @@ type revocation struct {
 
 // checkRevocation looks for every certificate of the chain on the ARK's lists: AMD's ARK signs one
 // list for all that it stands over, ASK and ASVK; these two have no right to sign lists (AMD 57230
-// rev 0.50, chapter 4). A key of a chip or of a cloud on the list is refused too, although its issuer
-// is not the ARK: nobody lists it there by accident.
+// rev 0.50, chapter 4). A key of a chip or of a cloud on the list is refused too, although its
+// issuer is not the ARK: nobody lists it there by accident.
 //
-// What is on any authentic list counts, however old or new that list is. So whoever adds lists to the
-// evidence can only make the answer worse.
+// What is on any authentic list counts, however old or new that list is. So whoever adds lists to
+// the evidence can only make the answer worse.
 func (s *search) checkRevocation(_ report, key *vcek) *fault {
 	s.revocation = revocation{state: crlMissing}
 	lists, bad := s.listsOf(key.issuer)
@@ -97,14 +98,15 @@ func (s *search) checkFloor(ark *x509.Certificate, newest *crl.List) *fault {
 		number := bytes.TrimLeft(floor.Number, "\x00")
 		if floor.Issuer == issuer && crl.CompareNumbers(newest.Number, number) < 0 {
 			return refuse(checkRevocationList, fmt.Sprintf("%s of %s as the newest", listName(newest),
-				ark.Subject.CommonName), fmt.Sprintf("none before list %x (hex), which was seen", number))
+				ark.Subject.CommonName), "none before list "+new(big.Int).SetBytes(number).String()+", which was seen")
 		}
 	}
 	return nil
 }
 
 // listsOf returns the lists of the ARK among those that were given, each once. Lists of others are
-// left alone, but not in the evidence's own table: there they would be bytes that nobody vouches for.
+// left alone, but not in the evidence's own table: there they would be bytes that nobody vouches
+// for.
 func (s *search) listsOf(issuer *authority) ([]*crl.List, *fault) {
 	if len(s.crls) == 0 && s.table.crl == nil {
 		return nil, nil
@@ -214,8 +216,8 @@ func (s *search) verifyList(
 	return list, nil
 }
 
-// ofNamesake reports whether another root of the same name signed the list: in a laboratory AMD's own
-// ARK and one that was loaded by hand carry one name, and both have lists.
+// ofNamesake reports whether another root of the same name signed the list: in a laboratory AMD's
+// own ARK and one that was loaded by hand carry one name, and both have lists.
 func (s *search) ofNamesake(issuer *authority, outline crl.Outline) bool {
 	arks := []*x509.Certificate{s.v.insecure[issuer.line]}
 	for _, pinned := range s.v.pinned {
@@ -235,8 +237,8 @@ func (s *search) ofNamesake(issuer *authority, outline crl.Outline) bool {
 	return false
 }
 
-// wholeList demands a list of everything that the ARK revoked, with a number: from a part of it nobody
-// can conclude that a certificate was not revoked (RFC 5280, sections 5.2.3 to 5.2.5).
+// wholeList demands a list of everything that the ARK revoked, with a number: from a part of it
+// nobody can conclude that a certificate was not revoked (RFC 5280, sections 5.2.3 to 5.2.5).
 func wholeList(list *crl.List) error {
 	switch {
 	case list.Unusable != nil:
