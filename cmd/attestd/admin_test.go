@@ -26,6 +26,23 @@ var night = time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
 
 const rag = subject.ID("spiffe://example.org/agent/rag-7")
 
+// resultKey is a key in that state, as its commands show it.
+func resultKey(state string) wire.Key {
+	key := wire.Key{
+		ID: "wX3kFh0vYz9m4mB8rH2c7N1qLr5t" + "aaaaaaaaaaaaaaa", Purpose: "result", State: state,
+		PublishedAt: night.Add(-40 * 24 * time.Hour),
+	}
+	switch state {
+	case "active":
+		key.ActiveAt = night.Add(-10 * 24 * time.Hour)
+	case "retiring":
+		key.EndedAt, key.PublishedUntil = night.Add(-time.Hour), night.Add(23*time.Hour)
+	case "withdrawn":
+		key.EndedAt, key.PublishedUntil, key.Reason = night, night, "a laptop was lost"
+	}
+	return key
+}
+
 // adminDocs are what a server answers, by method and path.
 func adminDocs() map[string]any {
 	held := wire.Receipt{
@@ -140,6 +157,21 @@ func adminDocs() map[string]any {
 				To:   wire.ReappraisalSide{Verdict: attestd.VerdictRejected, Tier: attestd.TierCritical, Risk: attestd.Risk(100)},
 			}},
 		},
+		"GET keys": wire.Keys{Schema: "attestd.keys.v1", Keys: []wire.Key{
+			resultKey("active"), resultKey("next"), resultKey("retiring"), resultKey("withdrawn"),
+		}},
+		"POST keys/rotate": wire.KeyRotated{
+			Schema: "attestd.key-rotated.v1", Active: resultKey("active"), Next: resultKey("next"),
+			Before: resultKey("retiring"),
+		},
+		"POST keys/compromise": wire.KeyCompromised{
+			Schema: "attestd.key-compromised.v1", Withdrawn: []wire.Key{resultKey("withdrawn")},
+			BelievedUntil: night.Add(5 * time.Minute), Active: resultKey("active"), Next: resultKey("next"),
+			Signed: []wire.SignedToken{{
+				ID: "0b0f3f5e-8f5c-4d4e-9d53-2f1a8b6c7d80", Appraisal: "5f0e8f5c-4d4e-4d53-8f1a-8b6c7d800b0f",
+				At: night.Add(-time.Minute), ExpiresAt: night.Add(4 * time.Minute),
+			}}, Total: 300_001, KnownSince: night.Add(-40 * time.Hour),
+		},
 		"GET log-level":  wire.LogLevel{Schema: "attestd.log-level.v1", Level: "info"},
 		"POST log-level": wire.LogLevel{Schema: "attestd.log-level.v1", Level: "debug", Until: night.Add(15 * time.Minute)},
 	}
@@ -216,6 +248,10 @@ func TestWhatOperatorsSee(t *testing.T) {
 		{"operator-revoked", "attestd.operators.v1", 0, []string{"operator", "revoke", "ann"}},
 		{"operator-added", "attestd.operator-added.v1", 0, []string{"operator", "add", "ann", "--role", "security"}},
 		{"reappraisal", "attestd.reappraisal.v1", 3, []string{"reappraise", "--dry-run"}},
+		{"keys", "attestd.keys.v1", 0, []string{"keys", "ls"}},
+		{"key-rotated", "attestd.key-rotated.v1", 0, []string{"keys", "rotate"}},
+		{"key-compromised", "attestd.key-compromised.v1", 0, []string{"keys", "compromise", "k",
+			"--reason", "a laptop was lost", "--since", "2026-02-01T00:00:00Z"}},
 		{"log-level", "attestd.log-level.v1", 0, []string{"log-level"}},
 		{"log-level-for", "attestd.log-level.v1", 0, []string{"log-level", "debug", "--for", "15m"}},
 	} {
@@ -316,6 +352,9 @@ func TestOrdersThatCannotBeGivenSayWhatToDo(t *testing.T) {
 		{"a role that is none", []string{"operator", "add", "ann", "--role", "root"}, 2,
 			`unknown --role "root"`, "security"},
 		{"a state that is none", []string{"subject", "ls", "--state", "fine"}, 2, `unknown --state "fine"`, "quarantined"},
+		{"a key that is withdrawn without a reason", []string{"keys", "compromise", "k"}, 2, "no --reason", "--reason"},
+		{"a time that is none", []string{"keys", "compromise", "k", "--reason", "x", "--since", "monday"}, 2,
+			`"monday" is no time`, "--since 2026"},
 		{"a level that is none", []string{"log-level", "loud"}, 2, `unknown level "loud"`, "debug"},
 		{"a policy that would come into force", []string{"reappraise", "--policy", "x"}, 2,
 			"show what would be", "--dry-run"},

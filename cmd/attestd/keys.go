@@ -41,7 +41,7 @@ those before that are believed until what they signed has ended, and those that 
 			}
 			return report.Blocks{
 				Lead:   []string{"KEYS", fmt.Sprintf("%d", len(all.Keys))},
-				Blocks: []report.Block{keyRows(all.Keys, a.now())}, Next: "attestd keys rotate",
+				Blocks: []report.Block{keyRows(all.Keys)}, Next: "attestd keys rotate",
 			}.Text(a.out, a.page())
 		},
 	}
@@ -49,10 +49,10 @@ those before that are believed until what they signed has ended, and those that 
 	return command
 }
 
-func keyRows(list []wire.Key, now time.Time) report.Block {
-	rows := report.Block{Heads: []string{"kid", "for", "state", "since", "believed until"}}
+func keyRows(list []wire.Key) report.Block {
+	rows := report.Block{Heads: []string{"for", "state", "since", "believed until", "kid"}}
 	for _, key := range list {
-		since, until := key.PublishedAt, when(key.PublishedUntil, now)
+		since, until := key.PublishedAt, minute(key.PublishedUntil)
 		switch {
 		case !key.EndedAt.IsZero():
 			since = key.EndedAt
@@ -63,11 +63,19 @@ func keyRows(list []wire.Key, now time.Time) report.Block {
 			until = "no more"
 		}
 		rows.Rows = append(rows.Rows, []string{
-			attestd.Excerpt(key.ID, 60), attestd.Excerpt(key.Purpose, 20), attestd.Excerpt(key.State, 20),
-			when(since, now), until,
+			attestd.Excerpt(key.Purpose, 20), attestd.Excerpt(key.State, 20), minute(since), until,
+			attestd.Excerpt(key.ID, 60),
 		})
 	}
 	return rows
+}
+
+// minute is a time in the room that a line with a whole kid leaves.
+func minute(at time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return at.UTC().Format("2006-01-02T15:04Z")
 }
 
 func newKeysRotate(a *app) *cobra.Command {
@@ -94,7 +102,7 @@ Attestd does this by itself every results.rotate. For a key that was lost: attes
 			}
 			return report.Blocks{
 				Lead: []string{"ROTATED", attestd.Excerpt(done.Active.ID, 60) + " signs"}, Good: true,
-				Blocks: []report.Block{keyRows([]wire.Key{done.Active, done.Next, done.Before}, a.now())},
+				Blocks: []report.Block{keyRows([]wire.Key{done.Active, done.Next, done.Before})},
 				Next:   "attestd keys ls",
 			}.Text(a.out, a.page())
 		},
@@ -158,10 +166,10 @@ was signed by somebody else. Results that were good end with the key; ask for ne
 const mostShown = 20
 
 func compromisedText(done wire.KeyCompromised, now time.Time) report.Blocks {
-	signed := report.Block{Heads: []string{"signed by attestd", "appraisal", "at", "ends"}}
+	signed := report.Block{Heads: []string{"signed by attestd", "appraisal", "at"}}
 	for _, one := range done.Signed[:min(len(done.Signed), mostShown)] {
 		signed.Rows = append(signed.Rows, []string{
-			attestd.Excerpt(one.ID, 40), attestd.Excerpt(one.Appraisal, 40), when(one.At, now), when(one.ExpiresAt, now),
+			attestd.Excerpt(one.ID, 40), attestd.Excerpt(one.Appraisal, 40), one.At.UTC().Format(time.RFC3339),
 		})
 	}
 	about := [][]string{
@@ -172,13 +180,13 @@ func compromisedText(done wire.KeyCompromised, now time.Time) report.Blocks {
 		about = append(about, []string{"known", "since " + when(done.KnownSince, now) + "; what it signed before is not listed"})
 	}
 	blocks := []report.Block{
-		keyRows(append(append([]wire.Key{}, done.Withdrawn...), done.Active, done.Next), now), {Rows: about},
+		keyRows(append(append([]wire.Key{}, done.Withdrawn...), done.Active, done.Next)), {Rows: about},
 	}
 	if len(signed.Rows) != 0 {
 		blocks = append(blocks, signed)
 	}
 	return report.Blocks{
-		Lead: []string{"WITHDRAWN", fmt.Sprintf("%d keys", len(done.Withdrawn)), attestd.Excerpt(done.Active.ID, 60) + " signs"},
+		Lead: []string{"WITHDRAWN", fmt.Sprintf("keys: %d", len(done.Withdrawn)), attestd.Excerpt(done.Active.ID, 60) + " signs"},
 		Good: true, Blocks: blocks, Next: "attestd keys ls",
 	}
 }
