@@ -2,6 +2,8 @@ package sevsnp
 
 import (
 	"bytes"
+	"crypto/rsa"
+	"crypto/sha512"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers/internal/certpath"
+	"github.com/attestd/attestd/verifiers/internal/rsapss"
 )
 
 // counter counts public-key verifications, and allows a call only so many of them.
@@ -32,8 +35,17 @@ func (c *counter) take() bool {
 
 // verify reports whether issuer's key signed cert.
 func (c *counter) verify(cert, issuer *x509.Certificate) bool {
-	return c.take() && issuer.CheckSignature(
-		cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
+	if !c.take() {
+		return false
+	}
+	public, _ := issuer.PublicKey.(*rsa.PublicKey)
+	key, err := rsapss.NewKey(public)
+	if err != nil || cert.SignatureAlgorithm != x509.SHA384WithRSAPSS {
+		return issuer.CheckSignature(
+			cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil
+	}
+	digest := sha512.Sum384(cert.RawTBSCertificate)
+	return key.Verify(digest[:], cert.Signature)
 }
 
 // search is the material of one verification.
