@@ -47,8 +47,8 @@ func mustVerify(t testing.TB, v *sevsnp.Verifier, input attestd.Input) *attestd.
 
 func TestSignaturesAreCounted(t *testing.T) {
 	v := newVerifier(t)
-	if got := v.SignaturesVerified(); got != 4 {
-		t.Errorf("New verified %d signatures, want 4: two ARKs and two ASKs", got)
+	if got := v.SignaturesVerified(); got != 9 {
+		t.Errorf("New verified %d signatures, want 9: three ARKs, ASKs and ASVKs", got)
 	}
 	input := sample(t)
 	if got := cost(v, func() { mustVerify(t, v, input) }); got != 2 {

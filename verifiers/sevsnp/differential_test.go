@@ -1,6 +1,7 @@
 package sevsnp_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,6 +37,10 @@ func askReference(
 	}
 	options.Product = &sevsnp.SevProduct{Name: names[line]}
 	certificates := &sevsnp.CertificateChain{VcekCert: vcek}
+	vlek := bytes.Contains(vcek, []byte("SEV-VLEK-"))
+	if vlek {
+		certificates = &sevsnp.CertificateChain{VlekCert: vcek}
+	}
 	if chain != nil {
 		options.TrustedRoots = map[string][]*trust.AMDRootCerts{}
 		for name, authority := range chain {
@@ -47,6 +52,20 @@ func askReference(
 	} else {
 		root := trust.DefaultRootCerts[line]
 		certificates.AskCert, certificates.ArkCert = root.ProductCerts.Ask.Raw, root.ProductCerts.Ark.Raw
+		if vlek {
+			above := &trust.ProductCerts{}
+			if err := above.FromKDSCertBytes(trust.AskArkMilanVlekBytes); err != nil {
+				return err
+			}
+			made := trust.AMDRootCertsProduct(line)
+			made.ProductCerts = &trust.ProductCerts{
+				Ask: root.ProductCerts.Ask, Asvk: above.Ask, Ark: root.ProductCerts.Ark}
+			if above.Asvk != nil {
+				made.ProductCerts.Asvk = above.Asvk
+			}
+			options.TrustedRoots = map[string][]*trust.AMDRootCerts{line: {made}}
+			certificates.AskCert = made.ProductCerts.Asvk.Raw
+		}
 	}
 	return reference.SnpAttestation(
 		&sevsnp.Attestation{Report: report, CertificateChain: certificates}, options)
@@ -71,10 +90,10 @@ var divergences = []struct {
 		"a mitigation vector in version 2", "a mitigation vector in version 4",
 	}},
 	{"it looks at neither the structure version nor reserved levels", []string{
-		"Turin's structure version", "a reserved level in use",
+		"structure version 2", "a reserved level in use",
 	}},
 	{"it does not compare product name, issuer and CPUID from version 3 on", []string{
-		"a VCEK for Turin", "a product name with something behind it",
+		"a VCEK for Turin issued for Milan", "a VCEK for Venice", "a product name with something behind it",
 		"a VCEK for Genoa issued for Milan",
 	}},
 	{"it compares HWID and levels with the report in validate, not in verify", []string{
@@ -107,8 +126,8 @@ func TestAgainstGoSevGuest(t *testing.T) {
 	genuine, forged := newVerifier(t), forgedVerifier(t)
 	for _, row := range publishedRows {
 		evidence, vcek := published(t, row.evidence), published(t, row.vcek)
-		if len(evidence) != 1184 || vcek == nil {
-			continue
+		if len(evidence) != 1184 || vcek == nil || strings.HasSuffix(row.vcek, "turin_oc_vcek.der") {
+			continue // of Turin's certificates it says that it does not know their extensions
 		}
 		t.Run(row.name, func(t *testing.T) {
 			line := "Milan"

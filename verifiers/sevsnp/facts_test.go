@@ -1,6 +1,7 @@
 package sevsnp_test
 
 import (
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,7 +73,11 @@ func TestFactsOfReports(t *testing.T) {
 		{"policy bit 26", "Milan", 5, policyBit(26), "unknown-bits", "true"},
 		{"policy bit 63", "Milan", 5, policyBit(63), "unknown-bits", "true"},
 		{"policy bit 25 before version 5", "Milan", 4, policyBit(25), "unknown-bits", "true"},
-		{"platform bit 6", "Milan", 5, platform(0x65), "unknown-bits", "true"},
+		{"platform bit 6", "Milan", 5, platform(0x65), "unknown-bits", "false"},
+		{"platform bit 6 before version 5", "Milan", 4, platform(0x65), "unknown-bits", "true"},
+		{"IOMMU writes are safe", "Milan", 5, platform(0x65), "iommu-write-safe", "true"},
+		{"IOMMU writes are not safe", "Milan", 5, nil, "iommu-write-safe", "false"},
+		{"IOMMU writes before version 5", "Milan", 4, nil, "iommu-write-safe", "not visible"},
 		{"platform bit 7 before version 5", "Milan", 4, platform(0xa5), "unknown-bits", "true"},
 		{"platform bit 8", "Milan", 5, platform(0x125), "unknown-bits", "true"},
 		{"platform bit 5 in version 2", "Milan", 2, platform(0x25), "unknown-bits", "true"},
@@ -90,6 +95,56 @@ func TestFactsOfReports(t *testing.T) {
 		{"another Genoa model of stepping 2", "Genoa", 3,
 			func(s *scene) { s.report.CPUID = [3]byte{0x19, 0x10, 2} }, "product-line", "Genoa"},
 		{"a Milan with stacked cache before version 3", "Milan-X", 2, nil, "product-line", "Milan"},
+		{"Turin", "Turin", 5, nil, "product-line", "Turin"},
+		{"dense Turin", "Turin-Dense", 5, nil, "product-line", "Turin-Dense"}, // neg: 103
+		{"a dense Turin of another model", "Turin-Dense", 5,
+			func(s *scene) { s.report.CPUID = [3]byte{0x1a, 0x1f, 3} }, "product-line", "Turin-Dense"},
+		// neg: 102
+		{"Turin's reported TCB", "Turin", 5,
+			func(s *scene) { s.report.Reported = forge.TCB{1, 2, 3, 4, 5} },
+			"tcb-floor", "fmc=5 bootloader=1 tee=2 snp=3 microcode=4"},
+		{"an FMC that was rolled back", "Turin", 5, func(s *scene) { s.report.Current[4]-- },
+			"tcb-order", "false"},
+		{"Turin's chip", "Turin", 5, nil, "chip-id", "c0c1c2c3c4c5c6c7"},
+		{"microcode at the level of AMD-SB-3019", "Milan", 3,
+			func(s *scene) { s.report.Reported = forge.TCB{4, 0, 0x18, 0xdb} }, "mit-entrysign", "true"},
+		{"microcode below the level of AMD-SB-3019", "Milan", 3,
+			func(s *scene) { s.report.Reported[3] = 0xda }, "mit-entrysign", "false"},
+		{"firmware below the level of AMD-SB-3019", "Milan", 3,
+			func(s *scene) { s.report.Reported[2] = 0x17 }, "mit-entrysign", "false"},
+		{"the same level on a product that counts for itself", "Milan-X", 3,
+			func(s *scene) { s.report.Reported[3] = 0x43 }, "mit-entrysign", "false"},
+		{"a level of a product that is not named", "Milan", 2, nil, "mit-entrysign", "not visible"},
+		{"Turin's microcode at the level", "Turin", 5,
+			func(s *scene) { s.report.Reported[3] = 0x47 }, "mit-entrysign", "true"},
+		{"Turin's microcode below the level", "Turin-Dense", 5,
+			func(s *scene) { s.report.Reported[3] = 0x46 }, "mit-entrysign", "false"},
+		{"Genoa at the level of AMD-SB-3020", "Genoa", 3, func(s *scene) {
+			s.report.Reported = forge.TCB{10, 0, 0x1b, 0x56}
+		}, "mit-rmpocalypse", "true"},
+		{"Genoa's firmware below AMD-SB-3020", "Genoa", 3, func(s *scene) {
+			s.report.Reported = forge.TCB{10, 0, 0x1a, 0x56}
+		}, "mit-rmpocalypse", "false"},
+		{"Genoa's microcode below AMD-SB-3020", "Genoa", 3, func(s *scene) {
+			s.report.Reported = forge.TCB{10, 0, 0x1b, 0x55}
+		}, "mit-rmpocalypse", "false"},
+		{"no level is known for Milan", "Milan", 3, nil, "mit-rmpocalypse", "not visible"},
+		{"Turin at the level of AMD-SB-3027", "Turin", 5,
+			func(s *scene) { s.report.Reported[3] = 0x51 }, "mit-stackwarp", "true"},
+		{"Turin below the level of AMD-SB-3027", "Turin", 5,
+			func(s *scene) { s.report.Reported[3] = 0x50 }, "mit-stackwarp", "false"},
+		{"a VCEK signed", "Milan", 3, nil, "signed-by", "VCEK"},
+		{"a VLEK signed", "Milan", 3, cloud, "signed-by", "VLEK"},                   // neg: 104
+		{"the cloud of a VLEK", "Milan", 3, cloud, "csp", "CN=some-region.example"}, // neg: 107
+		{"a VCEK has no cloud", "Milan", 3, nil, "csp", "not visible"},
+		{"a VLEK on Turin", "Turin", 5, cloud, "csp", "CN=some-region.example"},
+		{"a VLEK names no chip", "Milan", 3, cloud, "chip-id", "not visible"},
+		{"a VLEK does not say whether the chip is masked", "Milan", 3, cloud, "chip-id-masked",
+			"not visible"},
+		{"nor does it vouch for a chip that stands beside it", "Milan", 3, func(s *scene) {
+			cloud(s)
+			s.raw = func(b []byte) { b[0x1a0] = 7 }
+		}, "chip-denied", "not visible"},
 		{"reported TCB", "Milan", 3, func(s *scene) { s.report.Reported = forge.TCB{1, 2, 3, 4} },
 			"tcb-floor", "bootloader=1 tee=2 snp=3 microcode=4"}, // neg: 98
 		{"launch TCB", "Milan", 3, func(s *scene) { s.report.Launch = forge.TCB{1, 2, 3, 4} },
@@ -171,7 +226,7 @@ func raw(at int, value byte) func(*scene) {
 func mask(s *scene) {
 	chip := s.report.ChipID
 	s.report.ChipID = [64]byte{}
-	s.vcek = func(c *vcekConfig) { c.HWID = chip[:] }
+	s.vcek = func(c *vcekConfig) { c.HWID = chip[:len(c.HWID)] }
 }
 
 func factOf(t *testing.T, check string) string {
@@ -205,6 +260,7 @@ platform-tsme tsme_enabled 1 PLATFORM platform
 platform-ecc ecc_enabled 1 PLATFORM platform
 platform-rapl rapl_disabled 1 PLATFORM platform
 platform-ciphertext-hiding ciphertext_hiding_enabled 1 PLATFORM platform
+iommu-write-safe iommu_write_safe 1 PLATFORM platform
 platform-tio tio_enabled 1 PLATFORM platform
 unknown-bits unknown_bits 1 UNSUPPORTED platform
 guest-svn guest_svn 3 PLATFORM platform
@@ -213,11 +269,18 @@ tcb-floor reported_tcb 4 TCB tcb
 launch-tcb-floor launch_tcb 4 TCB tcb
 tcb-order tcb_ordered 1 TCB tcb
 provisional-firmware provisional_firmware 1 TCB tcb
-launch-mit-vector launch_mit_vector 2 TCB tcb
-current-mit-vector current_mit_vector 2 TCB tcb
+launch-mit-vector launch_mit_vector 7 TCB tcb
+current-mit-vector current_mit_vector 7 TCB tcb
+mit-entrysign mit_entrysign 1 TCB tcb
+mit-rmpocalypse mit_rmpocalypse 1 TCB tcb
+mit-stackwarp mit_stackwarp 1 TCB tcb
 crl crl 2 COLLATERAL_UNAVAILABLE collateral
+crl-stale crl_stale 1 COLLATERAL_STALE collateral
+signed-by signing_key 2 PLATFORM identity
+csp csp_id 2 PLATFORM identity
 chip-id-masked chip_id_masked 1 PLATFORM identity
 chip-id chip_id 5 PLATFORM identity
+chip-denied chip_id 8 PLATFORM identity
 id-key-digest id_key_digest 5 PLATFORM identity
 author-key-digest author_key_digest 5 PLATFORM identity
 author-key-enabled author_key_enabled 1 PLATFORM identity
@@ -225,6 +288,9 @@ family-id family_id 5 PLATFORM identity
 image-id image_id 5 PLATFORM identity
 host-data host_data 5 MEASUREMENT measurement
 `
+
+// cloud makes the report one that a cloud's VLEK signed.
+func cloud(s *scene) { s.cloud = "CN=some-region.example" }
 
 func TestAppraisedChecksAreThoseThatPoliciesName(t *testing.T) {
 	var got strings.Builder
@@ -253,6 +319,41 @@ func TestClaimsHaveEveryDocumentedFactInOrder(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+}
+
+// TestHandles looks at what names the machine: 64 bytes, Turin's eight, and nothing where a VLEK
+// signed, since a rule keyed on that would bar a whole cloud.
+func TestHandles(t *testing.T) {
+	v := forgedVerifier(t)
+	long := newScene(t, "Milan", 3).report.ChipID
+	for _, row := range []struct {
+		product, host string
+		change        func(*scene)
+	}{
+		{"Milan", hex.EncodeToString(long[:]), nil},
+		{"Turin", "c0c1c2c3c4c5c6c7", nil},
+		{"Turin-Dense", "c0c1c2c3c4c5c6c7", nil},
+		{"Turin", "", mask}, {"Milan", "", mask}, {"Milan", "", cloud}, {"Turin", "", cloud},
+		{"Milan", "", func(s *scene) { cloud(s); s.raw = func(b []byte) { b[0x1a0] = 7 } }},
+	} {
+		s := newScene(t, row.product, 5)
+		if row.change != nil {
+			row.change(s)
+		}
+		claims, err := s.verify(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		host := ""
+		for handle := range claims.Handles() {
+			if handle.Kind == attestd.HandleHost {
+				host = handle.Value
+			}
+		}
+		if host != row.host {
+			t.Errorf("%s: host handle %q, want %q", row.product, host, row.host)
+		}
 	}
 }
 

@@ -129,14 +129,34 @@ var publishedRows = []struct {
 		at: "2024-01-01T00:00:00Z", check: "sev-snp/chain", class: attestd.ClassChain,
 	},
 	{
-		name:     "a VLEK report is unsupported", // neg: 104
+		name:     "a report signed by the VLEK of a cloud is accepted", // neg: 104
 		evidence: "trustee__test-vlek-report.bin", vcek: "trustee__test-vlek.der",
-		at: "2025-06-01T00:00:00Z", check: "sev-snp/signing-key", class: attestd.ClassUnsupported,
+		at: "2025-06-01T00:00:00Z", summary: "Milan, report v3",
 	},
 	{
-		name:     "a Turin report is unsupported", // neg: 102
+		name:     "a report signed by a VLEK is refused after the VLEK's end",
+		evidence: "trustee__test-vlek-report.bin", vcek: "trustee__test-vlek.der",
+		at: "2025-12-11T00:00:00Z", check: "sev-snp/chain-validity", class: attestd.ClassCertTime,
+	},
+	{
+		name:     "a report signed by a VLEK is refused before the VLEK's beginning",
+		evidence: "trustee__test-vlek-report.bin", vcek: "trustee__test-vlek.der",
+		at: "2024-12-10T00:00:00Z", check: "sev-snp/chain-validity", class: attestd.ClassCertTime,
+	},
+	{
+		name:     "a report signed by a VLEK is refused with a VCEK of the line", // neg: 104
+		evidence: "trustee__test-vlek-report.bin", vcek: "trustee__test-vcek.der",
+		at: "2025-06-01T00:00:00Z", check: "sev-snp/chain", class: attestd.ClassChain,
+	},
+	{
+		name:     "a Turin report is accepted", // neg: 102
 		evidence: "oak_turin_oc_report.bin", vcek: "oak_turin_oc_vcek.der",
-		at: "2025-12-01T00:00:00Z", check: "sev-snp/product", class: attestd.ClassUnsupported,
+		at: "2025-12-01T00:00:00Z", summary: "Turin, report v5",
+	},
+	{
+		name:     "a Turin report with the VCEK of another Turin chip is refused", // neg: 96
+		evidence: "oak_turin_oc_report.bin", vcek: "sev__vcek_turin.der",
+		at: "2025-12-01T00:00:00Z", check: "sev-snp/vcek-chip-id", class: attestd.ClassChain,
 	},
 	{
 		name:     "an authentic report with another chip's VCEK is refused", // neg: 96

@@ -223,9 +223,13 @@ func vcekRows() []refusedRow {
 			change: vcek(func(c *forge.VCEKConfig) { c.StructVersion = 1 })},
 		{name: "Turin's level beside the older ones", check: profile, class: attestd.ClassChain,
 			change: vcek(func(c *forge.VCEKConfig) { c.Extra = true })},
-		{name: "a Turin VCEK made like the older ones, with this chip's name", check: "sev-snp/vcek-tcb",
+		{name: "Turin's structure version and short name under a Milan report",
+			check: "sev-snp/vcek-chip-id", class: attestd.ClassChain,
+			change: vcek(func(c *forge.VCEKConfig) { c.StructVersion, c.HWID = 1, c.HWID[:8] })},
+		{name: "Turin's structure version under a Milan report that masks its chip", check: "sev-snp/vcek-tcb",
 			class: attestd.ClassTCB, change: func(s *scene) {
-				s.vcek = func(c *forge.VCEKConfig) { c.StructVersion, c.HWID = 1, c.HWID[:8] }
+				mask(s)
+				s.vcek = func(c *forge.VCEKConfig) { c.StructVersion, c.HWID = 1, make([]byte, 8) }
 			}},
 		{name: "no structure version", check: profile, class: attestd.ClassChain, change: omit("1")},
 		{name: "no product name", check: profile, class: attestd.ClassChain, change: omit("2")},
@@ -416,7 +420,10 @@ func TestForgedEvidenceIsRefusedByTheNamedCheck(t *testing.T) {
 
 // TestEveryVerifyCheckHasARefusal keeps the tables above complete.
 func TestEveryVerifyCheckHasARefusal(t *testing.T) {
-	refused := map[attestd.CheckID]bool{"sev-snp/certificate-table": true} // table_test.go
+	refused := map[attestd.CheckID]bool{
+		"sev-snp/certificate-table": true,                          // table_test.go
+		"sev-snp/revocation-list":   true, "sev-snp/revoked": true, // crl_test.go
+	}
 	for _, row := range allRows() {
 		refused[row.check] = true
 	}

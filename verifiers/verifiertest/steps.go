@@ -32,6 +32,7 @@ func good(t *testing.T, v verifiers.Verifier, input attestd.Input) *attestd.Clai
 
 func accepts(t *testing.T, c Case) {
 	v := c.New()
+	roots := v.SignaturesVerified() // what was compiled in, which costs the same for every caller
 	claims := good(t, v, clone(c.Input))
 	if claims.Format() != v.Format() {
 		t.Errorf("claims of format %q, want %q", claims.Format(), v.Format())
@@ -48,7 +49,7 @@ func accepts(t *testing.T, c Case) {
 	if _, err := v.Inspect(bytes.Clone(c.Input.Evidence)); err != nil {
 		t.Errorf("Inspect: %v", err)
 	}
-	if got := v.SignaturesVerified(); got == 0 || got > maxSignatures {
+	if got := v.SignaturesVerified() - roots; got == 0 || got > maxSignatures {
 		t.Errorf("%d signature verifications for the first look, want 1 to %d", got, maxSignatures)
 	}
 	ranEveryCheck(t, v, claims)
