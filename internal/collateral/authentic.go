@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -59,10 +60,37 @@ func newIssuer(certificate *x509.Certificate, format attestd.Format, root bool) 
 	return found
 }
 
-// pinnedIssuers returns the CAs that are compiled in, and those that an operator named. The latter may
-// be roots of any format, as they are for verifiers; one that is called like AMD's is one of AMD's.
-func pinnedIssuers(insecure []*x509.Certificate) ([]*issuer, error) {
+// compiledIn are the CAs that are compiled in: roots, and candidates with a signed path to one of them. They
+// are the same for every store and take a while to verify.
+var compiledIn = sync.OnceValues(func() ([]*issuer, error) {
 	pinned, err := all.Issuers()
+	if err != nil {
+		return nil, err
+	}
+	var issuers []*issuer
+	for _, one := range pinned {
+		if one.Root {
+			issuers = append(issuers, newIssuer(one.Certificate, one.Format, true))
+		}
+	}
+	// Makers' chains have more than one level: once more for each.
+	for range maxPath {
+		for _, one := range pinned {
+			if one.Root || holds(issuers, one.Certificate) {
+				continue
+			}
+			if _, err := signer(issuers, one.Certificate, one.Format); err == nil {
+				issuers = append(issuers, newIssuer(one.Certificate, one.Format, false))
+			}
+		}
+	}
+	return issuers, nil
+})
+
+// pinnedIssuers returns the CAs that are compiled in, and the roots that an operator named. The latter may
+// be of any format, as they are for verifiers; one that is called like AMD's is one of AMD's.
+func pinnedIssuers(insecure []*x509.Certificate) ([]*issuer, error) {
+	compiled, err := compiledIn()
 	if err != nil {
 		return nil, err
 	}
@@ -77,23 +105,7 @@ func pinnedIssuers(insecure []*x509.Certificate) ([]*issuer, error) {
 		}
 		issuers = append(issuers, newIssuer(root, format, true))
 	}
-	for _, one := range pinned {
-		if one.Root {
-			issuers = append(issuers, newIssuer(one.Certificate, one.Format, true))
-		}
-	}
-	// Candidates below the roots. Makers' chains have more than one level: once more for each.
-	for range maxPath {
-		for _, one := range pinned {
-			if one.Root || holds(issuers, one.Certificate) {
-				continue
-			}
-			if _, err := signer(issuers, one.Certificate, one.Format); err == nil {
-				issuers = append(issuers, newIssuer(one.Certificate, one.Format, false))
-			}
-		}
-	}
-	return issuers, nil
+	return append(issuers, compiled...), nil
 }
 
 func holds(issuers []*issuer, certificate *x509.Certificate) bool {

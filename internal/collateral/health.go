@@ -92,7 +92,7 @@ func (s *Store) Health(at time.Time) []Row {
 	}
 	for _, line := range lines {
 		// Only lines whose root this build knows can be judged at all.
-		if root := "ARK-" + line; !listed[root] && s.knows(root) {
+		if root := "ARK-" + line; !listed[root] && knows(s.issuers, root) {
 			rows = append(rows, Row{
 				Format: attestd.FormatSEVSNP, Kind: KindList, Name: root, Problem: "no list was imported yet",
 			})
@@ -107,8 +107,8 @@ func (s *Store) Health(at time.Time) []Row {
 	return rows
 }
 
-func (s *Store) knows(root string) bool {
-	for _, known := range s.issuers {
+func knows(issuers []*issuer, root string) bool {
+	for _, known := range issuers {
 		if known.root && known.certificate.Subject.CommonName == root {
 			return true
 		}
