@@ -15,20 +15,21 @@ import (
 
 func newReappraise(a *app) *cobra.Command {
 	var server *adminServer
-	var policy, at string
+	var policy, at, collateral string
 	var references []string
 	var request wire.ReappraisalRequest
 	command := &cobra.Command{
 		Use:   "reappraise",
 		Short: "Judge stored evidence again, without touching a host",
 		Long: `Reappraise judges the evidence that every subject's state stands on again: under the policy and
-the reference values in force, or, with --dry-run, under those of --policy and --reference. It
-lists whose verdict changes and which checks make the difference. Without --dry-run the changes
+the reference values in force, or, with --dry-run, under those of --policy and --reference, and
+with the revocation lists of --collateral added. It lists whose verdict changes and which checks make the difference. Without --dry-run the changes
 take effect.
 
 Exit code 0 is that no verdict changes, 3 that some do.`,
 		Example: `  attestd reappraise --dry-run
   attestd reappraise --policy strict.yaml --reference hosts.yaml --dry-run
+  attestd reappraise --collateral new-lists/ --dry-run
   attestd reappraise --at 2026-01-01T00:00:00Z --dry-run -o json`,
 		Args: arguments(0, 0, ""),
 		RunE: func(command *cobra.Command, _ []string) (err error) {
@@ -36,13 +37,18 @@ Exit code 0 is that no verdict changes, 3 that some do.`,
 			if err != nil {
 				return err
 			}
-			if (policy != "" || len(references) > 0 || at != "") && !request.DryRun {
+			if (policy != "" || len(references) > 0 || at != "" || collateral != "") && !request.DryRun {
 				return usagef("add --dry-run; what is in force is changed in the configuration",
-					"--policy, --reference and --at show what would be")
+					"--policy, --reference, --collateral and --at show what would be")
 			}
 			if err := a.readReappraisal(&request, policy, at, references); err != nil {
 				return err
 			}
+			added, err := a.collateral(collateral)
+			if err != nil {
+				return err
+			}
+			request.CRLs, request.Certificates = added.CRLs, added.Certificates
 			asking, err := a.admin(server)
 			if err != nil {
 				return err
@@ -68,6 +74,8 @@ Exit code 0 is that no verdict changes, 3 that some do.`,
 	flags.StringVar(&policy, "policy", "", "judge under the policy of this `FILE` (with --dry-run)")
 	flags.StringArrayVar(&references, "reference", nil,
 		"judge by the reference values of this `FILE` (with --dry-run); may be repeated")
+	flags.StringVar(&collateral, "collateral", "",
+		"add the certificates and revocation lists of this `FOLDER` (with --dry-run)")
 	flags.StringVar(&at, "at", "", "judge as of this `TIME` of RFC 3339 (with --dry-run)")
 	flags.StringVar(&request.Tenant, "tenant", "", "one `TENANT` alone")
 	flags.BoolVar(&request.DryRun, "dry-run", false, "say whose verdict would change, and change nothing")

@@ -136,7 +136,7 @@ func TestImportsRunDownwards(t *testing.T) {
 		},
 		"internal/reappraisal": {
 			".", "internal/admin/wire", "internal/appraisal", "internal/audit", "internal/challenge",
-			"internal/enrol", "internal/operator", "internal/registry", "internal/service",
+			"internal/collateral/set", "internal/enrol", "internal/operator", "internal/registry", "internal/service",
 			"internal/subject", "measurements",
 		},
 		"internal/admin": {

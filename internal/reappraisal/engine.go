@@ -21,6 +21,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/internal/collateral/set"
 	"github.com/attestd/attestd/internal/enrol"
 	"github.com/attestd/attestd/internal/operator"
 	"github.com/attestd/attestd/internal/registry"
@@ -136,12 +137,14 @@ func (e *Engine) Start(
 			}
 		}
 	}
-	replaced := len(ask.Policy) != 0 || len(ask.References) != 0
+	replaced := len(ask.Policy) != 0 || len(ask.References) != 0 || len(ask.CRLs) != 0 ||
+		len(ask.Certificates) != 0
 	if !ask.DryRun && (replaced || !ask.At.IsZero()) {
 		return wire.Reappraisal{}, &attestd.CallerError{
 			Class: attestd.ClassMalformed,
-			Hint:  "add --dry-run; to put a policy or reference values in force, change the configuration",
-			Err:   errors.New("states follow from the documents in force and from when evidence was given"),
+			Hint: "add --dry-run; to put a policy or reference values in force, change the configuration, and " +
+				"collateral: attestd collateral import",
+			Err: errors.New("states follow from the documents in force and from when evidence was given"),
 		}
 	}
 	if replaced {
@@ -169,7 +172,35 @@ func (e *Engine) variant(ask wire.ReappraisalRequest) (*service.Standard, error)
 			})
 		}
 	}
+	if len(ask.CRLs) != 0 || len(ask.Certificates) != 0 {
+		if err := addCollateral(&documents, ask); err != nil {
+			return nil, err
+		}
+	}
 	return documents.Read(e.config.Tenants)
+}
+
+// addCollateral adds what the request brings to the collateral of every format: verifiers leave the
+// lists of other issuers alone.
+func addCollateral(documents *service.Documents, ask wire.ReappraisalRequest) error {
+	changed := make(map[attestd.Format]service.Document, len(attestd.Formats()))
+	for _, format := range attestd.Formats() {
+		kept, err := set.Parse(documents.Collateral[format].Bytes)
+		if err != nil {
+			return err
+		}
+		kept.CRLs = slices.Concat(kept.CRLs, ask.CRLs)
+		kept.Certificates = slices.Concat(kept.Certificates, ask.Certificates)
+		document, err := kept.Marshal()
+		if err != nil {
+			return &attestd.CallerError{
+				Class: attestd.ClassTooLarge, Hint: "ask about a few lists at a time", Err: err,
+			}
+		}
+		changed[format] = service.Document{Source: "request", Bytes: document}
+	}
+	documents.Collateral = changed
+	return nil
 }
 
 // Trigger begins a run over everything that was judged by other documents than those in force. It is

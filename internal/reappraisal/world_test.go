@@ -32,6 +32,7 @@ import (
 type world struct {
 	testing.TB
 	aws     *forge.AWS
+	tpms    *forge.TPMCA
 	store   *registry.Store
 	service *service.Service
 	engine  *reappraisal.Engine
@@ -108,7 +109,11 @@ func newWorld(t testing.TB) *world {
 	var err error
 	w.aws, err = forge.NewAWS(forge.AWSOptions{At: time.Now()})
 	w.must(err)
-	judging, err := judges.New(judges.Config{InsecureRoots: []*x509.Certificate{w.aws.Root()}})
+	w.tpms, err = forge.NewTPMCA(forge.TPMCAConfig{})
+	w.must(err)
+	judging, err := judges.New(judges.Config{
+		InsecureRoots: []*x509.Certificate{w.aws.Root(), w.tpms.Root},
+	})
 	w.must(err)
 	w.specs = judging.Specs()
 	local := service.NewLocal(judging)
@@ -188,16 +193,22 @@ func idOf(i int) subject.ID {
 func (w *world) own(tenant string, machines ...int) {
 	w.Helper()
 	for _, i := range machines {
-		w.must(w.store.Write(context.Background(), subject.Write{
-			Owners: []subject.OwnershipWrite{{Key: keyOf(i), Next: &subject.Ownership{
-				Key: keyOf(i), Tenant: tenant, Method: subject.MethodInventory, Status: subject.StatusApproved,
-				Source: "test", CreatedAt: w.store.Now(),
-			}}},
-			Audit: []audit.Record{{
-				At: w.store.Now(), Actor: "ann", Tenant: tenant, Action: "enroll.approve", Outcome: "done",
-			}},
-		}))
+		w.ownInstance(tenant, moduleID(i))
 	}
+}
+
+func (w *world) ownInstance(tenant, instance string) {
+	w.Helper()
+	key := subject.Key{Kind: string(subject.BarInstance), Value: instance}
+	w.must(w.store.Write(context.Background(), subject.Write{
+		Owners: []subject.OwnershipWrite{{Key: key, Next: &subject.Ownership{
+			Key: key, Tenant: tenant, Method: subject.MethodInventory, Status: subject.StatusApproved,
+			Source: "test", CreatedAt: w.store.Now(),
+		}}},
+		Audit: []audit.Record{{
+			At: w.store.Now(), Actor: "ann", Tenant: tenant, Action: "enroll.approve", Outcome: "done",
+		}},
+	}))
 }
 
 // attest is a whole exchange of a machine.
