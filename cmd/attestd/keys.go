@@ -166,10 +166,10 @@ was signed by somebody else. Results that were good end with the key; ask for ne
 const mostShown = 20
 
 func compromisedText(done wire.KeyCompromised, now time.Time) report.Blocks {
-	signed := report.Block{Heads: []string{"signed by attestd", "appraisal", "at"}}
+	signed := report.Block{Heads: []string{"signed by attestd", "result, and appraisal"}}
 	for _, one := range done.Signed[:min(len(done.Signed), mostShown)] {
 		signed.Rows = append(signed.Rows, []string{
-			attestd.Excerpt(one.ID, 40), attestd.Excerpt(one.Appraisal, 40), one.At.UTC().Format(time.RFC3339),
+			one.At.UTC().Format(time.RFC3339), attestd.Excerpt(one.ID, 36) + " " + attestd.Excerpt(one.Appraisal, 36),
 		})
 	}
 	about := [][]string{
