@@ -215,6 +215,10 @@ func forgeEvidence(ts *testscript.TestScript, _ bool, args []string) {
 		forgeUKI(ts)
 		return
 	}
+	if args[0] == "predictions" {
+		forgePredictions(ts)
+		return
+	}
 	if args[0] == string(attestd.FormatSEVSNP) {
 		forgeSNP(ts, slices.Contains(words, "debug"))
 		return

@@ -85,6 +85,8 @@ nothing. Check a prediction against one real boot before you rely on it.`,
 	complete(command, "inner-kernel", string(uki.InnerMeasured), string(uki.InnerUnmeasured))
 	complete(command, "bank", "sha256", "sha384", "sha512")
 	complete(command, "state", "proposed", "active")
+	command.AddCommand(newRefComputeSNP(a), newRefComputeNitro(a), newRefComputePE(a),
+		newRefComputeProfiles(a))
 	return command
 }
 

@@ -45,3 +45,21 @@ func forgeUKI(ts *testscript.TestScript) {
 		write("sb-off/"+name, nil)
 	}
 }
+
+// forgePredictions writes amdsev.fd and plain.fd, firmware that does and does not measure a kernel;
+// kernel and initrd; and enclave.eif and signed.eif.
+func forgePredictions(ts *testscript.TestScript) {
+	write := func(name string, data []byte) {
+		ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o600))
+	}
+	write("amdsev.fd", forge.AmdSevOVMF(1<<20).Image())
+	write("plain.fd", forge.PlainOVMF(64<<10).Image())
+	write("kernel", []byte("a kernel"))
+	write("initrd", []byte("an initrd"))
+	write("enclave.eif", forge.EIF(4, 0, forge.EIFParts()...))
+	signer, err := forge.NewEIFSigner("release", time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	ts.Check(err)
+	signed, err := signer.SignedEIF(forge.EIFParts()...)
+	ts.Check(err)
+	write("signed.eif", signed)
+}
