@@ -75,7 +75,7 @@ func TestGuestsUnderTheBuiltinPolicies(t *testing.T) {
 			// All others are as high as they can be: as one number, this TCB would be above the floor.
 			level := forge.TCB{255, 255, 255, 255}
 			r.Current, r.Committed, r.Launch = level, level, level
-			level[component] = [4]uint8{3, 0, 23, 218}[component]
+			level[component] = forge.TCB{3, 0, 23, 218}[component]
 			r.Reported = level
 		}
 	}
@@ -160,6 +160,7 @@ func TestGuestsUnderTheBuiltinPolicies(t *testing.T) {
 func TestMicrocodeFloorsAreThoseOfEachProduct(t *testing.T) {
 	for product, floor := range map[string]uint8{ // neg: 98
 		"Milan": 0xdb, "Milan-X": 0x44, "Genoa": 0x54, "Genoa-X": 0x4f, "Bergamo": 0x19,
+		"Turin": 0x51, "Turin-Dense": 0x47,
 	} {
 		for _, name := range []string{appraisal.Production, appraisal.Recorded} {
 			for level, want := range map[uint8]attestd.Result{
@@ -181,7 +182,7 @@ func TestMicrocodeFloorsAreThoseOfEachProduct(t *testing.T) {
 }
 
 func TestAGoodGuestPassesEverythingButWhatCannotBeKnownYet(t *testing.T) {
-	for _, product := range []string{"Milan", "Milan-X", "Genoa", "Genoa-X", "Bergamo"} {
+	for _, product := range []string{"Milan", "Milan-X", "Genoa", "Genoa-X", "Bergamo", "Turin", "Turin-Dense"} {
 		input := guest(t, product, 3, nil)
 		input.References = known(t, input, measurements.StateActive)
 		verdict := under(builtin(t, appraisal.Production), input)
@@ -208,6 +209,7 @@ func TestWhatAPolicyNamesIsDemanded(t *testing.T) {
 	plain := enclave(t, forge.Document{PCRs: map[uint64][]byte{4: nil}})
 	zeroed := enclave(t, forge.Document{PCRs: map[uint64][]byte{4: make([]byte, 48)}})
 	milan := guest(t, "Milan", 3, nil)
+	byCloud := guest(t, "Milan", 3, func(r *forge.SNPReport) { *r = r.WithVLEK() })
 	for _, row := range []struct {
 		name  string
 		neg   int
@@ -243,6 +245,36 @@ func TestWhatAPolicyNamesIsDemanded(t *testing.T) {
 			rules: map[string]string{"current-mit-vector": want("[0]")}, check: "sev-snp/current-mit-vector"},
 		{name: "Milan is not wanted", neg: 116, input: milan,
 			rules: map[string]string{"product-line": want("[Genoa]")}, check: "sev-snp/product-line"},
+		{name: "this chip is denied", neg: 116, input: milan,
+			rules: map[string]string{"chip-denied": "{deny: [\"" + strings.Repeat("77", 64) + "\", \"" +
+				chipOf(milan) + "\"], otherwise: reject}"}, check: "sev-snp/chip-denied"},
+		{name: "a chip is denied, and this one is masked", neg: 116,
+			input: guest(t, "Milan", 3, func(r *forge.SNPReport) { r.ChipID = [64]byte{} }),
+			rules: map[string]string{"chip-denied": "{deny: [\"" + chipOf(milan) + "\"], otherwise: reject}"},
+			check: "sev-snp/chip-denied"},
+		{name: "another cloud is wanted", neg: 107, input: byCloud,
+			rules: map[string]string{"csp": want("[CN=other-region.example]")}, check: "sev-snp/csp"},
+		{name: "a cloud is wanted, a chip's own key signed", neg: 107, input: milan,
+			rules: map[string]string{"csp": want("[" + cloud + "]")}, check: "sev-snp/csp"},
+		{name: "a chip's own key is wanted, a cloud's signed", neg: 104, input: byCloud,
+			rules: map[string]string{"signed-by": want("[VCEK]")}, check: "sev-snp/signed-by"},
+		{name: "a named chip is wanted, a cloud's key signed", neg: 97, input: byCloud,
+			rules: map[string]string{"chip-id-masked": want("false")}, check: "sev-snp/chip-id-masked"},
+		{name: "a masked chip is wanted, a cloud's key signed", neg: 97, input: byCloud,
+			rules: map[string]string{"chip-id-masked": want("true")}, check: "sev-snp/chip-id-masked"},
+		{name: "proof against IOMMU writes is wanted, there is none", neg: 111,
+			input: guest(t, "Genoa", 5, nil),
+			rules: map[string]string{"iommu-write-safe": want("true")}, check: "sev-snp/iommu-write-safe"},
+		{name: "proof against IOMMU writes is wanted, version 3 has no bit for it", neg: 111, input: milan,
+			rules: map[string]string{"iommu-write-safe": want("true")}, check: "sev-snp/iommu-write-safe"},
+		{name: "IOMMU writes are wanted, version 3 has no bit for them", neg: 111, input: milan,
+			rules: map[string]string{"iommu-write-safe": want("false")}, check: "sev-snp/iommu-write-safe"},
+		{name: "a mitigation is wanted, no level is known for the product", input: milan,
+			rules: map[string]string{"mit-rmpocalypse": want("true")}, check: "sev-snp/mit-rmpocalypse"},
+		{name: "an absent mitigation is wanted, no level is known for the product", input: milan,
+			rules: map[string]string{"mit-rmpocalypse": want("false")}, check: "sev-snp/mit-rmpocalypse"},
+		{name: "a mitigation's bit is wanted, it is not set", neg: 112, input: guest(t, "Genoa", 5, nil),
+			rules: map[string]string{"current-mit-vector": want("[0, 2]")}, check: "sev-snp/current-mit-vector"},
 		{name: "a floor is given for another product only", neg: 98, input: milan,
 			rules: map[string]string{"tcb-floor": want(
 				"{Genoa: {bootloader: 0, tee: 0, snp: 0, microcode: 0}}")}, check: "sev-snp/tcb-floor"},
@@ -296,8 +328,8 @@ func TestEveryAppraisedCheckIsMade(t *testing.T) {
 				continue
 			}
 			met, unmet := wants(input.Claims.Product(), spec.Rule, value)
-			if text, _ := value.Text(); len(spec.Values) > 0 && !slices.Contains(spec.Values, text) {
-				met, unmet = "", fmt.Sprintf("{want: [%s], otherwise: reject}", spec.Values[0])
+			if text, _ := value.Text(); len(spec.Values) > 0 {
+				met, unmet = closed(spec.Values, text)
 			}
 			if met == "" {
 				if !slices.Contains(unmeetable, spec.ID) {
@@ -322,8 +354,21 @@ func TestEveryAppraisedCheckIsMade(t *testing.T) {
 	}
 }
 
+// closed does what wants does, for a fact whose texts are listed.
+func closed(values []string, text string) (met, unmet string) {
+	for _, value := range values {
+		if rule := fmt.Sprintf("{want: [%s], otherwise: reject}", value); value == text {
+			met = rule
+		} else {
+			unmet = rule
+		}
+	}
+	return met, unmet
+}
+
 // unmeetable are checks whose facts the forged evidence does not have: fields of zeros, the region,
 // which is not visible in an instance's module id, and a revocation list, which nobody reads yet.
 var unmeetable = []attestd.CheckID{
 	"sev-snp/family-id", "sev-snp/image-id", "nitrotpm/region", "sev-snp/crl",
+	"sev-snp/csp", // of a cloud's key, and a chip's own signed
 }

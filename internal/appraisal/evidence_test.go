@@ -24,7 +24,7 @@ var (
 	aws = sync.OnceValues(func() (*forge.AWS, error) { return forge.NewAWS(forge.AWSOptions{}) })
 	amd = sync.OnceValues(func() (map[string]*forge.AMD, error) {
 		made := map[string]*forge.AMD{}
-		for _, line := range []string{"Milan", "Genoa"} {
+		for _, line := range []string{"Milan", "Genoa", "Turin"} {
 			authority, err := forge.NewAMD(forge.AMDConfig{Line: line})
 			if err != nil {
 				return nil, err
@@ -73,12 +73,15 @@ func enclave(t testing.TB, document forge.Document) appraisal.Input {
 	return verified(t, verifier, evidence, attestd.Endorsements{}, authority.At())
 }
 
+// cloud is whose VLEK signs reports that say so.
+const cloud = "CN=some-region.example"
+
 // guest is a forged SNP report: a good one of the product and version, changed.
 func guest(
 	t testing.TB, product string, version uint32, change func(*forge.SNPReport),
 ) appraisal.Input {
 	t.Helper()
-	line := strings.TrimSuffix(product, "-X")
+	line := strings.TrimSuffix(strings.TrimSuffix(product, "-X"), "-Dense")
 	if product == "Bergamo" {
 		line = "Genoa"
 	}
@@ -89,13 +92,18 @@ func guest(
 		change(&report)
 	}
 	config.TCB = report.Reported
-	vcek := must[forge.VCEK](t)(authority.IssueVCEK(config))
+	vcek, above := must[forge.VCEK](t)(authority.IssueVCEK(config)), authority.ASK
+	if report.KeyInfo>>2&7 == 1 {
+		config := report.VLEKConfig(line, cloud)
+		vcek = must[forge.VCEK](t)(authority.IssueVLEK(config))
+		above = must[*x509.Certificate](t)(authority.ASVK())
+	}
 	evidence := must[[]byte](t)(forge.SignSNP(report.Bytes(), vcek.Key))
 	verifier := must[*sevsnp.Verifier](t)(sevsnp.New(sevsnp.Config{
 		InsecureRoots: []*x509.Certificate{authority.ARK},
 	}))
 	return verified(t, verifier, evidence, attestd.Endorsements{
-		Certificates: [][]byte{vcek.DER, authority.ASK.Raw, authority.ARK.Raw},
+		Certificates: [][]byte{vcek.DER, above.Raw, authority.ARK.Raw},
 	}, forge.AWSTime)
 }
 

@@ -90,7 +90,7 @@ func TestProductionNeverAcceptsWhatHasNoOwnerAtLowRisk(t *testing.T) {
 // TestLaboratoryIsProductionElsewhere: whatever else the laboratory asks is what production asks, so
 // that a laboratory sees production's rejections.
 func TestLaboratoryIsProductionElsewhere(t *testing.T) {
-	own := map[attestd.CheckID]bool{"sev-snp/crl": true, "tpm/ek-crl": true, "tpm/protection": true,
+	own := map[attestd.CheckID]bool{"sev-snp/crl": true, "sev-snp/crl-stale": true, "tpm/ek-crl": true, "tpm/protection": true,
 		"tpm/clock-safe": true, "tpm/secure-boot": true, "tpm/boot-log": true, "tpm/exit-boot-services": true}
 	laboratory, production := builtin(t, appraisal.Laboratory), builtin(t, appraisal.Production)
 	list := must[[]verifiers.Verifier](t)(all.New(all.Config{}))
@@ -167,8 +167,8 @@ func TestParsePolicyRefuses(t *testing.T) {
 			doc:  swap("known: any", "known: {want: [inventory, none], otherwise: reject}"),
 			want: `ownership/known.want[1]: got "none", want one of: inventory, cloud-account, enrolment`},
 		{name: "a missing revocation list as a fresh one",
-			doc:  strings.Replace(recordedPolicy(t), "want: [fresh]", "want: [missing]", 1),
-			want: `crl.want[0]: got "missing", want one of: fresh; to accept everything, write any`},
+			doc:  strings.Replace(recordedPolicy(t), "want: [fresh, stale]", "want: [missing]", 1),
+			want: `crl.want[0]: got "missing", want one of: fresh, stale; to accept everything, write any`},
 		{name: "an owner that does not exist",
 			doc:  swap("known: any", "known: {want: [inventroy], otherwise: 40}"),
 			want: `ownership/known.want[0]: got "inventroy", want one of`},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,21 @@ func wants(product string, kind attestd.Rule, value attestd.Value) (met, unmet s
 			return rule("{%s: {%s}}", product, strings.Join(parts, ", "))
 		}
 		return floor(-1), floor(len(components) - 1)
+	case attestd.RuleCovers:
+		set, _ := value.Uint()
+		held, missing := bits.TrailingZeros64(set), bits.TrailingZeros64(^set)
+		if set == 0 {
+			return "", rule("[%d]", missing)
+		}
+		return rule("[%d]", held), rule("[%d, %d]", held, missing)
+	case attestd.RuleNoneOf:
+		raw, _ := value.Bytes()
+		other := bytes.Clone(raw)
+		other[0] ^= 0xff
+		deny := func(values ...[]byte) string {
+			return fmt.Sprintf("{deny: [\"%x\"], otherwise: reject}", values[len(values)-1])
+		}
+		return deny(other), deny(other, raw)
 	default:
 		return "", ""
 	}
