@@ -26,8 +26,7 @@ type AMDCRLConfig struct {
 	Signer *AMD
 	// Edit changes the template.
 	Edit func(*x509.RevocationList)
-	// Rewrite changes the signed part before it is signed: the contents of a TBSCertList, of the same
-	// length.
+	// Rewrite changes the contents of the TBSCertList before they are signed.
 	Rewrite func([]byte) []byte
 }
 
@@ -43,7 +42,9 @@ func (a *AMD) CRL(config AMDCRLConfig) ([]byte, error) {
 	template.NextUpdate = template.ThisUpdate.AddDate(1, 0, 0)
 	for _, serial := range config.Serials {
 		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries,
-			x509.RevocationListEntry{SerialNumber: big.NewInt(serial), RevocationTime: template.ThisUpdate})
+			x509.RevocationListEntry{
+				SerialNumber: big.NewInt(serial), RevocationTime: template.ThisUpdate,
+			})
 	}
 	if config.Edit != nil {
 		config.Edit(template)
@@ -69,8 +70,7 @@ func rewritten(der []byte, change func([]byte) []byte, key *rsa.PrivateKey) ([]b
 	if _, err := asn1.Unmarshal(der, &list); err != nil {
 		return nil, err
 	}
-	head := len(list.TBS.FullBytes) - len(list.TBS.Bytes)
-	tbs := append(bytes.Clone(list.TBS.FullBytes[:head]), change(bytes.Clone(list.TBS.Bytes))...)
+	tbs := DER(0x30, change(bytes.Clone(list.TBS.Bytes)))
 	digest := sha512.Sum384(tbs)
 	signature, err := rsa.SignPSS(rand.Reader, key, crypto.SHA384, digest[:],
 		&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})

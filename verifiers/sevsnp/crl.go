@@ -72,7 +72,8 @@ func (s *search) checkRevocation(_ report, key *vcek) *fault {
 		if newest == nil || crl.CompareNumbers(list.Number, newest.Number) > 0 {
 			newest = list
 		}
-		if list.Covers(s.at) && (current == nil || crl.CompareNumbers(list.Number, current.Number) > 0) {
+		if list.Covers(s.at) &&
+			(current == nil || crl.CompareNumbers(list.Number, current.Number) > 0) {
 			current = list
 		}
 	}
@@ -97,8 +98,9 @@ func (s *search) checkFloor(ark *x509.Certificate, newest *crl.List) *fault {
 		// A floor that was written with leading zeros is still that number.
 		number := bytes.TrimLeft(floor.Number, "\x00")
 		if floor.Issuer == issuer && crl.CompareNumbers(newest.Number, number) < 0 {
-			return refuse(checkRevocationList, fmt.Sprintf("%s of %s as the newest", listName(newest),
-				ark.Subject.CommonName), "none before list "+new(big.Int).SetBytes(number).String()+", which was seen")
+			return refuse(checkRevocationList,
+				listName(newest)+" of "+ark.Subject.CommonName+" as the newest",
+				"none before list "+new(big.Int).SetBytes(number).String()+", which was seen")
 		}
 	}
 	return nil
@@ -154,7 +156,8 @@ func (s *search) listsOf(issuer *authority) ([]*crl.List, *fault) {
 func tooManyLists(given [][]byte) *fault {
 	if len(given) > crlLimits.lists {
 		return refuseAs(checkRevocationList, attestd.ClassTooLarge,
-			fmt.Sprintf("%d revocation lists", len(given)), fmt.Sprintf("at most %d", crlLimits.lists))
+			fmt.Sprintf("%d revocation lists", len(given)),
+			fmt.Sprintf("at most %d", crlLimits.lists))
 	}
 	total := 0
 	for _, raw := range given {
@@ -162,7 +165,8 @@ func tooManyLists(given [][]byte) *fault {
 	}
 	if total > crlLimits.bytes {
 		return refuseAs(checkRevocationList, attestd.ClassTooLarge,
-			fmt.Sprintf("revocation lists of %d bytes", total), fmt.Sprintf("at most %d", crlLimits.bytes))
+			fmt.Sprintf("revocation lists of %d bytes", total),
+			fmt.Sprintf("at most %d", crlLimits.bytes))
 	}
 	return nil
 }
@@ -206,7 +210,8 @@ func (s *search) verifyList(
 	ark *x509.Certificate, outline crl.Outline, invalid func(error) *fault,
 ) (*crl.List, *fault) {
 	if !s.count.take() {
-		return nil, refuseAs(checkRevocationList, attestd.ClassTooLarge, "too many signatures to verify",
+		return nil, refuseAs(checkRevocationList, attestd.ClassTooLarge,
+			"too many signatures to verify",
 			fmt.Sprintf("at most %d", limits.signatures)).because(errBudget)
 	}
 	list, err := outline.Verified(ark)

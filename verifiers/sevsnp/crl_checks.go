@@ -9,22 +9,22 @@ const (
 
 const specCRL = "RFC 5280, sections 5 and 6.3"
 
-// The checks of revocation that Verify decides; they run behind the report's signature, so that a list
-// costs nothing for evidence that does not hold.
+// The checks of revocation that Verify decides; they run behind the report's signature, so that a
+// list costs nothing for evidence that does not hold.
 var (
 	revocationListCheck = attestd.CheckSpec{
 		ID:     checkRevocationList,
 		Proves: "every revocation list in the ARK's name is whole, signed by it, and not put back",
 		Why:    "a list that was made up, cut down or is an old one hides that a key was revoked",
 		Spec:   specCRL, Class: attestd.ClassCollateralInvalid, Group: attestd.GroupCollateral,
-		Hint: "fetch the list from AMD again: https://kdsintf.amd.com/vcek/v1/Milan/crl, or Genoa, Turin",
+		Hint: "fetch the list again: https://kdsintf.amd.com/vcek/v1/Milan/crl, or Genoa, Turin",
 	}
 	revokedCheck = attestd.CheckSpec{
 		ID:     checkRevoked,
-		Proves: "no certificate of the chain is on a revocation list of the ARK, however old the list",
+		Proves: "no certificate of the chain is on a list of what the ARK revoked, however old",
 		Why:    "whoever has a key that AMD revoked signs whatever they want",
 		Spec:   specCRL, Class: attestd.ClassRevokedCert, Group: attestd.GroupAuthenticity,
-		Hint: "do not trust this machine; if AMD issued new certificates, fetch the whole chain again",
+		Hint: "do not trust this machine; where AMD issued new certificates, fetch them all again",
 	}
 )
 
