@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -124,14 +125,23 @@ func OpenBundle(file []byte, public string) (objects [][]byte, by string, err er
 			"the bundle is not signed by the key %q", attestd.Excerpt(verifier.Name(), 60))
 	case err != nil:
 		return nil, "", damaged("has a note or a signature that cannot be read")
-	case len(opened.Sigs) != 1 || len(opened.UnverifiedSigs) != 0:
-		return nil, "", damaged("has more than the one signature")
+	case len(opened.Sigs) != 1 || len(opened.UnverifiedSigs) != 0 || !isOneForm(opened, rest[:size]):
+		return nil, "", damaged("has a note that is not in its one form")
 	}
 	objects, ok := bundleObjects(rest[size:])
 	if !ok || opened.Text != bundleText(len(objects), rest[size:]) {
 		return nil, "", damaged("does not hold what its note says")
 	}
 	return objects, verifier.Name(), nil
+}
+
+// isOneForm demands that a note is written as it would be signed. The last letter of a signature in base64
+// has bits that mean nothing.
+func isOneForm(opened *note.Note, written []byte) bool {
+	signature := opened.Sigs[0]
+	_, err := base64.StdEncoding.Strict().DecodeString(signature.Base64)
+	return err == nil &&
+		string(written) == fmt.Sprintf("%s\n— %s %s\n", opened.Text, signature.Name, signature.Base64)
 }
 
 // bundleObjects reads the objects in their one order.

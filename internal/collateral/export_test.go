@@ -19,7 +19,7 @@ func NewFetcherFor(
 	}
 	fetcher.config.Pace = pace
 	fetcher.kds = newKDS(pace, config.Proxy, roots, dial)
-	fetcher.kds.client.Timeout = timeout
+	fetcher.kds.timeout = timeout
 	return fetcher, nil
 }
 

@@ -167,7 +167,7 @@ func NewFetcher(store *Store, config FetchConfig) (*Fetcher, error) {
 
 // Pull looks once for everything: lists, missing CAs, and the queue.
 //
-// Errors: a *attestd.UndecidedError of class COLLATERAL_UNAVAILABLE where the service could not be asked or
+// Errors: a *attestd.CallerError of class COLLATERAL_UNAVAILABLE where the service could not be asked or
 // what it said could not be used; what was taken before stays. CONFLICT where another fetcher runs.
 func (f *Fetcher) Pull(ctx context.Context) error {
 	unlock, err := f.begin()
@@ -228,7 +228,7 @@ func (f *Fetcher) round(ctx context.Context, all bool) error {
 	if failed == nil {
 		return nil
 	}
-	return &attestd.UndecidedError{
+	return &attestd.CallerError{
 		Class: attestd.ClassCollateralUnavailable,
 		Hint: "is " + kdsHost + " to be reached on port 443? A site without a way out imports a bundle " +
 			"(attestd collateral export)",

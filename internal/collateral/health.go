@@ -88,7 +88,7 @@ func (s *Store) Health(at time.Time) []Row {
 			Taken: held.Taken, SHA256: held.SHA256,
 		}
 		listed[held.IssuerName] = true
-		rows = append(rows, s.aged(row, at, held.Issuer+held.Scope))
+		rows = append(rows, s.aged(row, at, held.Issuer+held.IssuerName+held.Scope))
 	}
 	for _, line := range lines {
 		// Only lines whose root this build knows can be judged at all.

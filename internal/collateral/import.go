@@ -227,7 +227,8 @@ func (t *taking) takeList(der []byte) error {
 		Until: row.Until, SHA256: row.SHA256, Outcome: Held,
 	}
 	place := slices.IndexFunc(t.next.Lists, func(last listRow) bool {
-		return last.Format == row.Format && last.Issuer == row.Issuer && last.Scope == row.Scope
+		return last.Format == row.Format && last.Issuer == row.Issuer && last.IssuerName == row.IssuerName &&
+			last.Scope == row.Scope
 	})
 	changes := true
 	if place >= 0 {

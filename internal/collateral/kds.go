@@ -78,6 +78,8 @@ func (e *waitError) Error() string {
 type kds struct {
 	client *http.Client
 	pace   time.Duration
+	// timeout covers a request from its first byte to its answer's last.
+	timeout time.Duration
 }
 
 // newKDS returns a client that follows no redirect, asks no environment for a proxy, and reads no more than
@@ -98,14 +100,16 @@ func newKDS(
 	if proxy != nil {
 		transport.Proxy = http.ProxyURL(proxy)
 	}
-	return &kds{pace: pace, client: &http.Client{
-		Transport: transport, Timeout: requestTime,
+	return &kds{pace: pace, timeout: requestTime, client: &http.Client{
+		Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
 // get asks for a path of this file's and returns at most limit bytes.
 func (k *kds) get(ctx context.Context, path string, limit int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, k.timeout)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+kdsHost+path, http.NoBody)
 	if err != nil {
 		return nil, err
@@ -132,6 +136,9 @@ func (k *kds) get(ctx context.Context, path string, limit int64) ([]byte, error)
 		return nil, fmt.Errorf("the service answered %d", code)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	if err == nil {
+		err = ctx.Err() // an answer that ends because we hung up is not a whole one
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("the answer broke off: %s", attestd.Excerpt(err.Error(), 160))

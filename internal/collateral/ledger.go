@@ -41,7 +41,8 @@ type ledger struct {
 // listRow is the newest revocation list of one issuer and scope.
 type listRow struct {
 	Format attestd.Format `json:"format"`
-	// Issuer is the SHA-256 of its SubjectPublicKeyInfo in hex, and IssuerName its common name.
+	// Issuer is the SHA-256 of its SubjectPublicKeyInfo in hex, and IssuerName its common name. An issuer is
+	// both (RFC 5280, section 6.3.3 goes by the name, and its key verifies).
 	Issuer     string `json:"issuer"`
 	IssuerName string `json:"issuer_name"`
 	// Scope has the URIs of the list's distribution point; empty for a list of all certificates.
@@ -122,7 +123,7 @@ func (l *ledger) check() error {
 	}
 	seen := map[string]bool{}
 	for _, row := range l.Lists {
-		key := string(row.Format) + row.Issuer + "\x00" + row.Scope
+		key := string(row.Format) + row.Issuer + row.IssuerName + "\x00" + row.Scope
 		number, err := hex.DecodeString(row.Number)
 		switch {
 		case !isDigest(row.Issuer) || !isDigest(row.SHA256) || !isDigest(row.Body):

@@ -122,7 +122,7 @@ func (s *Store) load() error {
 			return s.show(view)
 		}
 	}
-	return &attestd.UndecidedError{
+	return &attestd.CallerError{
 		Class: attestd.ClassCollateralUnavailable, Hint: "try again",
 		Err: errors.New("the collateral folder changes all the time"),
 	}
