@@ -2,6 +2,7 @@ package testvectors_test
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func stricter(t *testing.T, rules ...string) *appraisal.Policy {
 // TestReportsThatAPolicyOrTheLayoutRefuses judges reports that an authority of the laboratory really
 // signed, so that nothing but the named field is wrong with them.
 //
-// neg: 97, 99, 101, 103, 104, 109, 110, 112
+// neg: 97, 99, 101, 103, 104, 107, 109, 110, 111, 112, 116
 func TestReportsThatAPolicyOrTheLayoutRefuses(t *testing.T) {
 	lab := newLaboratory(t)
 	built, err := judge.New(judge.Config{InsecureRoots: lab.roots()})
@@ -50,7 +51,7 @@ func TestReportsThatAPolicyOrTheLayoutRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	recorded := stricter(t)
-	digest := strings.Repeat("ab", 48)
+	digest, chip := strings.Repeat("ab", 48), forge.NewSNPReport("Milan", 3).ChipID
 	for _, row := range []struct {
 		name    string
 		version uint32
@@ -66,8 +67,28 @@ func TestReportsThatAPolicyOrTheLayoutRefuses(t *testing.T) {
 		{"version 6", 6, nil, recorded, "sev-snp/report-version"},
 		{"version 4294967295", 0xffffffff, nil, recorded, "sev-snp/report-version"},
 		{"CPUID zero in version 3", 3, func(r *forge.SNPReport) { r.CPUID = [3]byte{} }, recorded, "sev-snp/product"},
-		{"a product that nobody knows", 3, func(r *forge.SNPReport) { r.CPUID = [3]byte{0x1a, 0x11, 0} }, recorded, "sev-snp/product"},
+		{"a product that nobody knows", 3, func(r *forge.SNPReport) { r.CPUID = [3]byte{0x1a, 0x50, 0} }, recorded, "sev-snp/product"},
 		{"no signing key at all", 3, func(r *forge.SNPReport) { r.KeyInfo = 7 << 2 }, recorded, "sev-snp/signing-key"},
+		{
+			"a cloud that the policy does not name", 3, byVLEK,
+			stricter(t, "csp: {want: [CN=other-region.example], otherwise: reject}"), "sev-snp/csp",
+		},
+		{
+			"a product whose root seed can be extracted", 3, nil,
+			stricter(t, "product-line: {want: [Genoa, Turin], otherwise: reject}"), "sev-snp/product-line",
+		},
+		{
+			"a chip that the policy denies", 3, nil, stricter(t, "chip-denied: {deny: [\""+
+				hex.EncodeToString(chip[:])+"\"], otherwise: reject}"), "sev-snp/chip-denied",
+		},
+		{
+			"a host that is not proof against IOMMU writes", 5, nil,
+			stricter(t, "iommu-write-safe: {want: true, otherwise: reject}"), "sev-snp/iommu-write-safe",
+		},
+		{
+			"a mitigation whose bit is not set", 5, nil,
+			stricter(t, "current-mit-vector: {want: [0, 2], otherwise: reject}"), "sev-snp/current-mit-vector",
+		},
 		{
 			"no ID block where one is demanded", 3, nil,
 			stricter(t, "id-key-digest: {want: [\""+digest+"\"], otherwise: reject}"), "sev-snp/id-key-digest",

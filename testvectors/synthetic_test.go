@@ -22,11 +22,12 @@ import (
 // laboratory holds one authority of each shape. Its roots are known to nobody but the judges that
 // are built with them.
 type laboratory struct {
-	t                    *testing.T
-	enclaves, instances  *forge.AWS
-	milan, genoa, mimics *forge.AMD
-	chips                *forge.TPMCA
-	machine              *forge.TPM
+	t                   *testing.T
+	enclaves, instances *forge.AWS
+	milan, genoa, turin *forge.AMD
+	mimics              *forge.AMD
+	chips               *forge.TPMCA
+	machine             *forge.TPM
 }
 
 // newLaboratory returns the one laboratory of this run: RSA keys of 4,096 bits take their time.
@@ -54,6 +55,9 @@ var theLaboratory = sync.OnceValues(func() (lab laboratory, err error) {
 	if lab.genoa, err = forge.NewAMD(forge.AMDConfig{Line: "Genoa"}); err != nil {
 		return lab, err
 	}
+	if lab.turin, err = forge.NewAMD(forge.AMDConfig{Line: "Turin"}); err != nil {
+		return lab, err
+	}
 	if lab.mimics, err = forge.NewAMD(forge.AMDConfig{Line: "Milan", Impostor: true}); err != nil {
 		return lab, err
 	}
@@ -72,7 +76,7 @@ var theLaboratory = sync.OnceValues(func() (lab laboratory, err error) {
 // roots are those that a judge must be told of.
 func (l laboratory) roots() []*x509.Certificate {
 	return []*x509.Certificate{
-		l.enclaves.Root(), l.instances.Root(), l.milan.ARK, l.genoa.ARK, l.chips.Root,
+		l.enclaves.Root(), l.instances.Root(), l.milan.ARK, l.genoa.ARK, l.turin.ARK, l.chips.Root,
 	}
 }
 
@@ -97,7 +101,15 @@ func (l laboratory) report(
 	if edit != nil {
 		edit(&fields)
 	}
-	key, err := from.IssueVCEK(fields.VCEKConfig(from.Line))
+	config, issue, above := fields.VCEKConfig(from.Line), from.IssueVCEK, from.ASK
+	if fields.KeyInfo>>2&7 == 1 {
+		config, issue = fields.VLEKConfig(from.Line, "CN=some-region.example"), from.IssueVLEK
+		var err error
+		if above, err = from.ASVK(); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	key, err := issue(config)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -107,7 +119,7 @@ func (l laboratory) report(
 	}
 	return testvectors.Vector{
 		Format: attestd.FormatSEVSNP, Evidence: evidence, At: forge.AMDTime, Synthetic: true,
-		Endorsements: attestd.Endorsements{Certificates: [][]byte{key.DER, from.ASK.Raw}},
+		Endorsements: attestd.Endorsements{Certificates: [][]byte{key.DER, above.Raw}},
 	}
 }
 
@@ -155,10 +167,13 @@ func selfMade(t *testing.T) []testvectors.Vector {
 		lab.report(lab.milan, "Milan", 3, nil),
 		lab.report(lab.mimics, "Milan", 2, nil),
 		lab.report(lab.genoa, "Bergamo", 5, nil),
+		lab.report(lab.turin, "Turin", 5, nil),
+		lab.report(lab.turin, "Turin", 5, byVLEK),
 		lab.quote(forge.EKCertificateConfig{}),
 	}
 	checks := []attestd.CheckID{
 		"nitro/root", "nitrotpm/root", "sev-snp/chain", "sev-snp/chain", "sev-snp/chain",
+		"sev-snp/chain", "sev-snp/chain",
 		"tpm/ek-chain",
 	}
 	for i := range list {
@@ -167,6 +182,9 @@ func selfMade(t *testing.T) []testvectors.Vector {
 	}
 	return list
 }
+
+// byVLEK makes a report one that a cloud's VLEK signed.
+func byVLEK(r *forge.SNPReport) { *r = r.WithVLEK() }
 
 // TestSelfMadeChainsThroughTheLibrary judges them without and with their roots: nothing but the root
 // is wrong with them.
@@ -223,6 +241,20 @@ func TestSyntheticMatrix(t *testing.T) {
 		{"a Genoa report of version 3", lab.report(lab.genoa, "Genoa", 3, nil), acceptedCheck, "sev-snp/crl"},
 		{"a Genoa report of version 5", lab.report(lab.genoa, "Genoa", 5, nil), acceptedCheck, "sev-snp/crl"},
 		{"a Bergamo report of version 5", lab.report(lab.genoa, "Bergamo", 5, nil), acceptedCheck, "sev-snp/crl"},
+		{"a Turin report of version 5", lab.report(lab.turin, "Turin", 5, nil), acceptedCheck, "sev-snp/crl"}, // neg: 102
+		{"a dense Turin report", lab.report(lab.turin, "Turin-Dense", 5, nil), acceptedCheck, "sev-snp/crl"},  // neg: 103
+		// neg: 104
+		{"a report that a VLEK signed", milan(byVLEK), acceptedCheck, "sev-snp/chip-id-masked"},
+		{
+			"a Turin report that a VLEK signed", lab.report(lab.turin, "Turin", 5, byVLEK),
+			acceptedCheck, "sev-snp/chip-id-masked",
+		},
+		// neg: 98, 102
+		{
+			"a Turin report with microcode below the floor",
+			lab.report(lab.turin, "Turin", 5, func(r *forge.SNPReport) { r.Reported[3] = 71 }),
+			acceptedCheck, "sev-snp/tcb-floor",
+		},
 		// neg: 92
 		{
 			"a debug guest", milan(func(r *forge.SNPReport) { r.Policy |= 1 << 19 }),

@@ -64,7 +64,8 @@ func TestSplices(t *testing.T) {
 	tried, accepted, refusedBy := 0, 0, map[attestd.CheckID]int{}
 	for _, body := range good {
 		for _, donor := range good {
-			if body.Name == donor.Name || body.Format != donor.Format {
+			// Some evidence stands in several rows, each beside other certificates or lists.
+			if body.Format != donor.Format || bytes.Equal(body.Evidence, donor.Evidence) {
 				continue
 			}
 			for what, spliced := range splices(body, donor) {
