@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/hex"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -50,9 +49,8 @@ func (a *app) refComputeNitro(set predictedSet, path string) error {
 	}
 	value := refPredictValue{Name: "computed", Assumes: []string{}}
 	for _, pcr := range image.PCRs() {
-		value.Registers = append(value.Registers, refPredictRegister{
-			fmt.Sprintf("PCR%d", pcr.Index), "SHA384", hex.EncodeToString(pcr.Value[:]), pcr.What,
-		})
+		value.Registers = append(value.Registers,
+			predicted(fmt.Sprintf("PCR%d", pcr.Index), "SHA384", pcr.Value[:], pcr.What))
 	}
 	if s := image.Signer; s != nil {
 		value.Assumes = append(value.Assumes, fmt.Sprintf("the image is started between %s and %s, when "+

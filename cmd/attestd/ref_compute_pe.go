@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto"
-	"encoding/hex"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -39,10 +38,9 @@ boot-application.`,
 				Kind: predictPE, File: attestd.Excerpt(filepath.Base(args[0]), 200),
 				Values: []refPredictValue{{
 					Name: "authenticode", Assumes: []string{},
-					Registers: []refPredictRegister{{
-						"PCR4", algorithm, hex.EncodeToString(image.Image.Authenticode(h.New())),
-						"the image without checksum and certificates, as one event of PCR4",
-					}},
+					Registers: []refPredictRegister{predicted("PCR4", algorithm,
+						image.Image.Authenticode(h.New()),
+						"the image without checksum and certificates, as one event of PCR4")},
 				}},
 			}
 			return a.tellPrediction(doc, predictedSet{}, attestd.FormatTPM, form,

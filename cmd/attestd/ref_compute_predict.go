@@ -42,6 +42,12 @@ type refPredictRegister struct {
 	Algorithm string `json:"algorithm"`
 	Digest    string `json:"digest"`
 	What      string `json:"what"`
+
+	raw []byte
+}
+
+func predicted(name, algorithm string, digest []byte, what string) refPredictRegister {
+	return refPredictRegister{name, algorithm, hex.EncodeToString(digest), what, digest}
 }
 
 // predictedSet holds the flags for reference values that are written.
@@ -111,12 +117,8 @@ func (a *app) writePrediction(
 			value.State = measurements.StateActive
 		}
 		for _, register := range one.Registers {
-			digest, err := hex.DecodeString(register.Digest)
-			if err != nil {
-				return fmt.Errorf("predicted digest: %w", err)
-			}
 			value.Registers = append(value.Registers, attestd.Register{
-				Name: register.Name, Algorithm: register.Algorithm, Digest: digest,
+				Name: register.Name, Algorithm: register.Algorithm, Digest: register.raw,
 			})
 		}
 		set.Values = append(set.Values, value)

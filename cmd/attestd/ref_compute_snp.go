@@ -30,13 +30,13 @@ func newRefComputeSNP(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "snp FIRMWARE",
 		Short: "Predict the launch digest of an SEV-SNP guest",
-		Long: `Snp predicts the launch digest (MEASUREMENT) that an SEV-SNP guest has, from its OVMF image, the
-number and kind of its processors, and the virtual machine monitor that starts it. What monitors put
-into a processor's first state is theirs, differs, and changes: --vmm names one with its version, and
-attestd ref compute profiles says where each was learned. Several of them, and several numbers of
-processors, make one value each. With --name it writes a file of reference values; they are
-"proposed" unless --state says otherwise. Check a prediction against one real start before you rely
-on it.`,
+		Long: `Snp predicts the launch digest (MEASUREMENT) that an SEV-SNP guest has, from its OVMF image,
+the number and kind of its processors, and the virtual machine monitor that starts it. What monitors
+put into a processor's first state is theirs, differs, and changes: --vmm names one with its
+version, and attestd ref compute profiles says where each was learned. Several of them, and several
+numbers of processors, make one value each. With --name it writes a file of reference values; they
+are "proposed" unless --state says otherwise. Check a prediction against one real start before you
+rely on it.`,
 		Example: `  attestd ref compute snp OVMF.fd --vmm qemu@linux-6.10 --vcpus 2,4 --cpu EPYC-Milan
   attestd ref compute snp OVMF.fd --vmm ec2@2026-04 --vmm ec2@2023-03 --vcpus 2 --name web-guest`,
 		Args: arguments(1, 1, "one FIRMWARE"),
@@ -222,11 +222,9 @@ func (l launchFlags) value(launch snp.Launch, vcpus string) (refPredictValue, er
 		return refPredictValue{}, hinted(err, profilesHint+"; --help has the flags")
 	}
 	return refPredictValue{
-		Name: name,
-		Registers: []refPredictRegister{{
-			"MEASUREMENT", "SHA384", hex.EncodeToString(digest[:]), made,
-		}},
-		Assumes: []string{profile.Name + " is " + profile.What + " (from " + profile.Source + ")"},
+		Name:      name,
+		Registers: []refPredictRegister{predicted("MEASUREMENT", "SHA384", digest[:], made)},
+		Assumes:   []string{profile.Name + " is " + profile.What + " (from " + profile.Source + ")"},
 	}, nil
 }
 
