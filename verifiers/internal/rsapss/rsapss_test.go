@@ -81,7 +81,7 @@ func rounds(t *testing.T) int {
 		}
 		return count
 	}
-	return 1200
+	return 600
 }
 
 // TestAgreesWithTheStandardLibrary builds encoded messages with one fault each and signs them as they
