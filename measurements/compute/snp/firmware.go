@@ -78,8 +78,8 @@ func ParseFirmware(data []byte) (*Firmware, error) {
 		return nil, err
 	}
 	f := &Firmware{data: data}
-	reset, ok := table[resetBlockGUID]
-	if !ok || len(reset) != 4 {
+	reset := table[resetBlockGUID]
+	if len(reset) != 4 {
 		// Without it, no second processor starts; all images with SEV support have it.
 		return nil, compute.Unsupported("an OVMF image that is built with SEV support",
 			"one without a block for the reset of further processors")

@@ -58,14 +58,36 @@ func TestFirmwareRefused(t *testing.T) {
 			return b
 		}, malformed, "twice"},
 		{"no reset block", rename(reset - 6), unsupported, "without a block for the reset"},
+		{"a reset block that takes in the rest of the table", put16(reset-4, 18+4+26+22+22), unsupported,
+			"without a block for the reset"},
 		{"a reset at 0", put32(reset, 0), malformed, "start at 0"},
 		{"no metadata", rename(metadata - 6), unsupported, "without SEV metadata"},
+		{"a place of metadata that takes in the rest of the table", put16(metadata-4, 18+4+22), malformed,
+			"metadata of 26 bytes"},
 		{"metadata beyond the image", put32(metadata, 4097), malformed, "4097 bytes before its end"},
 		{"metadata in the last bytes", put32(metadata, 15), malformed, "15 bytes before its end"},
 		{"metadata of another name", rename(list), malformed, "begins otherwise"},
 		{"metadata of version 2", put32(list-8, 2), unsupported, "version 2"},
-		{"no sections", put32(list-12, 0), malformed, "0 sections"},
-		{"65 sections", put32(list-12, 65), malformed, "65 sections"},
+		{"no sections", func(b []byte) []byte { return put32(list-12, 0)(put32(list-4, 16)(b)) },
+			malformed, "0 sections"},
+		{"65 sections", func(b []byte) []byte {
+			return put32(list-12, 65)(put32(list-4, 16+12*65)(b))
+		}, malformed, "65 sections"},
+		{"metadata that goes on behind the image", func(b []byte) []byte {
+			copy(b[len(b)-20:], "ASEV")
+			for back, value := range map[int]uint32{16: 28, 12: 1, 8: 1, metadata: 20} {
+				put32(back, value)(b)
+			}
+			return b
+		}, malformed, "28 bytes for 1 sections"},
+		{"a table of 65 entries", func(b []byte) []byte {
+			for n := range 65 {
+				entry := b[len(b)-footer-18*(n+1):][:18]
+				binary.LittleEndian.PutUint16(entry, 18)
+				copy(entry[2:], bytes.Repeat([]byte{byte(n)}, 16))
+			}
+			return put16(footer, 18*66)(b)
+		}, malformed, "a table of more"},
 		{"a length that does not fit the sections", put32(list-4, 101), malformed, "101 bytes for 7"},
 		{"a section of no size", section(0, 1, 0), malformed, "of 0 bytes"},
 		{"a section that begins inside a page", section(0, 0, 0x800010), malformed, "0x800010"},

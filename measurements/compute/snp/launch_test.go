@@ -129,7 +129,8 @@ func TestProfilesAndProcessorsByName(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"ec2": "ec2@2026-04, ec2@2023-03", "qemu": "qemu@linux-6.10, qemu@linux-6.9", "": "gce@2024-06",
+		"ec2": "without a version, want one of: ec2@2026-04, ec2@2023-03", "": "gce@2024-06",
+		"qemu": "without a version, want one of: qemu@linux-6.10, qemu@linux-6.9",
 		"krun": "gce@2024-06", "qemu@linux-5": "qemu@linux-6.10", "EC2@2026-04": "ec2@2026-04",
 	} {
 		if _, err := snp.FindProfile(name); err == nil || !strings.Contains(err.Error(), want) {
