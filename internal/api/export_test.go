@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // Routes lists the rows of the table of routes, for the test that compares it with docs/api.md.
 func Routes() (rows [][2]string) {
 	for _, row := range routes() {
@@ -32,3 +34,41 @@ func Samples() (rows []Sample) {
 	}
 	return rows
 }
+
+// Unwrap reads the envelope of evidence in a session.
+func Unwrap(media string, body []byte) (format string, evidence []byte, err error) {
+	found, evidence, err := unwrap(media, body, 1<<20)
+	return string(found), evidence, err
+}
+
+// SessionLimits are the bounds of the sessions that are remembered.
+const SessionLimits = maxSessionsPerSource
+
+// Sessions are those of a server of their own.
+type Sessions struct{ sessions }
+
+// Add remembers a session.
+func (s *Sessions) Add(id, source string, life time.Duration) error {
+	return s.add(session{id: id, source: source, life: life})
+}
+
+// Get, Begin and End say whether there is the session, for what they are asked.
+func (s *Sessions) Get(id string) bool { _, found := s.get(id); return found }
+
+// Begin reports whether the session took an answer.
+func (s *Sessions) Begin(id string) (found, waiting bool) {
+	_, found, waiting = s.begin(id)
+	return found, waiting
+}
+
+// Complete ends an answer.
+func (s *Sessions) Complete(id string) bool {
+	_, found := s.end(id, sessionComplete, "a")
+	return found
+}
+
+// Remove forgets a session.
+func (s *Sessions) Remove(id string) bool { return s.remove(id) }
+
+// Remembered returns how many sessions are, and how many sources.
+func (s *Sessions) Remembered() (open, sources int) { return len(s.open), len(s.perSource) }

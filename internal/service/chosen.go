@@ -162,7 +162,7 @@ func (s *Service) VerifySession(
 		submission: Submission{
 			ChallengeID: submission.ID, Tenant: submission.Tenant, Purpose: submission.purpose(),
 			Format: submission.Format, Evidence: submission.Evidence, Endorsements: submission.Endorsements,
-			Freshness: attestd.FreshnessNonce, Source: submission.Source,
+			Source: submission.Source,
 		},
 		taken: taken, standard: standard, policy: policy,
 		job: Job{
