@@ -158,3 +158,23 @@ func listedFigures(opts options) ([]Figure, error) {
 		atMost("sev-snp: signatures verified, known VCEK, with CRL", knownKey.signatures, "per report", 1, 1),
 	}, nil
 }
+
+// newVCEKMicros is the time of one verification of a report whose VCEK was not seen before.
+func newVCEKMicros(opts options) (float64, error) {
+	reports, err := publishedReports()
+	if err != nil {
+		return 0, err
+	}
+	verifier, err := sevsnp.New(sevsnp.Config{ChainCacheSize: 1})
+	if err != nil {
+		return 0, err
+	}
+	medians, err := alternate(opts.rounds, func(round int) error {
+		_, err := verifier.Verify(reports[round%2].input)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return medians[0], nil
+}
