@@ -74,8 +74,8 @@ func (s predictedSet) check(form string) error {
 	return nil
 }
 
-// tellPrediction shows a prediction, or writes it as reference values. Again is the command line that
-// leads to it.
+// tellPrediction shows a prediction, or writes it as reference values. Again is the command line
+// that leads to it.
 func (a *app) tellPrediction(
 	doc refPredictDoc, set predictedSet, format attestd.Format, form, again string,
 ) error {

@@ -8,8 +8,8 @@ import (
 
 // Fault says why a file or a description of a machine has no prediction.
 type Fault struct {
-	// Class is MALFORMED, TOO_LARGE, UNSUPPORTED, SIGNATURE, or CONFIG for what the caller said of the
-	// machine.
+	// Class is MALFORMED, TOO_LARGE, UNSUPPORTED, SIGNATURE, or CONFIG for what the caller said of
+	// the machine.
 	Class attestd.Class
 	// Got and Want are for people. Text of a file in them went through [attestd.Excerpt].
 	Got, Want string

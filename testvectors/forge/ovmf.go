@@ -20,7 +20,8 @@ type OVMF struct {
 // OVMFSection is memory that the firmware asks for.
 type OVMFSection struct{ Start, Size, Kind uint32 }
 
-// AmdSevOVMF has the table of edk2's OvmfPkg/AmdSev as of edk2-stable202405, which measures a kernel.
+// AmdSevOVMF has the table of edk2's OvmfPkg/AmdSev as of edk2-stable202405, which measures a
+// kernel.
 func AmdSevOVMF(size int) OVMF {
 	return OVMF{
 		Size: size, Reset: 0x80b004, Hashes: [2]uint32{0x810c00, 0x400},

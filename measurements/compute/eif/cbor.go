@@ -19,8 +19,8 @@ const (
 )
 
 // reader takes CBOR items off bytes (RFC 8949). It knows what a signature section has, in its one
-// shortest form: no indefinite lengths, no floats. The first fault stays, and all that is read after
-// it is empty.
+// shortest form: no indefinite lengths, no floats. The first fault stays, and all that is read
+// after it is empty.
 type reader struct {
 	rest []byte
 	err  error
@@ -116,9 +116,6 @@ func (r *reader) numbers(what string) []byte {
 		value := r.head(majorUnsigned, what)
 		if value > math.MaxUint8 {
 			r.fail("bytes", "%s with the number %d in the signature", what, value)
-		}
-		if r.err != nil {
-			return nil
 		}
 		out = append(out, byte(value))
 	}

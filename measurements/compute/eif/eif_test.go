@@ -81,9 +81,9 @@ func TestPCRsOfAnImage(t *testing.T) {
 	})
 }
 
-// TestPublishedPCR2: images with one ramdisk have nothing for PCR2, and PCR0 and PCR1 are equal. That
-// value is what such enclaves report; many projects publish it, among them tkhq/qos (its end-to-end
-// tests) and MystenLabs/nautilus (its README).
+// TestPublishedPCR2: images with one ramdisk have nothing for PCR2, and PCR0 and PCR1 are equal.
+// That value is what such enclaves report; many projects publish it, among them tkhq/qos (its
+// end-to-end tests) and MystenLabs/nautilus (its README).
 func TestPublishedPCR2(t *testing.T) {
 	image := parse(t, forge.EIF(2, 1,
 		forge.EIFSection{Type: forge.EIFKernel, Data: []byte(kernel)},

@@ -8,7 +8,8 @@ import (
 	"github.com/attestd/attestd/measurements/compute"
 )
 
-// MaxImage is the largest image that is read, in bytes. Enclaves hold their whole system in memory.
+// MaxImage is the largest image that files should be read for, in bytes. Enclaves hold their whole
+// system in memory. Parse itself copies nothing and takes as long as the hashes.
 const MaxImage = 2<<30 - 1
 
 // Sizes and limits of the format (aws-nitro-enclaves-image-format, src/defs/mod.rs).
@@ -56,12 +57,9 @@ func (i *Image) Ramdisks() int { return len(i.ramdisks) }
 // Parse reads an image strictly. The programs that build images are the only ones that write them:
 // what those never write, a reader and the hypervisor may take differently.
 //
-// Errors: a [*compute.Fault] of class MALFORMED, TOO_LARGE, UNSUPPORTED or SIGNATURE.
+// Errors: a [*compute.Fault] of class MALFORMED, UNSUPPORTED or SIGNATURE.
 func Parse(data []byte) (*Image, error) {
-	switch {
-	case len(data) > MaxImage:
-		return nil, compute.Oversized(len(data), MaxImage)
-	case len(data) < headerSize || !bytes.HasPrefix(data, []byte(".eif")):
+	if len(data) < headerSize || !bytes.HasPrefix(data, []byte(".eif")) {
 		return nil, compute.Malformed("an enclave image, which begins with .eif", "something else")
 	}
 	i := &Image{Version: binary.BigEndian.Uint16(data[4:])}
@@ -156,8 +154,8 @@ func (i *Image) readSections(data []byte) ([]byte, error) {
 	return signature, nil
 }
 
-// take keeps a section. Builders write the kernel, its command line, then the rest: PCR0 is one hash
-// over them, so that what is kernel and what is ramdisk must not be for the file to shift.
+// take keeps a section. Builders write the kernel, its command line, then the rest: PCR0 is one
+// hash over them, so that what is kernel and what is ramdisk must not be for the file to shift.
 func (i *Image) take(n int, what kind, body []byte, seen map[kind]int) error {
 	switch {
 	case (n == 0) != (what == kindKernel):

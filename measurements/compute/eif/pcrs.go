@@ -13,8 +13,8 @@ type PCR struct {
 	What string
 }
 
-// PCRs returns the predicted registers: 0, 1 and 2, and 8 of a signed image. In an image that is not
-// signed PCR8 is zero, which says nothing and is not returned.
+// PCRs returns the predicted registers: 0, 1 and 2, and 8 of a signed image. In an image that is
+// not signed PCR8 is zero, which says nothing and is not returned.
 func (i *Image) PCRs() []PCR {
 	pcrs := []PCR{
 		{0, i.pcr0(), "kernel, command line and all ramdisks"},

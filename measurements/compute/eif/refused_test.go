@@ -3,12 +3,15 @@ package eif_test
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -118,6 +121,10 @@ func TestImagesRefused(t *testing.T) {
 		{"two kernels", add(forge.EIFKernel, "another"), malformed, "section 5 of type 1"},
 		{"two command lines", add(forge.EIFLine, "another"), malformed, "section 5 of type 2"},
 		{"two sections of metadata", add(forge.EIFMetadata, "{}"), malformed, "second section of type 5"},
+		{"two signatures", with(4, func(p []forge.EIFSection) []forge.EIFSection {
+			one := forge.EIFSection{Type: forge.EIFSignature, Data: []byte{0x80}}
+			return append(p, one, one)
+		}), malformed, "second section of type 4"},
 		{"an empty ramdisk", add(forge.EIFRamdisk, ""), malformed, "empty section of type 3"},
 		{"a ramdisk before the kernel", with(4, func(p []forge.EIFSection) []forge.EIFSection {
 			return []forge.EIFSection{p[3], p[0], p[1]}
@@ -209,7 +216,12 @@ func TestSignaturesRefused(t *testing.T) {
 		{"a number beyond a byte", image(forge.CBORArray(forge.CBORMap(
 			forge.CBORField{Key: forge.CBORText("signing_certificate"),
 				Value: forge.CBORArray(forge.CBORUint(256))},
+			forge.CBORField{Key: forge.CBORText("signature"), Value: forge.CBORNumbers(signed)},
+		))), malformed, "the number 256"},
+		{"an entry without a signature", image(forge.CBORArray(forge.CBORMap(
+			forge.CBORField{Key: forge.CBORText("signing_certificate"), Value: forge.CBORNumbers(s.PEM())},
 		))), malformed, "an entry of 1"},
+		{"a COSE_Sign1 that is cut", cose(signed[:len(signed)-1]), malformed, "a signature of 96 bytes"},
 		{"names in another order", image(forge.CBORArray(forge.CBORMap(
 			forge.CBORField{Key: forge.CBORText("signature"), Value: forge.CBORNumbers(signed)},
 			forge.CBORField{Key: forge.CBORText("signing_certificate"), Value: forge.CBORNumbers(s.PEM())},
@@ -221,6 +233,8 @@ func TestSignaturesRefused(t *testing.T) {
 		{"a key in PEM", certificate(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: s.DER})),
 			malformed, "something else"},
 		{"two certificates", certificate(append(s.PEM(), s.PEM()...)), malformed, "something else"},
+		{"a certificate with a key that signs no images", certificate(pem.EncodeToMemory(
+			&pem.Block{Type: "CERTIFICATE", Bytes: ed25519Certificate(t)})), unsupported, "another kind"},
 		{"no certificate in the PEM", certificate(pem.EncodeToMemory(
 			&pem.Block{Type: "CERTIFICATE", Bytes: s.DER[:len(s.DER)-1]})), malformed, "cannot be read"},
 		{"one bit of the signature", cose(flipped), attestd.ClassSignature, "bad signature"},
@@ -248,6 +262,20 @@ func TestSignaturesRefused(t *testing.T) {
 		{"a detached payload", cose(forge.CBORArray(forge.CBORBytes(es384), forge.CBORMap(),
 			forge.CBORNull(), forge.CBORBytes(raw))), malformed, "a payload of major type 7"},
 	})
+}
+
+func ed25519Certificate(t *testing.T) []byte {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: someDay, NotAfter: someDay}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 func FuzzEIF(f *testing.F) {

@@ -34,13 +34,13 @@ const vmsaAddress = 0xfffffffff000
 type Launch struct {
 	Firmware *Firmware
 	// FirmwareDigest, where it is not nil, is the digest after the firmware's own pages, as
-	// [Firmware.Digest] returns it; the image's code is not looked at then, only its table. It stands
-	// for images of which only the end is at hand.
+	// [Firmware.Digest] returns it; the image's code is not looked at then, only its table. It
+	// stands for images of which only the end is at hand.
 	FirmwareDigest []byte
 	Profile        Profile
 	VCPUs          int
-	// CPU is the signature of the virtual processor, CPUID Fn0000_0001_EAX, where the profile measures
-	// it; else it must be 0.
+	// CPU is the signature of the virtual processor, CPUID Fn0000_0001_EAX, where the profile
+	// measures it; else it must be 0.
 	CPU uint32
 	// Features is SEV_FEATURES of the save areas.
 	Features uint64

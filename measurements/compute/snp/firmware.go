@@ -14,8 +14,8 @@ const pageSize = 4096
 
 // Limits of a firmware image.
 const (
-	// MaxFirmware is the largest image that is read, in bytes. It lies below 4 GiB, beside what chipsets
-	// keep there; OVMF has 2 to 8 MiB.
+	// MaxFirmware is the largest image that is read, in bytes. It lies below 4 GiB, beside what
+	// chipsets keep there; OVMF has 2 to 8 MiB.
 	MaxFirmware = 16 << 20
 	// maxSections of its metadata; OVMF has six or seven.
 	maxSections = 64

@@ -10,8 +10,8 @@ import (
 )
 
 // Digests of firmware whose tables the forged images have, after their own pages. The tests that
-// publish launch digests have the last 4096 bytes of real firmware; what counts of them besides this
-// digest is their table.
+// publish launch digests have the last 4096 bytes of real firmware; what counts of them besides
+// this digest is their table.
 const (
 	// virtee/sev-snp-measure 0.0.13, tests/test_guest.py, test_snp_ovmf_hash_full_default.
 	amdSevFirmware = "086e2e9149ebf45abdc3445fba5b2da8270bdbb04094d7a2" +
@@ -46,8 +46,8 @@ func goldens() []golden {
 	now, then, plain := forge.AmdSevOVMF(4096), forge.AmdSevOVMFOf2023(4096), forge.PlainOVMF(4096)
 	console := text("console=ttyS0 loglevel=7")
 	return []golden{
-		// virtee/sev-snp-measure 0.0.13, tests/test_guest.py; those of QEMU are also in virtee/sev 7.1.0,
-		// tests/measurement.rs.
+		// virtee/sev-snp-measure 0.0.13, tests/test_guest.py; those of QEMU are also in virtee/sev
+		// 7.1.0, tests/measurement.rs.
 		{"test_snp_ovmf_hash_gen_default", linux, now, amdSevFirmware,
 			"329c8ce0972ae52343b64d34a434a86f245dfd74f5ed7aae" +
 				"15d22efc78fb9683632b9b50e4e1d7fa41179ef98a7ef198", 1, epyc.Signature, 0x21, text("")},
@@ -135,8 +135,9 @@ func TestPublishedDigests(t *testing.T) {
 }
 
 // TestDifferentialDigests holds digests of whole forged images against those of other programs that
-// were run over the same bytes: sev-snp-measure 0.0.13 (--mode snp, with the flags that the names of
-// the rows tell) and, of Google's, gce-tcb-verifier 0.3.1 (sev.LaunchDigest). Nobody published them.
+// were run over the same bytes: sev-snp-measure 0.0.13 (--mode snp, with the flags that the names
+// of the rows tell) and, of Google's, gce-tcb-verifier 0.3.1 (sev.LaunchDigest). Nobody published
+// them.
 func TestDifferentialDigests(t *testing.T) {
 	kernel, initrd := sha256.Sum256([]byte("a kernel")), sha256.Sum256([]byte("an initrd"))
 	boot := &snp.DirectBoot{Kernel: kernel, Initrd: initrd, CommandLine: "root=/dev/vda ro"}

@@ -140,7 +140,8 @@ func TestProfilesAndProcessorsByName(t *testing.T) {
 	if _, err := snp.FindCPU("epyc-v4"); err == nil || !strings.Contains(err.Error(), "EPYC-v4") {
 		t.Errorf("got %v", err)
 	}
-	// AMD 56860 and published reports: a Milan of stepping 1 says a00f11, a Genoa of stepping 1 a10f11.
+	// AMD 56860 and published reports: a Milan of stepping 1 says a00f11, a Genoa of stepping 1
+	// a10f11.
 	for want, parts := range map[uint32][3]uint32{
 		0xa00f11: {25, 1, 1}, 0xa10f11: {25, 0x11, 1}, 0xb00f21: {26, 2, 1}, 0x800f12: {23, 1, 2}, 0x615: {6, 1, 5},
 	} {

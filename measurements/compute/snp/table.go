@@ -44,7 +44,8 @@ var (
 	metadataGUID   = mustGUID("dc886566-984a-4798-a75e-5585a7bf67cc")
 )
 
-// Sizes in the table. Each entry ends in its own length, which counts the whole entry, and its GUID.
+// Sizes in the table. Each entry ends in its own length, which counts the whole entry, and its
+// GUID.
 const (
 	tableEnd  = 32 // the reset vector behind the table
 	entryTail = 2 + 16
