@@ -30,10 +30,11 @@ func answered(t *testing.T, claims *attestd.Claims, err error, genuine bool) {
 func FuzzReport(f *testing.F) {
 	base := sample(f)
 	f.Add(base.Evidence)
-	for _, product := range []string{"Milan", "Genoa", "Bergamo"} {
+	for _, product := range []string{"Milan", "Genoa", "Bergamo", "Turin"} {
 		for version := range uint32(7) {
 			f.Add(forge.NewSNPReport(product, version).Bytes())
 		}
+		f.Add(forge.NewSNPReport(product, 5).WithVLEK().Bytes())
 	}
 	v := newVerifier(f)
 	f.Fuzz(func(t *testing.T, evidence []byte) {
