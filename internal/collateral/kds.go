@@ -101,7 +101,7 @@ func newKDS(
 		transport.Proxy = http.ProxyURL(proxy)
 	}
 	return &kds{pace: pace, timeout: requestTime, client: &http.Client{
-		Transport: transport,
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
