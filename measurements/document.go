@@ -34,6 +34,11 @@ func Parse(source string, doc []byte) (*Set, error) {
 	return set, nil
 }
 
+var schemaLine = regexp.MustCompile(`(?m)^schema:\s*["']?` + regexp.QuoteMeta(Schema) + `["']?\s*$`)
+
+// IsDocument reports whether the bytes say that they are a document of reference values, good or not.
+func IsDocument(doc []byte) bool { return schemaLine.Match(doc) }
+
 func (s *Set) read(root *yamldoc.Node) {
 	fields, ok := root.Fields([]string{"schema", "name", "format"},
 		[]string{"version", "values", "bank", "attestation-keys", "endorsement-keys"})

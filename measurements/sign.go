@@ -96,3 +96,23 @@ func Sign(source string, doc []byte, private string, keep []PublicKey) ([]byte, 
 	}
 	return out, nil
 }
+
+// IsSigned reports whether a document has a block of signatures, good or not.
+func IsSigned(doc []byte) bool {
+	_, signatures, err := split(doc)
+	return err != nil || signatures != ""
+}
+
+// SignerNames returns the names that a document's signatures claim, in their order. Nothing was
+// verified.
+func SignerNames(doc []byte) (names []string) {
+	_, signatures, err := split(doc)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(signatures) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, notePrefix), " ")
+		names = append(names, name)
+	}
+	return names
+}

@@ -14,8 +14,9 @@ import (
 )
 
 func newRef(a *app) *cobra.Command {
-	return nounGroup("ref", "List, show, test and predict reference values",
-		newRefList(a), newRefShow(a), newRefTest(a), newRefDiff(a), newRefCompute(a))
+	return nounGroup("ref", "List, test, predict, import, sign and change reference values",
+		newRefList(a), newRefShow(a), newRefTest(a), newRefDiff(a), newRefCompute(a), newRefImport(a),
+		newRefPropose(a), newRefApply(a), newRefKeygen(a), newRefSign(a), newRefVerify(a))
 }
 
 // schemas of what these commands write as JSON.
@@ -290,7 +291,7 @@ authentic is compared with nothing. Keys that the FILEs name are trusted.`,
 
 // equalButNot says what to make of a value that is equal and does not match, by its state.
 var equalButNot = map[measurements.State]string{
-	measurements.StateProposed: "A proposed value matches nothing. If this is what should run: attestd ref apply.",
+	measurements.StateProposed: "A proposed value matches nothing. If this is what should run, set `state: active`.",
 	measurements.StateCanary:   "The canary does not choose this machine, or has had its time.",
 	measurements.StateRetiring: "The value has had its time.",
 	measurements.StateRetired:  "A retired value matches nothing.",

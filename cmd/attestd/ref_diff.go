@@ -63,22 +63,29 @@ func newRefDiff(a *app) *cobra.Command {
 	var q recordedQuestion
 	var value string
 	command := &cobra.Command{
-		Use:   "diff EVIDENCE FILE...",
-		Short: "Name the events in which a boot differs from the golden one",
+		Use:   "diff EVIDENCE|OLD FILE...",
+		Short: "Name what differs between a boot and the golden one, or between two files",
 		Long: `Diff verifies EVIDENCE as an archived document (freshness is not shown; keys that the FILEs name
 are trusted), replays its boot log and compares it, register by register, with the golden boot of
 the value that comes closest, or of --value. Each event that is changed, missing or extra is named,
 with both digests.
 
+Where the first argument is a file of reference values too, the two files are compared: values and
+keys that were added or removed, states, registers and rules that changed.
+
 Exit code 0 is no difference, 3 a difference. Where a value has rules, an event may differ and the
 value match all the same; the first line says so.`,
 		Example: `  attestd ref diff today.tpm web-host.yaml
-  attestd ref diff today.tpm web-host.yaml --value golden -o json`,
+  attestd ref diff today.tpm web-host.yaml --value golden -o json
+  attestd ref diff web-host.yaml web-host.new.yaml`,
 		Args: arguments(2, -1, "the EVIDENCE, and one FILE or more"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			form, err := a.form(formText, formJSON)
 			if err != nil {
 				return err
+			}
+			if old, ok := a.document(args[0]); ok && len(args) == 2 {
+				return a.diffFiles(old, args[0], args[1], form)
 			}
 			q.references = args[1:]
 			claims, index, err := a.recordedClaims(q, args[0])
@@ -106,6 +113,46 @@ value match all the same; the first line says so.`,
 	command.Flags().StringVar(&value, "value", "",
 		"compare with the value called `NAME` (default: the closest)")
 	return command
+}
+
+// document returns the file where it is one of reference values.
+func (a *app) document(path string) ([]byte, bool) {
+	if path == "-" {
+		return nil, false // it can be read once
+	}
+	doc, err := a.read("reference values", path, measurements.MaxDocument)
+	return doc, err == nil && measurements.IsDocument(doc)
+}
+
+// diffFiles compares two files of reference values.
+func (a *app) diffFiles(old []byte, oldPath, newPath, form string) error {
+	fresh, err := a.read("reference values", newPath, measurements.MaxDocument)
+	if err != nil {
+		return err
+	}
+	before, err := measurements.Parse(oldPath, old)
+	if err != nil {
+		return err
+	}
+	after, err := measurements.Parse(newPath, fresh)
+	if err != nil {
+		return err
+	}
+	difference := measurements.Compare(before, after)
+	if a.exit = exitAccepted; !difference.Same() {
+		a.exit = exitRejected
+	}
+	told := toldChanges(newPath, difference, nil)
+	if form == formJSON {
+		return report.JSON(a.out, told)
+	}
+	table := told.table("NO DIFFERENCE", before.Label(), newPath)
+	table.Good = difference.Same()
+	if !difference.Same() {
+		table.Lead[0], table.Bad = "DIFFERS", true
+	}
+	table.Next = "attestd ref show " + report.QuoteArg(newPath)
+	return table.Text(a.out, a.page())
 }
 
 // difference compares claims with the closest value, or with the one called name.
