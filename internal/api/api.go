@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -202,10 +203,13 @@ func writeAs(w http.ResponseWriter, status int, media string, value any) error {
 }
 
 func writeDocument(w http.ResponseWriter, status int, media string, document []byte) {
+	document = append(document[:len(document):len(document)], '\n')
 	w.Header().Set("Content-Type", media)
+	// With its length an answer is one piece; without, longer ones are sent in chunks.
+	w.Header().Set("Content-Length", strconv.Itoa(len(document)))
 	w.WriteHeader(status)
 	// A caller that does not read its answer is its own affair.
-	_, _ = w.Write(append(document[:len(document):len(document)], '\n'))
+	_, _ = w.Write(document)
 }
 
 // source is what limits are counted by: the address of the connection, never a header. An IPv6

@@ -168,10 +168,46 @@ type library struct {
 	mutex      sync.Mutex
 	policies   map[digest]document
 	references map[digest]document
+	// seen are the digests of the byte slices themselves. Reference values have megabytes, and a job
+	// brings the same ones as the last: hashing them again would cost more than the verification.
+	seen map[extent]hashed
+}
+
+// extent is where a slice lies. As long as the slice is held, nothing else lies there.
+type extent struct {
+	first *byte
+	size  int
+}
+
+// hashed is a slice that is held, so that its extent stays its own, and its digest. What lies in a
+// document is never written to: whoever has a new one makes a new slice.
+type hashed struct {
+	held   []byte
+	digest digest
 }
 
 func newLibrary() *library {
-	return &library{policies: make(map[digest]document), references: make(map[digest]document)}
+	return &library{
+		policies: make(map[digest]document), references: make(map[digest]document),
+		seen: make(map[extent]hashed),
+	}
+}
+
+// digestOf returns the SHA-256 of a document. The mutex must be held.
+func (l *library) digestOf(document []byte) digest {
+	if len(document) == 0 {
+		return sha256.Sum256(nil)
+	}
+	at := extent{first: &document[0], size: len(document)}
+	if known, seen := l.seen[at]; seen {
+		return known.digest
+	}
+	if len(l.seen) == maxDocuments {
+		clear(l.seen)
+	}
+	sum := sha256.Sum256(document)
+	l.seen[at] = hashed{held: document, digest: sum}
+	return sum
 }
 
 // policy returns the encoded policy. It is parsed here too, as its id is among what is expected of
@@ -193,9 +229,9 @@ func (l *library) document(source service.Document) (document, error) {
 func (l *library) get(
 	kept map[digest]document, source service.Document, complete func(*document) error,
 ) (document, error) {
-	key := sha256.Sum256(source.Bytes)
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
+	key := l.digestOf(source.Bytes)
 	if d, known := kept[key]; known {
 		return d, nil
 	}
