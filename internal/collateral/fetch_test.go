@@ -273,6 +273,9 @@ func TestWhatTheServiceSaysIsVerified(t *testing.T) {
 	}
 }
 
+// TestWhatTheServiceDoesIsBorne: a redirect leads nowhere, also to an address inside, and nothing takes long.
+//
+// neg: 163
 func TestWhatTheServiceDoesIsBorne(t *testing.T) {
 	for name, row := range map[string]struct {
 		words  string
@@ -440,7 +443,8 @@ func mustOpen(f *fetching, now func() time.Time) *collateral.Store {
 	return store
 }
 
-// TestTheServiceMustBeAMDs: its name is compiled in, and its certificate must have it.
+// TestTheServiceMustBeAMDs: its name is compiled in, and its certificate must have it, whatever a name
+// server says. No proxy is taken from the environment.
 func TestTheServiceMustBeAMDs(t *testing.T) {
 	f := newFetching(t, 0)
 	f.service = newService(t, "kds.example.org")

@@ -200,6 +200,10 @@ func (t *taking) takeCA(der []byte) error {
 	t.issuers = append(t.issuers, found.issuer)
 	item.Format, item.Outcome = found.issuer.format, Taken
 	t.items = append(t.items, item)
+	// One that is in the ledger and not among the issuers has lost its file: it is the same row.
+	t.next.Certificates = slices.DeleteFunc(t.next.Certificates, func(row certificateRow) bool {
+		return row.SHA256 == item.SHA256
+	})
 	t.next.Certificates = append(t.next.Certificates, certificateRow{
 		Format: item.Format, Name: item.Name, From: item.From, Until: item.Until, SHA256: item.SHA256,
 		Source: t.source, Taken: t.at.UTC(),

@@ -159,6 +159,9 @@ func (s *Store) writeLedger(next ledger) error {
 	slices.SortFunc(next.Certificates, func(a, b certificateRow) int {
 		return strings.Compare(string(a.Format)+a.Name+a.SHA256, string(b.Format)+b.Name+b.SHA256)
 	})
+	if err := next.check(); err != nil { // what cannot be read again must never be put in place
+		return fmt.Errorf("the next ledger: %w", err)
+	}
 	document, err := json.MarshalIndent(next, "", " ")
 	if err != nil {
 		return err

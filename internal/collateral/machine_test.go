@@ -90,6 +90,9 @@ func TestProvidersShareALevel(t *testing.T) {
 	}
 }
 
+// TestNothingOfEvidenceBecomesAnAddress: what is asked for is made of names from a list, hex and numbers.
+//
+// neg: 163
 func TestNothingOfEvidenceBecomesAnAddress(t *testing.T) {
 	machine := func(change func(*collateral.Machine)) collateral.Machine {
 		report := forge.NewSNPReport("Turin", 5)

@@ -356,7 +356,8 @@ func TestTheFolderIsNotTrusted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
-			s.take(s.crl(amd, forge.AMDCRLConfig{Number: 7}))
+			objects := [][]byte{s.crl(amd, forge.AMDCRLConfig{Number: 7}), amd.ASK.Raw}
+			s.take(objects...)
 			if err := row.harm(s); err != nil {
 				t.Fatal(err)
 			}
@@ -372,8 +373,16 @@ func TestTheFolderIsNotTrusted(t *testing.T) {
 				t.Error("the floor is gone")
 			}
 			if name == "a list was changed" {
-				if rows := store.Health(s.now); len(set.CRLs) != 0 || rows[0].Problem == "" {
+				if rows := store.Health(s.now); len(set.CRLs) != 0 || len(set.Certificates) != 0 ||
+					rows[0].Problem == "" {
 					t.Errorf("it is given out, and its row says %q", rows[0].Problem)
+				}
+				// What was lost is mended by importing it again.
+				s.store = store
+				s.take(objects...)
+				set := s.open().Sets()[attestd.FormatSEVSNP]
+				if len(set.CRLs) != 1 || len(set.Certificates) != 1 {
+					t.Errorf("afterwards there are %d lists and %d CAs", len(set.CRLs), len(set.Certificates))
 				}
 			}
 		})
