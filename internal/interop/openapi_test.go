@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pb33f/libopenapi"
@@ -28,20 +30,38 @@ type exchange struct {
 	Location, Sender    string
 }
 
-// exchanges runs the API's tests and returns what went over the wire in them.
+// exchanges returns what went over the wire in the API's tests, which run once.
 func exchanges(t *testing.T) []exchange {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "exchanges")
+	all, err := record(t.TempDir())
+	if err != nil || len(all) < 200 {
+		t.Fatalf("%d exchanges were written down, want at least 200: %v", len(all), err)
+	}
+	return all
+}
+
+var recorded struct {
+	sync.Once
+	all []exchange
+	err error
+}
+
+func record(folder string) ([]exchange, error) {
+	recorded.Do(func() { recorded.all, recorded.err = runTests(filepath.Join(folder, "exchanges")) })
+	return recorded.all, recorded.err
+}
+
+func runTests(path string) ([]exchange, error) {
 	tests := exec.Command("go", "test", "-count=1", "-run", "Session|Result|Client|Description|Example|Described",
 		"./internal/api")
 	tests.Dir = filepath.Join("..", "..")
 	tests.Env = append(os.Environ(), "ATTESTD_EXCHANGES="+path)
 	if out, err := tests.CombinedOutput(); err != nil {
-		t.Fatalf("the API's tests: %v\n%s", err, out)
+		return nil, fmt.Errorf("the API's tests: %w\n%s", err, out)
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	defer func() { _ = file.Close() }()
 	var all []exchange
@@ -50,14 +70,11 @@ func exchanges(t *testing.T) []exchange {
 	for lines.Scan() {
 		var one exchange
 		if err := json.Unmarshal(lines.Bytes(), &one); err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		all = append(all, one)
 	}
-	if err := lines.Err(); err != nil || len(all) < 200 {
-		t.Fatalf("%d exchanges were written down, want at least 200: %v", len(all), err)
-	}
-	return all
+	return all, lines.Err()
 }
 
 // request is that of an exchange, as it was sent.
