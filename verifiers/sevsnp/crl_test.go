@@ -67,7 +67,7 @@ func signedReport(t testing.TB, line string, vlek int64) attestd.Input {
 		if err != nil {
 			t.Fatal(err)
 		}
-		issuer, issue, config = asvk, from.IssueVLEK, report.VLEKConfig(product, "a cloud")
+		issuer, issue, config = asvk, from.IssueVLEK, report.VLEKConfig(line, "a cloud")
 		config.Edit = func(c *x509.Certificate) { c.SerialNumber = big.NewInt(vlek) }
 	}
 	key, err := issue(config)
@@ -383,5 +383,15 @@ func TestALongListCostsNothingAgain(t *testing.T) {
 	if many := allocations(long); many != short || short > none+12 {
 		t.Errorf("%v allocations without a list, %v with one, %v with one of %d entries",
 			none, short, many, len(entries))
+	}
+}
+
+// extraExtension is an extension of a list with a value that fits it.
+func extraExtension(arc int, critical bool) []pkix.Extension {
+	value := map[int][]byte{
+		27: {2, 1, 1}, 28: {0x30, 9, 0xa0, 7, 0xa0, 5, 0x86, 3, 'u', 'r', 'i'}, 99: {5, 0},
+	}[arc]
+	return []pkix.Extension{
+		{Id: asn1.ObjectIdentifier{2, 5, 29, arc}, Critical: critical, Value: value},
 	}
 }

@@ -88,7 +88,9 @@ func (r *report) checkProductKnown() *fault {
 	}
 	family, number, stepping := r.fms()
 	known, ok := modelOf(family, number, stepping)
-	if !ok {
+	// A stepping has four bits (AMD 24594, CPUID Fn0000_0001_EAX); the report has a byte for it, and
+	// readers that drop the others would see another chip.
+	if !ok || stepping > 0x0f {
 		got := fmt.Sprintf("CPUID family 0x%02x model 0x%02x stepping %d", family, number, stepping)
 		switch {
 		case family == 0 && number == 0 && stepping == 0:
@@ -132,6 +134,10 @@ func checkVCEKProductAgrees(r *report, key *vcek) *fault {
 			key.kind.issuer(key.issuer.line), "issuer "+key.kind.issuer(named))
 	}
 	switch {
+	case key.kind == kindVLEK && key.product != string(named):
+		// A cloud's key is for a line; only a chip has a stepping (AMD 57230 rev 0.50, VLEK certificate).
+		return refuse(checkVCEKProduct, fmt.Sprintf("VLEK for %q", attestd.Excerpt(key.product, 32)),
+			"VLEK for "+string(named))
 	case r.hasCPUID() && r.model.line != named:
 		return refuse(checkVCEKProduct, kind+" for "+string(named)+", CPUID says "+r.model.name,
 			kind+" for "+string(r.model.line))

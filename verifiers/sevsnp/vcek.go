@@ -90,6 +90,9 @@ func readVCEK(cert *x509.Certificate, kind keyKind, issuer *authority) (*vcek, *
 }
 
 func (v *vcek) readExtensions(cert *x509.Certificate) error {
+	if err := checkSubject(cert, v.kind); err != nil {
+		return err
+	}
 	if err := v.readName(cert); err != nil {
 		return err
 	}
