@@ -71,7 +71,7 @@ attestd.error.v1).`,
 	root.AddCommand(
 		newVerify(a), newInspect(a), newExplain(a), newServe(a), newDev(a), newVersion(a), newRef(a),
 		newMeasure(a), newEvidence(a), newSchema(a), newCompletion(a), newMan(a), newWorker(a), newController(a),
-		newAudit(a), newDoctor(a), newSPIRE(a), newMigrate(a),
+		newAudit(a), newDoctor(a), newSPIRE(a), newMigrate(a), newCollateral(a),
 	)
 	root.AddCommand(adminCommands(a)...)
 	return root
