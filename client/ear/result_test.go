@@ -146,6 +146,7 @@ func TestTokensForOthersAreRefused(t *testing.T) {
 		{"an empty text", map[string]any{"aud": ""}, options()},
 		{"a number", map[string]any{"aud": 7}, options()},
 		{"for somebody, and the reader is nobody", nil, nobody},
+		{"for an empty name, and the reader is nobody", map[string]any{"aud": ""}, nobody},
 		{"by another issuer", nil, other},
 		{"another nonce", map[string]any{"eat_nonce": b64([]byte("another one"))}, options()},
 		{"no nonce", map[string]any{"eat_nonce": nil}, options()},

@@ -197,6 +197,12 @@ func TestAResultSaysHowTheSubjectStandsNow(t *testing.T) {
 		"it became suspect": {func(s *subject.Subject) { s.State = attestd.StateSuspect }, attestd.StateSuspect, ""},
 		"its evidence is overdue": {func(s *subject.Subject) { s.DueAt = s.EvidenceAt.Add(-time.Second) },
 			attestd.StateSuspect, ""},
+		"its row alone says that it is quarantined": {
+			func(s *subject.Subject) { s.State = attestd.StateQuarantined }, 0, attestd.ClassQuarantined,
+		},
+		"its row alone says that it is revoked": {
+			func(s *subject.Subject) { s.State = attestd.StateRevoked }, 0, attestd.ClassRevokedSubject,
+		},
 		"it is another tenant's": {func(s *subject.Subject) { s.Tenant = "green" }, 0, attestd.ClassPolicyDeny},
 		"it is nobody's":         {func(s *subject.Subject) { s.Tenant = "" }, 0, attestd.ClassPolicyDeny},
 	} {
