@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"time"
 
@@ -25,15 +26,15 @@ func newCollateralPull(a *app) *cobra.Command {
 	var flags collateralFlags
 	var config collateral.FetchConfig
 	var watch bool
-	var proxy string
+	var proxy, level string
 	command := &cobra.Command{
 		Use:   "pull",
 		Short: "Fetch lists and wanted certificates from AMD, slowly",
 		Long: `Pull asks AMD's key distribution service (kdsintf.amd.com, and no other host) for the revocation
-list of each product line, and for the VCEKs of machines whose evidence could not be decided for want
-of one. What comes is verified like an import. It asks once in ten seconds, and less often when AMD
-says so. With --watch it goes on until it is stopped, as attestd serve has it do for itself where
-collateral.fetch is set.`,
+list of each product line, and for the VCEKs of machines whose evidence could not be decided for
+want of one. What comes is verified like an import. It asks once in ten seconds, and less often when
+AMD says so. With --watch it goes on until it is stopped, as attestd serve has it do for itself
+where collateral.fetch is set.`,
 		Example: `  attestd collateral pull --folder ./collateral
   attestd collateral pull --watch -o json`,
 		Args: arguments(0, 0, ""),
@@ -52,6 +53,11 @@ collateral.fetch is set.`,
 				return err
 			}
 			config.Report = func(event collateral.Event) { a.tellEvent(event, form, watch) }
+			if level != "" {
+				if config.Report, err = a.logEvents(level); err != nil {
+					return err
+				}
+			}
 			fetcher, err := collateral.NewFetcher(store, config)
 			if err != nil {
 				return hinted(err, "attestd collateral pull --help lists the flags")
@@ -72,10 +78,33 @@ collateral.fetch is set.`,
 	set.BoolVar(&watch, "watch", false, "go on, and fetch what evidence wants")
 	set.StringSliceVar(&config.Lines, "lines", nil, "product `LINES`, as in Milan,Genoa (default: all)")
 	set.DurationVar(&config.Pace, "pace", collateral.DefaultPace, "least `TIME` between two requests")
-	set.DurationVar(&config.Refresh, "refresh", collateral.DefaultRefresh, "`TIME` between two looks for a list")
+	set.DurationVar(&config.Refresh, "every", collateral.DefaultRefresh, "`TIME` between two looks for a list")
+	set.StringVar(&level, "log-level", "",
+		"log steps as JSON to standard error instead: debug, info, warn or error")
 	set.StringVar(&proxy, "proxy", "", "HTTP proxy, as in http://`HOST:PORT` (the environment is not asked)")
 	complete(command, "lines", collateral.Lines()...)
 	return command
+}
+
+// logEvents writes steps as a log, which a server that started this process takes up.
+func (a *app) logEvents(level string) (func(collateral.Event), error) {
+	var leveler slog.LevelVar
+	if err := leveler.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level takes debug, info, warn or error", "%w", err)
+	}
+	logger := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: &leveler})).
+		With("part", "collateral")
+	return func(event collateral.Event) {
+		at := slog.LevelInfo
+		switch event.Outcome {
+		case collateral.OutcomeFailed:
+			at = slog.LevelWarn
+		case collateral.OutcomeWaiting, collateral.Held:
+			at = slog.LevelDebug
+		}
+		logger.Log(context.Background(), at, "collateral was asked for", "what", event.What,
+			"outcome", event.Outcome, "detail", event.Detail)
+	}, nil
 }
 
 // tellEvent writes a step as it happens. That it waits is told to people alone, and with --watch not at all.

@@ -117,10 +117,16 @@ func TestListsNeedANumberAnEndAndTheRightSigner(t *testing.T) {
 		words string
 		der   []byte
 	}{
-		"no number":        {"has no number", ark.resigned(t, ark.list(t, 5, nil), numberless)},
-		"no next update":   {"until when", ark.resigned(t, ark.list(t, 5, nil), func(list *pkix.TBSCertificateList) { list.NextUpdate = time.Time{} })},
-		"an end before it": {"until when", ark.resigned(t, ark.list(t, 5, nil), func(list *pkix.TBSCertificateList) { list.NextUpdate = list.ThisUpdate })},
-		"an ASK's":         {"no root of AMD's", ask.list(t, 5, nil)},
+		"no number": {"has no number", ark.resigned(t, ark.list(t, 5, nil), numberless)},
+		"no next update": {
+			"until when",
+			ark.resigned(t, ark.list(t, 5, nil), func(list *pkix.TBSCertificateList) { list.NextUpdate = time.Time{} }),
+		},
+		"an end before it": {
+			"until when",
+			ark.resigned(t, ark.list(t, 5, nil), func(list *pkix.TBSCertificateList) { list.NextUpdate = list.ThisUpdate }),
+		},
+		"an ASK's": {"no root of AMD's", ask.list(t, 5, nil)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := sceneUnder(t, ark)

@@ -148,14 +148,35 @@ func TestListsOfNobodyAreRefused(t *testing.T) {
 		words string
 		der   []byte
 	}{
-		"another product's ARK signed it":     {"not that of", s.crl(made(t, genoa), forge.AMDCRLConfig{Signer: made(t, impostor)})},
-		"an impostor's ARK of the same name":  {"not that of", s.crl(made(t, impostor), forge.AMDCRLConfig{})},
+		"another product's ARK signed it": {
+			"not that of",
+			s.crl(made(t, genoa), forge.AMDCRLConfig{Signer: made(t, impostor)}),
+		},
+		"an impostor's ARK of the same name": {
+			"not that of",
+			s.crl(made(t, impostor), forge.AMDCRLConfig{}),
+		},
 		"one bit of the signature is another": {"not that of", flipped},
-		"a delta":                             {"delta", edit(extension(true, []byte{2, 1, 1}, 2, 5, 29, 27))},
-		"a delta that is not critical":        {"delta", edit(extension(false, []byte{2, 1, 1}, 2, 5, 29, 27))},
-		"an indirect list":                    {"indirect", edit(extension(true, []byte{0x30, 3, 0x84, 1, 0xff}, 2, 5, 29, 28))},
-		"a list for CAs alone":                {"indirect", edit(extension(true, []byte{0x30, 3, 0x82, 1, 0xff}, 2, 5, 29, 28))},
-		"an unknown critical extension":       {"critical extension", edit(extension(true, []byte{5, 0}, 1, 2, 3, 4))},
+		"a delta": {
+			"delta",
+			edit(extension(true, []byte{2, 1, 1}, 2, 5, 29, 27)),
+		},
+		"a delta that is not critical": {
+			"delta",
+			edit(extension(false, []byte{2, 1, 1}, 2, 5, 29, 27)),
+		},
+		"an indirect list": {
+			"indirect",
+			edit(extension(true, []byte{0x30, 3, 0x84, 1, 0xff}, 2, 5, 29, 28)),
+		},
+		"a list for CAs alone": {
+			"indirect",
+			edit(extension(true, []byte{0x30, 3, 0x82, 1, 0xff}, 2, 5, 29, 28)),
+		},
+		"an unknown critical extension": {
+			"critical extension",
+			edit(extension(true, []byte{5, 0}, 1, 2, 3, 4)),
+		},
 		"an entry of another CA": {"of an entry", edit(func(list *x509.RevocationList) {
 			list.RevokedCertificateEntries = []x509.RevocationListEntry{{
 				SerialNumber: big.NewInt(9), RevocationTime: list.ThisUpdate,
@@ -222,16 +243,34 @@ func TestCertificatesOfNobodyAreRefused(t *testing.T) {
 		words   string
 		objects [][]byte
 	}{
-		"a VCEK whose ASK is another one":       {"not that of", [][]byte{issue(other, config)}},
-		"an impostor's ASK":                     {"not that of", [][]byte{made(t, impostor).ASK.Raw}},
+		"a VCEK whose ASK is another one": {"not that of", [][]byte{issue(other, config)}},
+		"an impostor's ASK": {
+			"not that of",
+			[][]byte{made(t, impostor).ASK.Raw},
+		},
 		"an impostor's root":                    {"", [][]byte{made(t, impostor).ARK.Raw}},
 		"an ASK of another line under the root": {"", [][]byte{crossed.ASK.Raw}},
 		"an ASK whose time has passed":          {"was valid until", [][]byte{old.ASK.Raw}},
-		"a VCEK with a VLEK's extension":        {"not those of a vcek", [][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.CSPID = "cloud" })}},
-		"a VCEK without a chip id":              {"not those of a vcek", [][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.HWID = nil })}},
-		"a VCEK with a short chip id":           {"chip id", [][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.HWID = c.HWID[:8] })}},
-		"a VCEK of no chip":                     {"zeros", [][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.HWID = make([]byte, 64) })}},
-		"a VCEK without a level":                {"no level", [][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.Omit = "3.8" })}},
+		"a VCEK with a VLEK's extension": {
+			"not those of a vcek",
+			[][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.CSPID = "cloud" })},
+		},
+		"a VCEK without a chip id": {
+			"not those of a vcek",
+			[][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.HWID = nil })},
+		},
+		"a VCEK with a short chip id": {
+			"chip id",
+			[][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.HWID = c.HWID[:8] })},
+		},
+		"a VCEK of no chip": {
+			"zeros",
+			[][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.HWID = make([]byte, 64) })},
+		},
+		"a VCEK without a level": {
+			"no level",
+			[][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) { c.Omit = "3.8" })},
+		},
 		"a VCEK whose time has passed": {"was valid until", [][]byte{amd.ASK.Raw, edited(func(c *forge.VCEKConfig) {
 			c.Edit = func(cert *x509.Certificate) { cert.NotAfter = forge.AMDTime.Add(-time.Hour) }
 		})}},
