@@ -116,9 +116,13 @@ func (r *reading) profile(whole item) error {
 			named = named.items[0] // a list, in revisions before -03
 		}
 		text, isURI := named.tagged(tagURI)
+		if !isURI {
+			text = named // without the tag, as tools write it that take it for EAT's profile
+		}
 		format, known := profiles[string(text.text)]
-		if !isURI || text.kind != kindText || !known {
-			return refuse("", "the profile of the CoRIM is not known: %s", attestd.Excerpt(named.String(), 120))
+		if text.kind != kindText || !known {
+			return refuse("attestd reads AMD's profile, and files without one",
+				"the profile of the CoRIM is not known: %s", attestd.Excerpt(named.String(), 120))
 		}
 		if r.options.Format != "" && r.options.Format != format {
 			return refuse("drop --format", "the profile of the CoRIM is for %s, not for %s", format, r.options.Format)

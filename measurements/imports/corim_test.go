@@ -88,6 +88,9 @@ func TestCoRIMsThatAreRead(t *testing.T) {
 		{"the profile in a list", tagged(t, manifest(t, list{launch(a)}, func(rim dict) {
 			rim[3] = list{rim[3]}
 		})), snp, 1, ""},
+		{"the profile without its tag", tagged(t, manifest(t, list{launch(a)}, func(rim dict) {
+			rim[3] = list{"http://amd.com/2024/snp-corim-profile"}
+		})), snp, 1, ""},
 		{"the tag of the CoMID inside its bytes", tagged(t, manifest(t, list{launch(a)}, func(rim dict) {
 			tag, _ := rim[1].(list)[0].(cbor.Tag)
 			inner, _ := tag.Content.([]byte)
