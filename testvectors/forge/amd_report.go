@@ -12,6 +12,7 @@ import (
 	"errors"
 	"math/big"
 	"slices"
+	"strings"
 )
 
 // Sizes of an SNP report.
@@ -159,8 +160,10 @@ func (r SNPReport) VCEKConfig(product string) VCEKConfig {
 	return out
 }
 
-// VLEKConfig returns the configuration of a VLEK of the cloud for the report.
+// VLEKConfig returns the configuration of a VLEK of the cloud for the report. A VLEK is for a line and
+// has no stepping in its product name.
 func (r SNPReport) VLEKConfig(product, cloud string) VCEKConfig {
+	product, _, _ = strings.Cut(product, "-")
 	out := r.VCEKConfig(product)
 	out.HWID, out.CSPID = nil, cloud
 	return out
