@@ -14,8 +14,8 @@ func TestTheExamplesOfTheDocumentationAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := strings.Split(string(text), "```yaml\n")[1:]
-	if len(blocks) != 4 {
-		t.Fatalf("got %d examples, want 4", len(blocks))
+	if len(blocks) != 5 {
+		t.Fatalf("got %d examples, want 5", len(blocks))
 	}
 	for _, block := range blocks {
 		doc, _, _ := strings.Cut(block, "```")
