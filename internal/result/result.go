@@ -197,8 +197,11 @@ func (i *Issuer) encode(said Statement, id string, now, ends time.Time) ([]byte,
 	given := said.Appraisal
 	status := StatusOf(given, said.State)
 	submod := map[string]any{named.status: status}
-	if vector := vectorOf(given.Trust); len(vector) != 0 {
-		submod[named.vector] = vector
+	// With "none" there is no claim beside it: readers that work the status out of the vector
+	// (veraison/ear, UpdateStatusFromTrustVector) would make of an undecided verdict what the rest affirms.
+	submod[named.vector] = map[string]int8{}
+	if status != None {
+		submod[named.vector] = vectorOf(given.Trust)
 	}
 	policy := given.Policy.ID
 	if given.Policy.Digest != "" {
