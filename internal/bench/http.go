@@ -24,9 +24,9 @@ import (
 type question struct {
 	verifier verifiers.Verifier // knows as much as the daemon
 	input    attestd.Input
-	// rejected says that the daemon does not know the authority of the evidence and rejects it. What a
-	// request costs beyond the verification is the same for every verdict: it is added to honest, the
-	// time in microseconds of a verification by somebody who does know.
+	// rejected says that the daemon does not know the authority of the evidence and rejects it.
+	// What a request costs beyond the verification is the same for every verdict: it is added to
+	// honest, the time in microseconds of a verification by somebody who does know.
 	rejected bool
 	honest   float64
 }
@@ -104,7 +104,8 @@ func tpmQuestion(opts options) (question, error) {
 	return asked, err
 }
 
-// journey is what a request costs: the time of its verification in this process, and what comes on top.
+// journey is what a request costs: the time of its verification in this process, and what comes on
+// top.
 type journey struct{ alone, edge float64 }
 
 func (j journey) total() float64 { return j.alone + j.edge }
@@ -146,8 +147,8 @@ func overHTTP(opts options, url string, asked question) (journey, error) {
 	return found, nil
 }
 
-// line is a connection that is kept. What is measured is the service, so its client is the least that
-// speaks HTTP: net/http's takes two goroutines and as much time as the server.
+// line is a connection that is kept. What is measured is the service, so its client is the least
+// that speaks HTTP: net/http's takes two goroutines and as much time as the server.
 type line struct {
 	conn   net.Conn
 	reader *bufio.Reader

@@ -16,8 +16,8 @@ import (
 	"github.com/attestd/attestd/verifiers/sevsnp"
 )
 
-// published is a report of hardware under one of AMD's own roots, whose ASK is not verified with every
-// report as the one of a test root is, with AMD's revocation list of that time.
+// published is a report of hardware under one of AMD's own roots, whose ASK is not verified with
+// every report as the one of a test root is, with AMD's revocation list of that time.
 type published struct {
 	input   attestd.Input
 	product sevsnp_.SevProduct_SevProductName
@@ -25,8 +25,8 @@ type published struct {
 	roots map[string][]*trust.AMDRootCerts
 }
 
-// publishedReports returns one report of Milan and one of Genoa, each with its VCEK and list, as of a
-// day before the next list was due.
+// publishedReports returns one report of Milan and one of Genoa, each with its VCEK and list, as of
+// a day before the next list was due.
 func publishedReports() ([]published, error) {
 	corpus, err := testvectors.Load(testvectors.Options{})
 	if err != nil {
@@ -101,8 +101,8 @@ func (p published) peer(revocations bool) error {
 	})
 }
 
-// listedFigures compares on published reports: new keys by two reports that take turns in a cache for
-// one, known ones in a cache of the usual size.
+// listedFigures compares on published reports: new keys by two reports that take turns in a cache
+// for one, known ones in a cache of the usual size.
 func listedFigures(opts options) ([]Figure, error) {
 	reports, err := publishedReports()
 	if err != nil {

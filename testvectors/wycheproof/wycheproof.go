@@ -1,9 +1,10 @@
 // Package wycheproof reads the signature cases of C2SP's Wycheproof project, which collect what
-// implementations of signatures got wrong before, for the tests of whatever verifies signatures here.
+// implementations of signatures got wrong before, for the tests of whatever verifies signatures
+// here.
 //
-// What comes in: the name of a file of that project. What is true of what is returned: it is that file
-// of the release that is pinned by version and hash, and each case says what must be made of it. What
-// is not shown: that the cases are all there could be.
+// What comes in: the name of a file of that project. What is true of what is returned: it is that
+// file of the release that is pinned by version and hash, and each case says what must be made of
+// it. What is not shown: that the cases are all there could be.
 //
 // The files are fetched as a Go module and read in place; nothing of them is in this repository.
 package wycheproof
@@ -32,16 +33,17 @@ type Case struct {
 	Comment   string
 	Message   []byte
 	Signature []byte
-	// Valid and Acceptable are the verdicts of the project; neither is a signature that must be refused.
-	// What is acceptable may be taken or refused: it is weak, or encoded in a way that some allow.
+	// Valid and Acceptable are the verdicts of the project; neither is a signature that must be
+	// refused. What is acceptable may be taken or refused: it is weak, or encoded in a way that
+	// some allow.
 	Valid, Acceptable bool
 }
 
 // Group is the cases of one key.
 type Group struct {
 	Type string `json:"type"`
-	// Hash is the hash of the message, SHA-384 and the like; MaskHash the one of a mask of RSA-PSS, and
-	// Salt the length of its salt in bytes.
+	// Hash is the hash of the message, SHA-384 and the like; MaskHash the one of a mask of RSA-PSS,
+	// and Salt the length of its salt in bytes.
 	Hash     string `json:"sha"`
 	MaskHash string `json:"mgfSha"`
 	Salt     int    `json:"sLen"`
@@ -52,8 +54,8 @@ type Group struct {
 
 // Load returns the groups of a file, such as "ecdsa_secp384r1_sha384_test.json".
 //
-// Errors: where the module can neither be fetched nor found in the module cache, has another hash, or
-// the file is not what it should be or holds less cases than it says.
+// Errors: where the module can neither be fetched nor found in the module cache, has another hash,
+// or the file is not what it should be or holds less cases than it says.
 func Load(name string) ([]Group, error) {
 	folder, err := locate()
 	if err != nil {

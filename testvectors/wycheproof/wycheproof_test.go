@@ -11,8 +11,8 @@ import (
 	"github.com/attestd/attestd/testvectors/wycheproof"
 )
 
-// TestStandardLibraryOnP521 gates the one curve that certificates of endorsement keys may be on and no
-// code of this project verifies itself.
+// TestStandardLibraryOnP521 gates the one curve that certificates of endorsement keys may be on and
+// no code of this project verifies itself.
 func TestStandardLibraryOnP521(t *testing.T) {
 	groups, err := wycheproof.Load("ecdsa_secp521r1_sha512_test.json")
 	if err != nil {

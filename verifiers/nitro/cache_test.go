@@ -9,9 +9,9 @@ import (
 	"github.com/attestd/attestd/verifiers/nitro"
 )
 
-// TestLeavesPushNoAuthorityOut: however many leaves somebody shows, a new leaf below authorities that
-// were seen costs two signatures, its own and its document's. Whoever may start enclaves could else make
-// everybody else's documents dear.
+// TestLeavesPushNoAuthorityOut: however many leaves somebody shows, a new leaf below authorities
+// that were seen costs two signatures, its own and its document's. Whoever may start enclaves could
+// else make everybody else's documents dear.
 func TestLeavesPushNoAuthorityOut(t *testing.T) {
 	quiet, busy := authority(t, forge.AWSOptions{}), authority(t, forge.AWSOptions{})
 	room := len(quiet.Bundle()) + len(busy.Bundle()) // every authority, and fewer than leaves

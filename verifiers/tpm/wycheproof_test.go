@@ -13,8 +13,8 @@ import (
 )
 
 // otherSalts are the cases of RSA-PSS, by the hash of their files, that are good but for a salt of
-// another length than the group's. They are accepted here, and nothing else that is invalid: TPM 2.0
-// Library, Part 1, annex B.7 leaves the length to the TPM.
+// another length than the group's. They are accepted here, and nothing else that is invalid: TPM
+// 2.0 Library, Part 1, annex B.7 leaves the length to the TPM.
 var otherSalts = map[string][]int{
 	"SHA-256": {67, 68, 69, 70, 71, 72},
 	"SHA-384": {99, 100, 101, 102, 103, 104, 105},

@@ -8,8 +8,8 @@ import (
 )
 
 // element is a number modulo p = 2^384 - 2^128 - 2^96 + 2^32 - 1 (SP 800-186, section 3.2.1.4) in
-// Montgomery's form, that is times 2^384, least significant word first. It is always below p, so that
-// equal numbers are equal words.
+// Montgomery's form, that is times 2^384, least significant word first. It is always below p, so
+// that equal numbers are equal words.
 //
 // Nothing here takes constant time: keys, digests and signatures are public.
 type element [6]uint64
@@ -237,9 +237,9 @@ func (z *element) square(x *element) {
 	z.reduce(&[12]uint64{t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11})
 }
 
-// reduce sets z to t / 2^384 modulo p, for t below p * 2^384: six times it adds the m*p that makes the
-// lowest word zero, and drops that word. m is the word times -1/p modulo 2^64, which is 2^32 + 1, and
-// since p = 2^384 - (2^128 + 2^96 - 2^32 + 1), m*p takes shifts and no multiplication.
+// reduce sets z to t / 2^384 modulo p, for t below p * 2^384: six times it adds the m*p that makes
+// the lowest word zero, and drops that word. m is the word times -1/p modulo 2^64, which is 2^32 +
+// 1, and since p = 2^384 - (2^128 + 2^96 - 2^32 + 1), m*p takes shifts and no multiplication.
 func (z *element) reduce(t *[12]uint64) {
 	r0, r1, r2, r3, r4, r5 := t[0], t[1], t[2], t[3], t[4], t[5]
 	var c uint64

@@ -4,8 +4,9 @@ package p384
 
 import "math/big"
 
-// Digits of a scalar for a key without a table are odd numbers from -15 to 15, or zero, at least five
-// places apart (width-5 non-adjacent form: Guide to Elliptic Curve Cryptography, algorithm 3.35).
+// Digits of a scalar for a key without a table are odd numbers from -15 to 15, or zero, at least
+// five places apart (width-5 non-adjacent form: Guide to Elliptic Curve Cryptography, algorithm
+// 3.35).
 const (
 	digitBits = 5
 	digits    = scalars + 1 // one more than the bits, for the carry
@@ -41,8 +42,8 @@ func (w *words) bitOrZero(position int) uint {
 	return w.bit(position)
 }
 
-// oddMultiples returns P, 3P, ..., 15P; false where one of them is infinity, which none is of a point
-// whose order is the curve's.
+// oddMultiples returns P, 3P, ..., 15P; false where one of them is infinity, which none is of a
+// point whose order is the curve's.
 func oddMultiples(p *affine) ([]affine, bool) {
 	all := make([]point, 1<<(digitBits-1)-1)
 	all[0].set(p)

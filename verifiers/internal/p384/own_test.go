@@ -117,10 +117,10 @@ func multiple(t *testing.T, d *big.Int) (x, y *big.Int) {
 	return new(big.Int).SetBytes(encoded[1 : 1+Size]), new(big.Int).SetBytes(encoded[1+Size:])
 }
 
-// TestExceptionalSums brings both ways of adding u*G + v*Q to their exceptional cases: scalars of one
-// bit, of neighbours and of the order less such, for keys d*G whose table entries are those of G, their
-// opposites or their doubles. With d a power of two the columns of both tables hold the same points, so
-// that a sum meets an entry, its opposite and infinity at every column.
+// TestExceptionalSums brings both ways of adding u*G + v*Q to their exceptional cases: scalars of
+// one bit, of neighbours and of the order less such, for keys d*G whose table entries are those of
+// G, their opposites or their doubles. With d a power of two the columns of both tables hold the
+// same points, so that a sum meets an entry, its opposite and infinity at every column.
 func TestExceptionalSums(t *testing.T) {
 	pick := func(exponents ...uint) (out []*big.Int) {
 		for _, exponent := range exponents {
@@ -178,8 +178,8 @@ func TestExceptionalSums(t *testing.T) {
 	}
 }
 
-// TestEveryEntryOfATable compares both tables with the standard library, and demands that a table with
-// an entry at infinity is none.
+// TestEveryEntryOfATable compares both tables with the standard library, and demands that a table
+// with an entry at infinity is none.
 func TestEveryEntryOfATable(t *testing.T) {
 	for _, teeth := range []int{keyTeeth, baseTeeth} {
 		d := big.NewInt(0xfeed)
@@ -218,8 +218,8 @@ func sample(t testing.TB) (key Key, digest, r, s []byte) {
 	return key, sum[:], rInt.FillBytes(make([]byte, Size)), sInt.FillBytes(make([]byte, Size))
 }
 
-// TestTablesAreForKeysThatProvedThemselves: no number of made-up signatures brings a key a table, one
-// good signature and another use does, and an authority has one at once.
+// TestTablesAreForKeysThatProvedThemselves: no number of made-up signatures brings a key a table,
+// one good signature and another use does, and an authority has one at once.
 func TestTablesAreForKeysThatProvedThemselves(t *testing.T) {
 	key, digest, r, s := sample(t)
 	for range 5 {

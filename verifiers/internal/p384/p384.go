@@ -1,21 +1,23 @@
 // Package p384 verifies ECDSA signatures over P-384, the one operation that AWS Nitro documents and
 // AMD SEV-SNP reports both pay for.
 //
-// What comes in: a public key that crypto/ecdsa accepted, a SHA-384 digest and a signature (r, s) of
-// 48 big-endian bytes each. What is true if Verify returns true: the signature is valid by FIPS
+// What comes in: a public key that crypto/ecdsa accepted, a SHA-384 digest and a signature (r, s)
+// of 48 big-endian bytes each. What is true if Verify returns true: the signature is valid by FIPS
 // 186-5, section 6.4.2. What is not shown: whose key it is.
 //
-// On amd64 and arm64 the arithmetic is this package's own, for public inputs only: it takes no constant
-// time. What FIPS 186-5 demands of the inputs is checked before it: the point is on the curve, r and s
-// are in [1, n-1], the digest is of the curve's size. A result at infinity is no signature. The tests
-// hold it against crypto/ecdsa and against circl, and its points against every exceptional case of the
-// addition. Elsewhere, and with the build tag purego, crypto/ecdsa does the work.
+// On amd64 and arm64 the arithmetic is this package's own, for public inputs only: it takes no
+// constant time. What FIPS 186-5 demands of the inputs is checked before it: the point is on the
+// curve, r and s are in [1, n-1], the digest is of the curve's size. A result at infinity is no
+// signature. The tests hold it against crypto/ecdsa and against circl, and its points against every
+// exceptional case of the addition. Elsewhere, and with the build tag purego, crypto/ecdsa does the
+// work.
 //
-// A new key costs about a third of the time of crypto/ecdsa. One that is seen again gets a table of its
-// multiples, with which a verification takes a seventh. Making a table costs less than a verification
-// without one; it is made for a key that verified a signature before, or that its owner asks for (a
-// certificate authority), so that whoever sends made-up signatures gets none. The table belongs to the
-// Key and to its copies, 6 KB, and goes with the last of them: whoever keeps keys bounds how many.
+// A new key costs about a third of the time of crypto/ecdsa. One that is seen again gets a table of
+// its multiples, with which a verification takes a seventh. Making a table costs less than a
+// verification without one; it is made for a key that verified a signature before, or that its
+// owner asks for (a certificate authority), so that whoever sends made-up signatures gets none. The
+// table belongs to the Key and to its copies, 6 KB, and goes with the last of them: whoever keeps
+// keys bounds how many.
 package p384
 
 import (
@@ -39,8 +41,8 @@ type Key struct {
 
 // NewKey returns the key for public, which the caller must not change afterwards.
 //
-// Errors: where public is nil, on another curve, or not a point of the curve. Without the last check
-// an attacker who chooses coordinates off the curve, or (0, 0), could forge signatures.
+// Errors: where public is nil, on another curve, or not a point of the curve. Without the last
+// check an attacker who chooses coordinates off the curve, or (0, 0), could forge signatures.
 func NewKey(public *ecdsa.PublicKey) (Key, error) {
 	if public == nil || public.Curve != elliptic.P384() {
 		return Key{}, errors.New("not a P-384 key")

@@ -14,9 +14,9 @@ func (p *point) isInfinity() bool { return p.z.isZero() }
 
 func (p *point) set(q *affine) { p.x, p.y, p.z = q.x, q.y, one }
 
-// double sets p to 2p, by "dbl-2001-b" of Bernstein and Lange's Explicit-Formulas Database for a = -3.
-// Infinity stays infinity: Z3 = (Y1+Z1)^2 - Y1^2 - Z1^2 is zero with Z1. The curve's order is odd, so
-// that no other point doubles to infinity.
+// double sets p to 2p, by "dbl-2001-b" of Bernstein and Lange's Explicit-Formulas Database for a =
+// -3. Infinity stays infinity: Z3 = (Y1+Z1)^2 - Y1^2 - Z1^2 is zero with Z1. The curve's order is
+// odd, so that no other point doubles to infinity.
 func (p *point) double() {
 	var delta, gamma, beta, alpha, t, u element
 	delta.square(&p.z)
@@ -112,9 +112,9 @@ func toAffine(points []point) ([]affine, bool) {
 	return out, true
 }
 
-// isSignature does FIPS 186-5, section 6.4.2, steps 5 to 7, for the sum of step 4: it is not infinity,
-// and its x modulo n is r. Without the first, x = 0 could be taken for r = 0 mod n. As n < p < 2n, x is
-// r or r+n: X is compared with each times Z^2, which needs no inversion.
+// isSignature does FIPS 186-5, section 6.4.2, steps 5 to 7, for the sum of step 4: it is not
+// infinity, and its x modulo n is r. Without the first, x = 0 could be taken for r = 0 mod n. As n
+// < p < 2n, x is r or r+n: X is compared with each times Z^2, which needs no inversion.
 func (p *point) isSignature(r *big.Int) bool {
 	if p.isInfinity() {
 		return false

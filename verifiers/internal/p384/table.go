@@ -9,8 +9,8 @@ import (
 )
 
 // comb is a table of multiples of one point P for scalars of 384 bits (Lim and Lee, "More Flexible
-// Exponentiation with Precomputation", 1994): entry d-1 is the sum of 2^(spacing*k)*P over the bits k
-// of d. A scalar is then read in columns, and takes as many doublings as there are columns.
+// Exponentiation with Precomputation", 1994): entry d-1 is the sum of 2^(spacing*k)*P over the bits
+// k of d. A scalar is then read in columns, and takes as many doublings as there are columns.
 type comb struct {
 	teeth, spacing int
 	entries        []affine
@@ -24,8 +24,8 @@ const (
 	scalars   = 384
 )
 
-// newComb returns the table of p, nil where an entry would be infinity; of a point whose order is the
-// curve's, none is.
+// newComb returns the table of p, nil where an entry would be infinity; of a point whose order is
+// the curve's, none is.
 func newComb(p *affine, teeth int) *comb {
 	spacing := scalars / teeth
 	tips := make([]point, teeth)
@@ -88,7 +88,8 @@ func (c *comb) verify(digest []byte, r, s *big.Int) bool {
 	return sum.isSignature(r)
 }
 
-// combinedMult returns u*G + v*Q for the tables of G and Q. The columns of both share the doublings.
+// combinedMult returns u*G + v*Q for the tables of G and Q. The columns of both share the
+// doublings.
 func combinedMult(base, key *comb, u, v words) (sum point) {
 	for column := max(base.spacing, key.spacing) - 1; column >= 0; column-- {
 		sum.double()

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestOpenIsAPower compares with math/big on moduli and numbers at their ends, where an estimate of a
-// quotient is furthest off.
+// TestOpenIsAPower compares with math/big on moduli and numbers at their ends, where an estimate of
+// a quotient is furthest off.
 func TestOpenIsAPower(t *testing.T) {
 	top := new(big.Int).Lsh(big.NewInt(1), bits)
 	moduli := []*big.Int{

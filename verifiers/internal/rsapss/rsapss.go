@@ -1,13 +1,13 @@
-// Package rsapss verifies the one kind of RSA signature that AMD's signing keys make: RSASSA-PSS with a
-// modulus of 4096 bits, exponent 65537, SHA-384, MGF1 with SHA-384 and a salt of 48 bytes (AMD 57230
-// rev 0.50; RFC 8017, section 8.1).
+// Package rsapss verifies the one kind of RSA signature that AMD's signing keys make: RSASSA-PSS
+// with a modulus of 4096 bits, exponent 65537, SHA-384, MGF1 with SHA-384 and a salt of 48 bytes
+// (AMD 57230 rev 0.50; RFC 8017, section 8.1).
 //
-// What comes in: such a key, a SHA-384 digest and a signature. What is true if Verify returns true: the
-// signature is valid by RFC 8017, section 8.1.2. What is not shown: whose key it is.
+// What comes in: such a key, a SHA-384 digest and a signature. What is true if Verify returns true:
+// the signature is valid by RFC 8017, section 8.1.2. What is not shown: whose key it is.
 //
-// crypto/rsa prepares the modulus anew for each signature, in arithmetic that takes constant time for
-// the sake of secrets; here all is public, and a verification takes half of its time. The tests hold it
-// against crypto/rsa and against Wycheproof's cases.
+// crypto/rsa prepares the modulus anew for each signature, in arithmetic that takes constant time
+// for the sake of secrets; here all is public, and a verification takes half of its time. The tests
+// hold it against crypto/rsa and against Wycheproof's cases.
 package rsapss
 
 import (
@@ -32,15 +32,15 @@ const trailer = 0xbc
 // Key is a public key. The zero Key verifies nothing. It is safe for concurrent use.
 type Key struct {
 	modulus *big.Int
-	// quotient is 2^8192 divided by the modulus: with it a remainder takes two multiplications in place
-	// of a division (Barrett's reduction: Handbook of Applied Cryptography, algorithm 14.42).
+	// quotient is 2^8192 divided by the modulus: with it a remainder takes two multiplications in
+	// place of a division (Barrett's reduction: Handbook of Applied Cryptography, algorithm 14.42).
 	quotient *big.Int
 }
 
 // NewKey returns the key for public.
 //
-// Errors: where public is nil, its modulus does not have 4096 bits or is even, or its exponent is not
-// 65537. With the exponent 1 every message would be its own signature.
+// Errors: where public is nil, its modulus does not have 4096 bits or is even, or its exponent is
+// not 65537. With the exponent 1 every message would be its own signature.
 func NewKey(public *rsa.PublicKey) (Key, error) {
 	switch {
 	case public == nil || public.N == nil || public.N.Sign() <= 0 || public.N.BitLen() != bits:
@@ -79,8 +79,8 @@ func (k Key) open(s *big.Int) *big.Int {
 		} else {
 			product.Mul(power, s)
 		}
-		// The estimate of product / modulus is at most 2 too small: product is below 2^8192, and the
-		// modulus at least 2^4095.
+		// The estimate of product / modulus is at most 2 too small: product is below 2^8192, and
+		// the modulus at least 2^4095.
 		estimate.Rsh(product, bits-1)
 		multiple.Mul(estimate, k.quotient)
 		estimate.Rsh(multiple, bits+1)

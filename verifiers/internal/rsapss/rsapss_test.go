@@ -21,8 +21,8 @@ func standard(public *rsa.PublicKey, digest, signature []byte) bool {
 	return rsa.VerifyPSS(public, crypto.SHA384, digest, signature, &options) == nil
 }
 
-// TestWycheproof runs every published case for keys of 4096 bits: those of another hash, mask or salt
-// must all be refused.
+// TestWycheproof runs every published case for keys of 4096 bits: those of another hash, mask or
+// salt must all be refused.
 func TestWycheproof(t *testing.T) {
 	for name, fits := range map[string]bool{
 		"rsa_pss_4096_sha384_mgf1_48_test.json": true,
@@ -84,8 +84,8 @@ func rounds(t *testing.T) int {
 	return 600
 }
 
-// TestAgreesWithTheStandardLibrary builds encoded messages with one fault each and signs them as they
-// are, so that what is judged is the padding and not the arithmetic alone.
+// TestAgreesWithTheStandardLibrary builds encoded messages with one fault each and signs them as
+// they are, so that what is judged is the padding and not the arithmetic alone.
 func TestAgreesWithTheStandardLibrary(t *testing.T) {
 	private, err := rsa.GenerateKey(rand.Reader, 4096)
 	if err != nil {
@@ -105,8 +105,9 @@ func TestAgreesWithTheStandardLibrary(t *testing.T) {
 	if !key.Verify(digest[:], good) {
 		t.Fatal("a good signature was refused")
 	}
-	// A padded message with one bit changed, taken for a signature, has a padding that fits nowhere;
-	// one changed in the signature likewise. Changes of the digest leave the padding whole.
+	// A padded message with one bit changed, taken for a signature, has a padding that fits
+	// nowhere; one changed in the signature likewise. Changes of the digest leave the padding
+	// whole.
 	accepted := 0
 	for round := range rounds(t) {
 		signature, sum := append([]byte(nil), good...), digest
