@@ -116,7 +116,8 @@ func (s *server) ear(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if given.Nonce == attestd.NonceClientChosen {
-		return edge.New(attestd.ClassPolicyDeny, "a session's client chose the nonce that the evidence answers",
+		return edge.New(attestd.ClassPolicyDeny,
+			"a session's client chose the nonce that the evidence answers",
 			"its result is for that client, who looks at the session; for others, answer a challenge").Err()
 	}
 	token, err := s.sign(s.config.Results.SignGiven(r.Context(), given, options))

@@ -27,7 +27,10 @@ func routes() []route {
 	return []route{
 		{http.MethodPost, "/v1/challenges", "challenges", (*server).challenge, aboutChallenges()},
 		{http.MethodPost, "/v1/verify", "verify", (*server).verify, aboutVerify()},
-		{http.MethodPost, "/v1/verify-recorded", "verify-recorded", (*server).verifyRecorded, aboutRecorded()},
+		{
+			http.MethodPost, "/v1/verify-recorded", "verify-recorded", (*server).verifyRecorded,
+			aboutRecorded(),
+		},
 		{http.MethodPost, "/v1/svid", "svid", (*server).svid, aboutSVID()},
 		{http.MethodGet, "/v1/appraisals/{id}", "appraisals", (*server).appraisal, aboutAppraisal()},
 		{http.MethodGet, "/v1/appraisals/{id}/ear", "ear", (*server).ear, aboutEAR()},
@@ -37,7 +40,10 @@ func routes() []route {
 		{http.MethodPost, sessionPath, "veraison-evidence", (*server).answerSession, aboutAnswerSession()},
 		{http.MethodGet, sessionPath, "veraison-session", (*server).showSession, aboutShowSession()},
 		{http.MethodDelete, sessionPath, "veraison-delete", (*server).deleteSession, aboutDeleteSession()},
-		{http.MethodGet, "/.well-known/veraison/verification", "veraison", (*server).discovery, aboutDiscovery()},
+		{
+			http.MethodGet, "/.well-known/veraison/verification", "veraison", (*server).discovery,
+			aboutDiscovery(),
+		},
 		{http.MethodGet, "/openapi.json", "openapi", (*server).openAPI, aboutOpenAPI()},
 		{http.MethodGet, "/healthz", "healthz", (*server).health, aboutHealth("The process runs.")},
 		{

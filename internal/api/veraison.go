@@ -37,13 +37,16 @@ type sessionDocument struct {
 }
 
 func (s *server) sessionDocument(of session) sessionDocument {
-	return sessionDocument{Nonce: of.nonce, Expiry: of.expires.UTC(), Accept: s.evidenceTypes(), Status: of.state}
+	return sessionDocument{
+		Nonce: of.nonce, Expiry: of.expires.UTC(), Accept: s.evidenceTypes(), Status: of.state,
+	}
 }
 
 // servesVeraison refuses where the API is off.
 func (s *server) servesVeraison(r *http.Request, media ...string) error {
 	if !s.config.Veraison {
-		return notFound("the challenge-response API is off here", "the operator turns it on with verify.veraison")
+		return notFound("the challenge-response API is off here",
+			"the operator turns it on with verify.veraison")
 	}
 	if !accepts(r, media...) {
 		return edge.New(attestd.ClassUnsupported, "none of the media types in Accept is given here",
