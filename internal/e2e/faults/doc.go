@@ -1,5 +1,5 @@
-// Package faults holds the fault matrix: each of six layers (store, nonce, policy, collateral, audit,
-// clock) fails in each of six ways (error, timeout, slow, corrupt, partial, flap) under a whole daemon
+// Package faults holds the fault matrix: each of seven layers (store, nonce, policy, collateral, audit,
+// clock, signer) fails in each of six ways (error, timeout, slow, corrupt, partial, flap) under a whole daemon
 // that is asked over its sockets. Whatever fails, nothing is accepted, granted or acknowledged that is
 // not so, the answer names its class, nobody waits for ever, and when the fault ends it goes on by
 // itself or, where the disk was changed behind its back, after a restart.

@@ -19,14 +19,14 @@ type cell struct {
 }
 
 var (
-	layers = []string{"store", "nonce", "policy", "collateral", "audit", "clock"}
+	layers = []string{"store", "nonce", "policy", "collateral", "audit", "clock", "signer"}
 	faults = []string{"error", "timeout", "slow", "corrupt", "partial", "flap"}
 )
 
 func matrix() []cell {
 	var all []cell
 	for _, cells := range [][]cell{
-		storeCells, nonceCells, policyCells, collateralCells, auditCells, clockCells,
+		storeCells, nonceCells, policyCells, collateralCells, auditCells, clockCells, signerCells,
 	} {
 		all = append(all, cells...)
 	}

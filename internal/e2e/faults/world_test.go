@@ -19,6 +19,7 @@ import (
 	"github.com/attestd/attestd/internal/appraisal"
 	"github.com/attestd/attestd/internal/config"
 	"github.com/attestd/attestd/internal/daemon"
+	"github.com/attestd/attestd/internal/keys"
 	"github.com/attestd/attestd/internal/operator"
 	"github.com/attestd/attestd/internal/registry"
 	"github.com/attestd/attestd/internal/subject"
@@ -82,6 +83,7 @@ type world struct {
 	testing.TB
 	settings config.Config
 	clock    *clock
+	vault    *vault
 	reload   chan os.Signal
 	log      *lockedBuffer
 	aws      *forge.AWS
@@ -121,6 +123,9 @@ func newWorld(t testing.TB) *world {
 		w.settings.Verify.InsecureRoots = append(w.settings.Verify.InsecureRoots, w.path(name))
 	}
 	w.write(w.path("policy.yaml"), policy(t, "first"))
+	files, err := keys.OpenFiles(w.path("keys/result"))
+	w.must(err)
+	w.vault = &vault{Vault: files}
 	w.must(w.start())
 	t.Cleanup(func() {
 		if w.stop != nil {
@@ -182,7 +187,7 @@ func (w *world) start() error {
 	ready := make(chan daemon.Bound, 1)
 	go func(ended chan error) {
 		ended <- daemon.Run(ctx, daemon.Options{
-			Config: w.settings, Clock: w.clock.registry(), Reload: w.reload,
+			Config: w.settings, Clock: w.clock.registry(), Reload: w.reload, ResultVault: w.vault,
 			Ready:  func(bound daemon.Bound) { ready <- bound },
 			Logger: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		})
