@@ -143,7 +143,7 @@ func (c Config) checkNumbers(problem report) {
 		{"appraisals.keep", c.Appraisals.Keep, time.Minute, 10 * 365 * 24 * time.Hour},
 		{"results.lifetime", c.Results.Lifetime, time.Second, time.Hour},
 		{"results.rotate", c.Results.Rotate, time.Hour, 366 * 24 * time.Hour},
-		{"collateral.refresh", c.Collateral.Refresh, time.Minute, 7 * 24 * time.Hour},
+		{"collateral.refresh", c.Collateral.Refresh, 10 * time.Minute, 7 * 24 * time.Hour},
 		{"subjects.reattest", c.Subjects.Reattest, time.Second, 30 * 24 * time.Hour},
 		{"subjects.grace", c.Subjects.Grace, time.Second, 30 * 24 * time.Hour},
 		{"enrolment.pending_keep", c.Enrolment.PendingKeep, time.Minute, 365 * 24 * time.Hour},

@@ -54,7 +54,7 @@ verify:
   timeout: 6s
 appraisals: {keep: 1h, most: 7}
 results: {profile: ietf-03, lifetime: 1m, rotate: 2h}
-collateral: {folder: /col, fetch: true, refresh: 3m}
+collateral: {folder: /col, fetch: true, refresh: 13m}
 subjects: {reattest: 10m, grace: 5m}
 automation: {mode: dry-run, codes: [evidence], per_hour: 3, bad: 4, good: 5}
 enrolment:
@@ -92,7 +92,7 @@ limits:
 		},
 		Appraisals: config.Appraisals{Keep: time.Hour, Most: 7},
 		Results:    config.Results{Profile: "ietf-03", Lifetime: time.Minute, Rotate: 2 * time.Hour},
-		Collateral: config.Collateral{Folder: "/col", Fetch: true, Refresh: 3 * time.Minute},
+		Collateral: config.Collateral{Folder: "/col", Fetch: true, Refresh: 13 * time.Minute},
 		Subjects:   config.Subjects{Reattest: 10 * time.Minute, Grace: 5 * time.Minute},
 		Automation: config.Automation{
 			Mode: config.AutomationDryRun, Codes: []string{"evidence"}, PerHour: 3, Bad: 4, Good: 5,

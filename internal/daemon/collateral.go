@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"os"
 	"slices"
@@ -70,7 +71,11 @@ func (k *keptCollateral) Missed(source string, given attestd.Appraisal, evidence
 	}
 	if _, wanted := k.store.For(given.Format, evidence); wanted != nil {
 		if err := k.store.Want(source, *wanted); err != nil {
-			k.logger.Warn("the certificate of a machine is missing, and is not asked for",
+			level := slog.LevelWarn
+			if errors.Is(err, collateral.ErrNotQueued) {
+				level = slog.LevelDebug // whoever sends evidence decides how often that is
+			}
+			k.logger.Log(context.Background(), level, "the certificate of a machine is missing, and is not asked for",
 				"machine", wanted.String(), "err", attestd.Excerpt(err.Error(), 200))
 		}
 	}
@@ -158,6 +163,12 @@ func (k *keptCollateral) findings(settings config.Collateral, now time.Time) []c
 	figures := condition.CollateralFigures{Read: k.read, Fetch: settings.Fetch}
 	k.mu.Unlock()
 	figures.Failing, figures.Current = collateral.Judge(k.store.Health(now))
+	if settings.Fetch {
+		var since time.Time
+		if since, figures.FetchError = k.store.Fetching().Failing(); figures.FetchError != nil {
+			figures.FetchFailing = now.Sub(since)
+		}
+	}
 	return figures.Findings()
 }
 

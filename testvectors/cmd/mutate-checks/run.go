@@ -16,7 +16,7 @@ import (
 )
 
 // slow are tests that sweep through much more than one refusal; each refusal has a test of its own.
-var slow = regexp.MustCompile(`Conformance|Vectors|Differential|Wycheproof|Agrees|Mutants|Durable|Fast`)
+var slow = regexp.MustCompile(`Conformance|Vectors|Differential|Wycheproof|Agrees|Mutants|Durable|Fast|Allocat|Memory`)
 
 // longest is the longest that one run may take; a refusal without which a test goes on for ever is
 // noticed.
@@ -61,7 +61,10 @@ func mutate(
 		return outcome{}, err
 	}
 	result := outcome{name: one.name, binders: time.Since(began).Seconds()}
+	fmt.Fprintf(os.Stderr, "mutation: %s: %d refusals, %d tests packages, ready after %.0f s\n", one.name,
+		len(sites), len(binaries), result.binders)
 	var mutex sync.Mutex
+	done, told := 0, time.Now()
 	err = parallel(ctx, workers, sites, func(ctx context.Context, here site) error {
 		if !strings.Contains(here.name, part) {
 			return nil
@@ -72,6 +75,10 @@ func mutate(
 		}
 		mutex.Lock()
 		defer mutex.Unlock()
+		if done++; time.Since(told) > 10*time.Second {
+			told = time.Now()
+			fmt.Fprintf(os.Stderr, "mutation: %s: %d of %d\n", one.name, done, len(sites))
+		}
 		excused := excuses.take(here.name)
 		switch {
 		case killed && excused:
