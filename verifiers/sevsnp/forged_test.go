@@ -20,6 +20,9 @@ var authorities = sync.OnceValues(func() (map[string]*forge.AMD, error) {
 		"old ASVK": {Line: "Milan", EditASVK: func(c *x509.Certificate) {
 			c.NotAfter = forge.AMDTime.AddDate(0, -1, 0)
 		}},
+		"ASVK of another line's name": {Line: "Milan", EditASVK: func(c *x509.Certificate) {
+			c.Subject = forge.AMDName("SEV-VLEK-Milan2")
+		}},
 		"ASVK named as an ASK": {Line: "Milan", EditASVK: func(c *x509.Certificate) {
 			c.Subject = forge.AMDName("SEV-Milan")
 		}},

@@ -101,6 +101,8 @@ func vlekRows() []refusedRow {
 			})},
 		{name: "an ASVK that bears the ASK's name", check: "sev-snp/chain", class: attestd.ClassChain,
 			change: vlek(func(s *scene) { s.issuer = "ASVK named as an ASK" })},
+		{name: "an ASVK with more in its name", check: "sev-snp/chain", class: attestd.ClassChain,
+			change: vlek(func(s *scene) { s.issuer = "ASVK of another line's name" })},
 		{name: "an ASVK past its end", check: "sev-snp/chain-validity", class: attestd.ClassCertTime,
 			change: vlek(func(s *scene) { s.issuer = "old ASVK" })},
 		{name: "a VLEK past its end", check: "sev-snp/chain-validity", class: attestd.ClassCertTime,
