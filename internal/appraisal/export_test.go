@@ -2,6 +2,9 @@ package appraisal
 
 import "github.com/attestd/attestd"
 
+// ParseBuiltin reads a compiled-in policy by name.
+var ParseBuiltin = parseBuiltin
+
 // WorstScored returns every reason that a policy can score for a format, as if all of its scored
 // checks failed at once.
 func WorstScored(p *Policy, format attestd.Format) []attestd.Reason {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -14,6 +15,12 @@ import (
 	"github.com/attestd/attestd/verifiers"
 	"github.com/attestd/attestd/verifiers/all"
 )
+
+func TestABuiltinThatIsNotThereIsNamed(t *testing.T) {
+	if _, err := appraisal.ParseBuiltin("none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want that there is no such file", err)
+	}
+}
 
 // TestBuiltinsNameEveryCheck holds the built-in policies to the verifiers' tables: a check that is
 // new in a verifier, or gone from it, must be decided on here before anything starts.

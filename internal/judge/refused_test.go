@@ -37,12 +37,26 @@ func TestWhatIsOfNoFormatIsSaidToBeSo(t *testing.T) {
 	wantCaller(t, err, attestd.ClassUnsupported, "bogus")
 }
 
-func TestNothingAndTooMuchAreNotInspected(t *testing.T) {
+// TestNothingAndTooMuchAreRefusedBeforeAnybodyLooks names the format, so that nothing but the size
+// is in the way, and then leaves it out.
+func TestNothingAndTooMuchAreRefusedBeforeAnybodyLooks(t *testing.T) {
 	judging, request := enclave(t)
-	_, err := judging.Inspect(request.Format, nil)
-	wantCaller(t, err, attestd.ClassMalformed, "empty")
-	_, err = judging.Inspect(request.Format, make([]byte, judge.MaxEvidence+1))
-	wantCaller(t, err, attestd.ClassTooLarge, "at most")
+	for _, row := range []struct {
+		evidence []byte
+		class    attestd.Class
+		words    string
+	}{
+		{nil, attestd.ClassMalformed, "empty"},
+		{make([]byte, judge.MaxEvidence+1), attestd.ClassTooLarge, "at most"},
+	} {
+		_, err := judging.Inspect(attestd.FormatNitro, row.evidence)
+		wantCaller(t, err, row.class, row.words)
+		_, err = judging.Detect(row.evidence)
+		wantCaller(t, err, row.class, row.words)
+		request.Format, request.Evidence = attestd.FormatNitro, row.evidence
+		_, err = judging.Judge(request)
+		wantCaller(t, err, row.class, row.words)
+	}
 }
 
 // detecting panics as soon as it is shown evidence.
