@@ -30,7 +30,7 @@ func newListCache() *crl.Cache { return crl.NewCache(crlLimits.cached, crlLimits
 
 // What the lists that were given say of the time (fact crl).
 const (
-	crlFresh   = "fresh"   // one of them covers the time
+	crlFresh   = "fresh"   // one of them covers the time, or is from after it
 	crlStale   = "stale"   // none of them does
 	crlMissing = "missing" // there is none of the chain's ARK
 )
@@ -72,7 +72,7 @@ func (s *search) checkRevocation(_ report, key *vcek) *fault {
 		if newest == nil || crl.CompareNumbers(list.Number, newest.Number) > 0 {
 			newest = list
 		}
-		if list.Covers(s.at) &&
+		if list.Covers(key.issuer.ask, s.at) &&
 			(current == nil || crl.CompareNumbers(list.Number, current.Number) > 0) {
 			current = list
 		}

@@ -38,7 +38,7 @@ var revocationChecks = []attestd.CheckSpec{
 		"give https://kdsintf.amd.com/vcek/v1/Milan/crl (or Genoa, Turin) with --collateral DIR")),
 	appraised("crl-stale", attestd.RuleFlag, "crl_stale",
 		attestd.ClassCollateralStale, attestd.GroupCollateral, specCRL,
-		"the revocation list covers the time: it was issued by then, and no newer one was due",
+		"the revocation list covers the time: no newer one was due by then",
 		"what was revoked since the list was made goes on speaking",
 		"fetch the list from AMD again; judge old evidence with --recorded --at TIME"),
 }
@@ -47,7 +47,7 @@ var revocationChecks = []attestd.CheckSpec{
 var revocationFacts = []attestd.FactSpec{
 	fact("crl", attestd.KindText,
 		"State of the revocation list of the chain's ARK: fresh, stale or missing.", specKDS),
-	fact("crl_stale", attestd.KindBool, "There are lists, and none covers the time.", specCRL),
+	fact("crl_stale", attestd.KindBool, "There are lists, and a newer one was due by the time.", specCRL),
 	fact("crl_number", attestd.KindUint,
 		"Number of the list that was used; not visible where it is missing.", specCRL),
 	fact("crl_next_update", attestd.KindTime,

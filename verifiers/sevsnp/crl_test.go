@@ -173,10 +173,14 @@ func TestRevocationListsThatAreTaken(t *testing.T) {
 		"at a floor with zeros": {
 			[][]byte{fresh}, []attestd.CRLFloor{floor(t, "Milan", 0, 6)}, "fresh", "6",
 		},
-		"an old one":                 {[][]byte{old}, nil, "stale", "5"},
-		"one from the future":        {[][]byte{early}, nil, "stale", "9"},
-		"an old and an early one":    {[][]byte{old, early}, nil, "stale", "9"},
-		"an early one and one of it": {[][]byte{early, fresh}, nil, "fresh", "6"},
+		"an old one":                {[][]byte{old}, nil, "stale", "5"},
+		"one from after the time":   {[][]byte{early}, nil, "fresh", "9"},
+		"an old and a later one":    {[][]byte{old, early}, nil, "fresh", "9"},
+		"a later one and one of it": {[][]byte{early, fresh}, nil, "fresh", "9"},
+		"one from after the ASK's end": {
+			[][]byte{list(t, "Milan", forge.AMDCRLConfig{At: lineAuthority(t, "Milan").
+				ASK.NotAfter.Add(time.Second)})}, nil, "stale", "1",
+		},
 		"one that revokes others": {
 			[][]byte{list(t, "Milan", forge.AMDCRLConfig{Serials: []int64{77, 0x020001}})},
 			nil, "fresh", "1",

@@ -169,11 +169,21 @@ func TestWhatAListSays(t *testing.T) {
 		t.Errorf("%d entries, number %x, %v", list.Entries(), list.Number, list.Unusable)
 	}
 	for at, covered := range map[time.Time]bool{
-		now: true, list.From: true, list.Until: true,
-		list.From.Add(-time.Second): false, list.Until.Add(time.Second): false,
+		now: true, list.From: true, list.Until: true, list.Until.Add(time.Second): false,
+		list.From.AddDate(-10, 0, 0): true, // it says what was revoked by then, and more
 	} {
-		if list.Covers(at) != covered {
+		if list.Covers(i.certificate, at) != covered {
 			t.Errorf("covers %s: %t", at, !covered)
+		}
+	}
+	// What expired before the list was issued may have left it.
+	for from, covered := range map[time.Time]bool{
+		list.From: true, list.From.Add(-time.Second): false,
+	} {
+		expired := &x509.Certificate{NotAfter: from}
+		if list.Covers(expired, list.From.Add(-time.Hour)) != covered ||
+			!list.Covers(expired, list.From) {
+			t.Errorf("of a certificate that expired at %s: covered %t", from, !covered)
 		}
 	}
 }
@@ -297,7 +307,8 @@ func TestTimes(t *testing.T) {
 	// Without a next update, a list covers the second of its issue: nothing says that it is
 	// current.
 	list = open(t, i, i.built(t, from))
-	if !list.Covers(list.From) || list.Covers(list.From.Add(time.Second)) {
+	if !list.Covers(i.certificate, list.From) ||
+		list.Covers(i.certificate, list.From.Add(time.Second)) {
 		t.Error("a list without a next update")
 	}
 }

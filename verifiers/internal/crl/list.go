@@ -252,9 +252,17 @@ func (l *List) Revokes(serial *big.Int) bool {
 	return revoked
 }
 
-// Covers reports whether the list is from before the time, and its issuer has not promised a newer
-// one until then.
-func (l *List) Covers(at time.Time) bool { return !at.Before(l.From) && !at.After(l.Until) }
+// Covers reports whether the list would name the certificate if it had been revoked by that time:
+// its issuer has not promised a newer list until then, and the list is not so much newer that the
+// entry may have left it.
+//
+// A list from after the time says more, not less, since what was revoked stays on it: stored
+// evidence is judged again as of its own time with the lists of today. It does so until the
+// certificate expires. RFC 5280, section 3.3: "An entry MUST NOT be removed from the CRL until it
+// appears on one regularly scheduled CRL issued beyond the revoked certificate's validity period."
+func (l *List) Covers(certificate *x509.Certificate, at time.Time) bool {
+	return !at.After(l.Until) && (!l.From.After(at) || !l.From.After(certificate.NotAfter))
+}
 
 // IsFor reports whether the list says something of the certificate. RFC 5280 section 6.3.3 (b) (2):
 // a list for one distribution point is for certificates that name it.

@@ -93,7 +93,10 @@ func (s *Store) covered(link *node, lists []given, at time.Time, left *int) (str
 				describe(link.certificate)+" on the CRL of "+quote(issuer.Subject.CommonName),
 				"one that is not revoked")
 		}
-		if !at.Before(list.from) && !at.After(list.until) {
+		// A list from after the time says more than one of it, until the certificate expires (RFC
+		// 5280, section 3.3).
+		expiry := link.certificate.NotAfter
+		if !at.After(list.until) && (!list.from.After(at) || !list.from.After(expiry)) {
 			state = CRLFresh
 		} else if state == CRLMissing {
 			state = CRLStale

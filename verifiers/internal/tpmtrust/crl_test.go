@@ -66,8 +66,13 @@ func TestRevocation(t *testing.T) {
 		"an ended one and a fresh one": {
 			[][]byte{root, list(forge.TPMCRLConfig{At: old}), leaf}, tpmtrust.CRLFresh, "",
 		},
-		"one from the future": {
-			[][]byte{root, list(forge.TPMCRLConfig{At: forge.TPMTime.AddDate(0, 0, 1)})}, tpmtrust.CRLStale, "",
+		"one from after the time": {
+			[][]byte{root, list(forge.TPMCRLConfig{At: forge.TPMTime.AddDate(0, 0, 1)})},
+			tpmtrust.CRLFresh, "",
+		},
+		"one from after the leaf's end": {
+			[][]byte{root, list(forge.TPMCRLConfig{At: forge.TPMTime.AddDate(90, 0, 0)})},
+			tpmtrust.CRLStale, "",
 		},
 		"a stranger's beside": {
 			[][]byte{must(stranger.CRL(forge.TPMCRLConfig{}))(t), root, leaf}, tpmtrust.CRLFresh, "",
