@@ -47,7 +47,7 @@ func newService(t *testing.T, reference []byte) service {
 	if reference != nil {
 		document := filepath.Join(state, "reference.yaml")
 		write(t, document, reference)
-		verify += ", references: [" + document + "]"
+		verify += ", local_references: [" + document + "]"
 	}
 	write(t, settings, fmt.Appendf(nil, "schema: attestd.config.v1\nstate_dir: %s\n"+
 		"listen: {http: off, unix: s}\nchallenges: {ephemeral_key: true}\nverify: {%s}\n", state, verify))

@@ -153,7 +153,7 @@ func settle(settings *config.Config, roots []byte, boots *bootDemo) error {
 		if err := os.WriteFile(path, boots.golden, 0o600); err != nil {
 			return hinted(err, "set TMPDIR to a folder that can be written to")
 		}
-		settings.Verify.References, settings.Verify.Policy = []string{path}, demoPolicy
+		settings.Verify.LocalReferences, settings.Verify.Policy = []string{path}, demoPolicy
 	}
 	if len(roots) == 0 {
 		return nil

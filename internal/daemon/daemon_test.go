@@ -217,7 +217,7 @@ func TestADaemonThatCannotBeSureDoesNotStart(t *testing.T) {
 			if err := os.WriteFile(path, []byte("schema: x"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			c.Verify.References = []string{path}
+			c.Verify.LocalReferences = []string{path}
 		},
 		"a root that is none": func(t *testing.T, c *config.Config) {
 			path := filepath.Join(c.StateDir, "root.pem")
