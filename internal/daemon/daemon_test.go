@@ -23,6 +23,7 @@ import (
 	"github.com/attestd/attestd/internal/challenge"
 	"github.com/attestd/attestd/internal/config"
 	"github.com/attestd/attestd/internal/daemon"
+	"github.com/attestd/attestd/measurements"
 	"github.com/attestd/attestd/testvectors/forge"
 )
 
@@ -218,6 +219,24 @@ func TestADaemonThatCannotBeSureDoesNotStart(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.Verify.LocalReferences = []string{path}
+		},
+		"reference values that nobody signed": func(t *testing.T, c *config.Config) {
+			values, key := filepath.Join(c.StateDir, "references.yaml"), filepath.Join(c.StateDir, "signers.pub")
+			_, public, err := measurements.GenerateKey("example.org/references")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for path, text := range map[string]string{key: public, values: `schema: attestd.reference-values.v1
+name: guest
+format: sev-snp
+values:
+  - {name: one, state: active, measurement: "` + strings.Repeat("3f9a61c0", 12) + `"}
+`} {
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Verify.References, c.Verify.ReferenceKeys = []string{values}, []string{key}
 		},
 		"a root that is none": func(t *testing.T, c *config.Config) {
 			path := filepath.Join(c.StateDir, "root.pem")
