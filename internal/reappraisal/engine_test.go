@@ -252,4 +252,15 @@ func TestManyEvidencesAreJudgedInTime(t *testing.T) {
 	if rate < 10000.0/60/5 && !raceEnabled {
 		t.Errorf("%.0f a second, want at least a fifth of %.0f", rate, 10000.0/60)
 	}
+	judged := w.judged.asked.Load()
+	w.replaceCollateral(attestd.FormatNitro, w.revoking())
+	begun = time.Now()
+	w.engine.Trigger()
+	got = w.wait(ann, "")
+	took = time.Since(begun)
+	t.Logf("%d judged again after a change of collateral, 10,000 of them in %.1f s",
+		w.judged.asked.Load()-judged, 10000*took.Seconds()/float64(count))
+	if got.Done != count || got.Failed != 0 || w.judged.asked.Load()-judged != int64(count) {
+		t.Errorf("after a change of collateral: %d done, %d failed", got.Done, got.Failed)
+	}
 }
