@@ -34,7 +34,7 @@ type suite struct {
 var suites = []suite{
 	{
 		name: "verifiers", folders: []string{"verifiers/..."}, tests: []string{"verifiers/..."},
-		bools: []string{"verifiers/internal/p384"},
+		bools: []string{"verifiers/internal/p384", "verifiers/internal/rsapss"},
 	},
 	{
 		name: "appraisal", folders: []string{"internal/appraisal", "internal/judge", "measurements"},

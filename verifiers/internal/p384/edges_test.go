@@ -140,8 +140,9 @@ func TestResultsAtTheirEdges(t *testing.T) {
 	}
 }
 
-// TestReductionAtItsEdges gives the reduction what a product seldom looks like: multiples of p, which
-// lead to p before the last subtraction, words of zeros and ones, and the greatest it may be given.
+// TestReductionAtItsEdges gives the reduction what a product seldom looks like: multiples of p,
+// which lead to p before the last subtraction, words of zeros and ones, and the greatest it may be
+// given.
 func TestReductionAtItsEdges(t *testing.T) {
 	rounds := soak(t, 100_000)
 	random := source(rounds)
@@ -182,7 +183,7 @@ func TestReductionAtItsEdges(t *testing.T) {
 	t.Logf("%d reductions, %d of multiples of p, no mismatch", rounds, exact)
 }
 
-// TestAnyZ: the formulas give the same point whatever Z stands for it, in the exceptional cases too.
+// TestAnyZ: the formulas give the same point whatever its Z is, in the exceptional cases too.
 func TestAnyZ(t *testing.T) {
 	random := source(0)
 	q := newAffine(multiple(t, big.NewInt(5)))
@@ -257,9 +258,9 @@ func scale(a *affine) (p point) {
 	return p
 }
 
-// TestScalarsAtTheirEdges makes signatures for chosen u and v, which no signer would come upon: r is
-// the x of (u + v*d)*G by the standard library, s = r/v, and the digest u*s. Both ways must accept
-// them, and refuse every neighbour of r and what else gives the same x.
+// TestScalarsAtTheirEdges makes signatures for chosen u and v, which no signer would come upon: r
+// is the x of (u + v*d)*G by the standard library, s = r/v, and the digest u*s. Both ways must
+// accept them, and refuse the neighbours of r and of the digest.
 func TestScalarsAtTheirEdges(t *testing.T) {
 	rounds := soak(t, 600)
 	random := source(rounds)
@@ -402,7 +403,8 @@ func TestAnXBeyondTheOrder(t *testing.T) {
 			want := other.Cmp(r) == 0
 			once := key.verifyOnce(sum, other, otherS)
 			tabled := key.memory.table.Load().verify(sum, other, otherS)
-			if plain := key.verifyPlain(sum, other, otherS); once != want || tabled != want || plain != want {
+			plain := key.verifyPlain(sum, other, otherS)
+			if once != want || tabled != want || plain != want {
 				t.Errorf("x=%x r=%x: without table %v, with %v, crypto/ecdsa %v, want %v",
 					x, other, once, tabled, plain, want)
 			}

@@ -39,26 +39,30 @@ type Key struct {
 	memory *memory
 }
 
-// NewKey returns the key for public, which the caller must not change afterwards.
+// NewKey returns the key for public, of which it keeps a copy.
 //
-// Errors: where public is nil, on another curve, or not a point of the curve. Without the last
-// check an attacker who chooses coordinates off the curve, or (0, 0), could forge signatures.
+// Errors: where public is nil, on another curve, or not a point of the curve, or where coordinates
+// are missing, negative or not below p. Without the check of the curve an attacker who chooses
+// coordinates off it, or (0, 0), could forge signatures.
 func NewKey(public *ecdsa.PublicKey) (Key, error) {
 	if public == nil || public.Curve != elliptic.P384() {
 		return Key{}, errors.New("not a P-384 key")
 	}
-	encoded, err := public.Bytes() // refuses points that are not on the curve
+	//lint:ignore SA1019 crypto/ecdsa panics without them, and tells in no other way
+	if public.X == nil || public.Y == nil {
+		return Key{}, errors.New("not a point of P-384: no coordinates")
+	}
+	encoded, err := public.Bytes() // refuses all the rest
 	if err != nil {
 		return Key{}, fmt.Errorf("not a point of P-384: %w", err)
 	}
-	own, err := ecdsa.ParseUncompressedPublicKey(elliptic.P384(), encoded)
-	if err != nil {
-		return Key{}, fmt.Errorf("not a point of P-384: %w", err)
-	}
+	x := new(big.Int).SetBytes(encoded[1 : 1+Size])
+	y := new(big.Int).SetBytes(encoded[1+Size:])
 	return Key{
-		public: own,
-		x:      new(big.Int).SetBytes(encoded[1 : 1+Size]),
-		y:      new(big.Int).SetBytes(encoded[1+Size:]),
+		//lint:ignore SA1019 the point was checked: parsing it would check it once more
+		public: &ecdsa.PublicKey{Curve: elliptic.P384(), X: x, Y: y},
+		x:      x,
+		y:      y,
 		memory: new(memory),
 	}, nil
 }

@@ -44,7 +44,8 @@ func (w ways) verify(t *testing.T, digest, r, s []byte) bool {
 	}
 	once, tabled := fresh.Verify(digest, r, s), w.tabled.Verify(digest, r, s)
 	standard := ecdsa.Verify(w.public, digest, new(big.Int).SetBytes(r), new(big.Int).SetBytes(s))
-	if peer := circlVerify(t, w.public, digest, r, s); once != tabled || once != standard || once != peer {
+	peer := circlVerify(t, w.public, digest, r, s)
+	if once != tabled || once != standard || once != peer {
 		t.Errorf("%x: %x %x: new key %v, with its table %v, crypto/ecdsa %v, circl %v",
 			digest, r, s, once, tabled, standard, peer)
 	}
@@ -134,7 +135,8 @@ func splitDER(sig []byte) (r, s []byte, ok bool) {
 	if err != nil || string(again) != string(sig) {
 		return nil, nil, false
 	}
-	return pair.R.FillBytes(make([]byte, p384.Size)), pair.S.FillBytes(make([]byte, p384.Size)), true
+	r, s = pair.R.FillBytes(make([]byte, p384.Size)), pair.S.FillBytes(make([]byte, p384.Size))
+	return r, s, true
 }
 
 // rounds is how many random signatures are compared; ATTESTD_P384_ROUNDS raises it for a soak.
@@ -227,7 +229,8 @@ func TestExceptionalPoints(t *testing.T) {
 				s.Mul(s, r).Mod(s, n)
 				e := new(big.Int).Mul(u, s)
 				e.Mod(e, n)
-				digest, rb, sb := e.FillBytes(make([]byte, 48)), r.FillBytes(make([]byte, 48)), s.FillBytes(make([]byte, 48))
+				digest := e.FillBytes(make([]byte, 48))
+				rb, sb := r.FillBytes(make([]byte, 48)), s.FillBytes(make([]byte, 48))
 				want := ecdsa.Verify(&private.PublicKey, digest, r, s)
 				if want != (k.Sign() != 0) {
 					t.Fatalf("d=%d u=%v v=%v: the case is built wrongly", d, u, v)
@@ -298,19 +301,48 @@ func TestInputsOutOfRangeAreRefused(t *testing.T) {
 		}
 	}
 	// Points off the curve can be made by hand only, by the fields that are there for old callers.
+	// crypto/ecdsa panics where they are missing.
 	//lint:ignore SA1019 as above
 	off := &ecdsa.PublicKey{Curve: elliptic.P384(), X: big.NewInt(1), Y: big.NewInt(1)}
 	//lint:ignore SA1019 as above
 	zeroPoint := &ecdsa.PublicKey{Curve: elliptic.P384(), X: new(big.Int), Y: new(big.Int)}
+	//lint:ignore SA1019 as above
+	half := &ecdsa.PublicKey{Curve: elliptic.P384(), X: big.NewInt(1)}
+	// The base point again, by coordinates that are the same modulo p.
+	params := elliptic.P384().Params()
+	at := func(x *big.Int) *ecdsa.PublicKey {
+		//lint:ignore SA1019 as above
+		return &ecdsa.PublicKey{Curve: elliptic.P384(), X: x, Y: params.Gy}
+	}
+	negative := at(new(big.Int).Sub(params.Gx, params.P))
+	long := at(new(big.Int).Add(params.Gx, new(big.Int).Lsh(params.P, 16)))
+	small := aSmallX(params) // so small that x + p still has 384 bits
+	//lint:ignore SA1019 as above
+	beyond := &ecdsa.PublicKey{
+		Curve: elliptic.P384(), X: new(big.Int).Add(small[0], params.P), Y: small[1]}
 	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, public := range map[string]*ecdsa.PublicKey{
-		"nil": nil, "off the curve": off, "(0, 0)": zeroPoint, "P-256": &p256.PublicKey, "empty": {},
+		"nil": nil, "off the curve": off, "(0, 0)": zeroPoint,
+		"P-256": &p256.PublicKey, "empty": {},
+		"no coordinates": {Curve: elliptic.P384()}, "x alone": half, "a negative x": negative,
+		"x beyond p": beyond, "x of 400 bits": long,
 	} {
 		if _, err := p384.NewKey(public); err == nil {
 			t.Errorf("a key was made of %s", name)
+		}
+	}
+}
+
+// aSmallX returns the point of the curve whose x is the least that is not 0.
+func aSmallX(params *elliptic.CurveParams) [2]*big.Int {
+	for x := big.NewInt(1); ; x.Add(x, big.NewInt(1)) {
+		y := new(big.Int).Exp(x, big.NewInt(3), params.P)
+		y.Sub(y, new(big.Int).Mul(x, big.NewInt(3))).Add(y, params.B).Mod(y, params.P)
+		if y.ModSqrt(y, params.P) != nil {
+			return [2]*big.Int{x, y}
 		}
 	}
 }

@@ -72,25 +72,32 @@ func (k Key) Verify(digest, signature []byte) bool {
 // open returns s^65537 modulo the modulus, for s below it: 16 squarings and a multiplication.
 func (k Key) open(s *big.Int) *big.Int {
 	power, product := new(big.Int).Set(s), new(big.Int)
-	estimate, multiple := new(big.Int), new(big.Int)
-	for step := range 17 {
-		if step < 16 {
-			product.Mul(power, power)
-		} else {
-			product.Mul(power, s)
-		}
-		// The estimate of product / modulus is at most 2 too small: product is below 2^8192, and
-		// the modulus at least 2^4095.
-		estimate.Rsh(product, bits-1)
-		multiple.Mul(estimate, k.quotient)
-		estimate.Rsh(multiple, bits+1)
-		multiple.Mul(estimate, k.modulus)
-		power.Sub(product, multiple)
-		for power.Cmp(k.modulus) >= 0 {
-			power.Sub(power, k.modulus)
-		}
+	var space division
+	for range 16 {
+		product.Mul(power, power)
+		k.remainder(power, product, &space)
 	}
+	product.Mul(power, s)
+	k.remainder(power, product, &space)
 	return power
+}
+
+// division is space that remainders share.
+type division struct{ estimate, multiple big.Int }
+
+// remainder sets out to product modulo the modulus, for a product from 0 to 2^8192-1, and says how
+// often the modulus had to be taken off in the end. As the modulus has 4096 bits, the estimate of
+// the quotient is never too great and at most 2 too small, which is how often.
+func (k Key) remainder(out, product *big.Int, space *division) (corrections int) {
+	space.estimate.Rsh(product, bits-1)
+	space.multiple.Mul(&space.estimate, k.quotient)
+	space.estimate.Rsh(&space.multiple, bits+1)
+	space.multiple.Mul(&space.estimate, k.modulus)
+	out.Sub(product, &space.multiple)
+	for ; out.Cmp(k.modulus) >= 0; corrections++ {
+		out.Sub(out, k.modulus)
+	}
+	return corrections
 }
 
 // isEncoded does EMSA-PSS-VERIFY (RFC 8017, section 9.1.2) for 4095 bits; encoded is overwritten.
