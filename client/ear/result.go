@@ -122,12 +122,14 @@ type Submod struct {
 
 // Own are attestd's own claims. Those that it adds later are passed over.
 type Own struct {
-	AppraisalID string            `json:"appraisal_id,omitempty"`
-	Format      attestd.Format    `json:"format"`
-	Verdict     attestd.Verdict   `json:"verdict"`
-	RiskScore   attestd.RiskScore `json:"risk_score"`
-	Tier        attestd.Tier      `json:"tier"`
-	Freshness   attestd.Freshness `json:"freshness"`
+	// Appraisal is the SHA-256 of the appraisal's id in hex: results of one verdict have it in common,
+	// and whoever has the verdict finds it. The id itself is never in a result.
+	Appraisal string            `json:"appraisal_sha256,omitempty"`
+	Format    attestd.Format    `json:"format"`
+	Verdict   attestd.Verdict   `json:"verdict"`
+	RiskScore attestd.RiskScore `json:"risk_score"`
+	Tier      attestd.Tier      `json:"tier"`
+	Freshness attestd.Freshness `json:"freshness"`
 	// Nonce is "verifier-chosen" or "client-chosen"; empty without one.
 	Nonce string `json:"nonce,omitempty"`
 	// EvidenceAt is when the evidence was judged, in seconds since 1970.
@@ -392,7 +394,7 @@ const ownName = "attestd"
 func (r *reader) own(members map[string]json.RawMessage) *Own {
 	inner := &reader{members: members}
 	own := &Own{}
-	inner.text("appraisal_id", false, &own.AppraisalID)
+	inner.text("appraisal_sha256", false, &own.Appraisal)
 	inner.member("format", true, &own.Format)
 	inner.member("verdict", true, &own.Verdict)
 	inner.member("risk_score", true, &own.RiskScore)

@@ -58,7 +58,7 @@ func TestTheClientAttestsAndSomebodyElseReadsTheResult(t *testing.T) {
 		Now: time.Now(), Leeway: time.Minute, Audience: "https://relying.example", AnyNonce: true,
 	})
 	w.must(err)
-	if len(read.Submods) != 1 || read.Submods[0].Own.AppraisalID != verdict.ID ||
+	if len(read.Submods) != 1 || read.Submods[0].Own.Appraisal != digestOf(verdict.ID) ||
 		read.Submods[0].Own.Verdict != attestd.VerdictAccepted {
 		t.Errorf("got %+v", read)
 	}

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -34,7 +35,7 @@ func TestAVerdictComesWithItsResultWhereOneIsAskedFor(t *testing.T) {
 	w := newWorld(t, options{signed: true})
 	given, token := w.withResult(object{"result_audience": "https://relying.example"})
 	claims := w.claimsOf(token)
-	if submod := w.submodOf(claims); own(submod, "appraisal_id") != given.ID ||
+	if submod := w.submodOf(claims); own(submod, "appraisal_sha256") != digestOf(given.ID) ||
 		own(submod, "verdict") != "accepted" || claims["aud"] != "https://relying.example" ||
 		claims["eat_profile"] != "tag:github.com,2023:veraison/ear" {
 		t.Errorf("got %v for %s", claims, given.ID)
@@ -91,7 +92,7 @@ func TestAClientsNonceIsNotLostOnTheWay(t *testing.T) {
 	client := w.veraison()
 	session := client.open("/challenge-response/v1/newSession", nonceQuery(random(32)))
 	submod := w.submodOf(w.claimsOf(client.submit(session, nitroMedia, w.enclave(session.Nonce))))
-	at := "/v1/appraisals/" + own(submod, "appraisal_id") + "/ear"
+	at := "/v1/appraisals/" + w.appraisalOf(submod) + "/ear"
 	w.problem(w.do(http.MethodGet, at, "", nil), 403, attestd.ClassPolicyDeny)
 }
 
@@ -174,5 +175,27 @@ func TestTheAPITakesNoTokens(t *testing.T) {
 	w.problem(w.post("/v1/verify", body), 413, attestd.ClassTooLarge)
 	if at := "/v1/appraisals/" + given.ID + "/ear?audience=" + strings.Repeat(".", 600); true {
 		w.problem(w.do(http.MethodGet, at, "", nil), 400, attestd.ClassMalformed)
+	}
+}
+
+// TestARelyingPartyCannotPassForTheMachine: what is in a result must not be enough to have a result for
+// somebody else, with their nonce, or to read what the evidence said.
+func TestARelyingPartyCannotPassForTheMachine(t *testing.T) {
+	w := newWorld(t, options{signed: true})
+	given, token := w.withResult(object{"result_audience": "https://first.example"})
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	w.must(err)
+	if strings.Contains(string(payload), given.ID) {
+		t.Fatal("the result has the id of its appraisal")
+	}
+	for _, word := range strings.FieldsFunc(string(payload), func(r rune) bool { return r == '"' }) {
+		if strings.ContainsAny(word, "{}:,/ ") || word == "" {
+			continue
+		}
+		for _, path := range []string{"", "/ear?audience=https://second.example"} {
+			if got := w.do(http.MethodGet, "/v1/appraisals/"+word+path, "", nil); got.status == http.StatusOK {
+				t.Errorf("%q in a result is good for %q", word, path)
+			}
+		}
 	}
 }

@@ -3,6 +3,9 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -92,6 +95,32 @@ type exchange struct {
 }
 
 var recording sync.Mutex
+
+// digestOf is how results name an appraisal.
+func digestOf(id string) string {
+	digest := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(digest[:])
+}
+
+// appraisalOf finds in the store what a result is about: nobody else can.
+func (w *world) appraisalOf(submod object) string {
+	w.Helper()
+	database, err := sql.Open("sqlite", "file:"+w.path)
+	w.must(err)
+	defer func() { _ = database.Close() }()
+	rows, err := database.Query("SELECT id FROM appraisals")
+	w.must(err)
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var id string
+		w.must(rows.Scan(&id))
+		if digestOf(id) == own(submod, "appraisal_sha256") {
+			return id
+		}
+	}
+	w.Fatal("no appraisal is the result's")
+	return ""
+}
 
 // record appends an exchange to the file that ATTESTD_EXCHANGES names.
 func (w *world) record(request *http.Request, sent []byte, response *http.Response, read []byte) {

@@ -236,7 +236,7 @@ func TestAPublishedReportIsTakenAsItsClientsSendIt(t *testing.T) {
 	for media, body := range map[string][]byte{tsmCBOR: document, tsmJSON: inJSON} {
 		session := client.open("/challenge-response/v1/newSession", sizeQuery(64))
 		submod := w.submodOf(w.claimsOf(client.submit(session, media, body)))
-		kept := w.verdict(w.do(http.MethodGet, "/v1/appraisals/"+own(submod, "appraisal_id"), "", nil))
+		kept := w.verdict(w.do(http.MethodGet, "/v1/appraisals/"+w.appraisalOf(submod), "", nil))
 		if kept.Format != attestd.FormatSEVSNP || kept.EvidenceSHA256 != hex.EncodeToString(digest[:]) ||
 			kept.Verdict != attestd.VerdictRejected {
 			t.Errorf("%s: got %s %s %s", media, kept.Format, kept.Verdict, kept.EvidenceSHA256)

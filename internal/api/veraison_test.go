@@ -58,7 +58,7 @@ func TestASessionByThePublishedDescriptionEndsWithAResult(t *testing.T) {
 			if want := base64.RawURLEncoding.EncodeToString(session.Nonce); claims["eat_nonce"] != want {
 				t.Errorf("got eat_nonce %v, want %s", claims["eat_nonce"], want)
 			}
-			kept := w.verdict(w.do(http.MethodGet, "/v1/appraisals/"+own(submod, "appraisal_id"), "", nil))
+			kept := w.verdict(w.do(http.MethodGet, "/v1/appraisals/"+w.appraisalOf(submod), "", nil))
 			if (kept.Nonce == attestd.NonceClientChosen) != (row.chosen == "client-chosen") ||
 				kept.Standing.Subject != "" {
 				t.Errorf("kept with nonce %q and standing %+v", kept.Nonce, kept.Standing)

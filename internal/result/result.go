@@ -2,7 +2,9 @@ package result
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -174,12 +176,15 @@ func (s Statement) check() error {
 
 // own are attestd's own claims.
 type own struct {
-	AppraisalID string            `json:"appraisal_id,omitempty"`
-	Format      attestd.Format    `json:"format"`
-	Verdict     attestd.Verdict   `json:"verdict"`
-	RiskScore   attestd.RiskScore `json:"risk_score"`
-	Tier        attestd.Tier      `json:"tier"`
-	Freshness   attestd.Freshness `json:"freshness"`
+	// Appraisal is the SHA-256 of the appraisal's id in hex. The id itself is a key: with it the whole
+	// verdict can be read and a result be had for any audience and with any nonce, so that a relying
+	// party could pass for the machine before the next one.
+	Appraisal string            `json:"appraisal_sha256,omitempty"`
+	Format    attestd.Format    `json:"format"`
+	Verdict   attestd.Verdict   `json:"verdict"`
+	RiskScore attestd.RiskScore `json:"risk_score"`
+	Tier      attestd.Tier      `json:"tier"`
+	Freshness attestd.Freshness `json:"freshness"`
 	// Nonce says who chose it: "verifier-chosen" or "client-chosen".
 	Nonce string `json:"nonce,omitempty"`
 	// EvidenceAt is when the evidence was judged, in seconds since 1970; iat says when that was signed.
@@ -246,9 +251,13 @@ func (i *Issuer) encode(said Statement, id string, now, ends time.Time) ([]byte,
 func (i *Issuer) own(said Statement) own {
 	given := said.Appraisal
 	out := own{
-		AppraisalID: given.ID, Format: given.Format, Verdict: given.Verdict,
-		RiskScore: riskOf(given), Tier: given.Tier, Freshness: given.Freshness, EvidenceAt: given.At.Unix(), Policy: given.Policy,
+		Format: given.Format, Verdict: given.Verdict, RiskScore: riskOf(given), Tier: tierNow(given),
+		Freshness: given.Freshness, EvidenceAt: given.At.Unix(), Policy: given.Policy,
 		Failing: []attestd.CheckID{},
+	}
+	if given.ID != "" {
+		digest := sha256.Sum256([]byte(given.ID))
+		out.Appraisal = hex.EncodeToString(digest[:])
 	}
 	if said.NonceBy != "" {
 		out.Nonce = said.NonceBy + "-chosen"

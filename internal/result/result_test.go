@@ -5,8 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"path/filepath"
@@ -73,6 +75,12 @@ func accepted() attestd.Appraisal {
 	}
 }
 
+// digestOf is how results name an appraisal.
+func digestOf(id string) string {
+	digest := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(digest[:])
+}
+
 func (w *world) sign(said result.Statement) string {
 	w.Helper()
 	token, err := w.issuer.Sign(context.Background(), said)
@@ -131,7 +139,7 @@ func TestResultsAreReadInBothProfiles(t *testing.T) {
 			}
 			own := part.Own
 			if own == nil || own.RiskScore != attestd.Risk(12) || own.Tier != attestd.TierLow ||
-				own.AppraisalID != accepted().ID || !slices.Equal(own.Failing, []attestd.CheckID{"nitro/age"}) ||
+				own.Appraisal != digestOf(accepted().ID) || !slices.Equal(own.Failing, []attestd.CheckID{"nitro/age"}) ||
 				own.Nonce != "verifier-chosen" || own.Subject != accepted().Standing.Subject || own.Tenant != "blue" ||
 				own.State != attestd.StateTrusted || own.Freshness != attestd.FreshnessBinding ||
 				own.EvidenceAt != now.Unix()-1 {
@@ -139,7 +147,8 @@ func TestResultsAreReadInBothProfiles(t *testing.T) {
 			}
 			payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
 			if err != nil || strings.Contains(string(payload), "secret") ||
-				strings.Contains(string(payload), "abab") {
+				strings.Contains(string(payload), "abab") ||
+				strings.Contains(string(payload), accepted().ID) {
 				t.Errorf("the result has what only the verifier should: %s", payload)
 			}
 		})
@@ -302,3 +311,28 @@ func TestAnIssuerNeedsItsParts(t *testing.T) {
 }
 
 func ignore(_ *result.Issuer, err error) error { return err }
+
+// TestTheTierIsThatOfTheRiskNow: a reader of the tier alone must not miss the signals against a subject.
+func TestTheTierIsThatOfTheRiskNow(t *testing.T) {
+	w := newWorld(t)
+	for risk, want := range map[attestd.RiskScore]attestd.Tier{
+		attestd.Risk(5): attestd.TierLow, attestd.Risk(45): attestd.TierMedium, attestd.Risk(85): attestd.TierHigh,
+		attestd.Risk(100): attestd.Risk(100).Tier(),
+	} {
+		given := accepted()
+		given.Standing.Risk = risk
+		got, err := w.read(w.sign(result.Statement{Appraisal: given, State: attestd.StateTrusted}), func(*ear.Options) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if own := got.Submods[0].Own; own.Tier != want {
+			t.Errorf("risk %d of the subject: tier %s, want %s", risk.Int(), own.Tier, want)
+		}
+	}
+	given := accepted()
+	given.Verdict, given.Tier = attestd.VerdictRejected, attestd.TierCritical
+	got, err := w.read(w.sign(result.Statement{Appraisal: given}), func(*ear.Options) {})
+	if err != nil || got.Submods[0].Own.Tier != attestd.TierCritical {
+		t.Errorf("rejected: %+v, %v", got, err)
+	}
+}

@@ -87,6 +87,15 @@ func riskOf(given attestd.Appraisal) attestd.RiskScore {
 	return given.Risk
 }
 
+// tierNow is the tier of an accepted verdict at that risk. Whoever reads the tier alone must not miss
+// what was learnt of the subject since.
+func tierNow(given attestd.Appraisal) attestd.Tier {
+	if given.Verdict != attestd.VerdictAccepted {
+		return given.Tier
+	}
+	return riskOf(given).Tier()
+}
+
 // claim is a member of the trust vector.
 type claim struct {
 	name  string
