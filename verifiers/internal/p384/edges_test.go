@@ -274,7 +274,7 @@ func TestScalarsAtTheirEdges(t *testing.T) {
 	}
 	var key Key
 	var d *big.Int
-	accepted, refused := 0, 0
+	accepted, refused, infinite := 0, 0, 0
 	for round := range rounds {
 		if round%20 == 0 {
 			if d = scalar(); d.Sign() == 0 {
@@ -284,13 +284,19 @@ func TestScalarsAtTheirEdges(t *testing.T) {
 			key.Precompute()
 		}
 		u, v := scalar(), scalar()
-		k := new(big.Int).Mul(v, d)
-		k.Add(k, u).Mod(k, order)
-		if k.Sign() == 0 || v.Sign() == 0 {
-			continue
+		if v.Sign() == 0 {
+			continue // r would be 0
 		}
-		r, _ := multiple(t, k)
-		r.Mod(r, order)
+		k := new(big.Int).Mul(v, d)
+		if round%8 == 0 { // the sum is infinity, and r whatever it likes
+			u.Mod(u.Neg(k), order)
+		}
+		k.Add(k, u).Mod(k, order)
+		r := scalar()
+		if k.Sign() != 0 {
+			r, _ = multiple(t, k)
+			r.Mod(r, order)
+		}
 		s := new(big.Int).ModInverse(v, order)
 		s.Mul(s, r).Mod(s, order)
 		digest := new(big.Int).Mul(u, s)
@@ -316,6 +322,11 @@ func TestScalarsAtTheirEdges(t *testing.T) {
 				refused++
 			}
 		}
+		if k.Sign() == 0 {
+			row("a sum at infinity", r, s, false)
+			infinite++
+			continue
+		}
 		row("the signature", r, s, true)
 		// The sum of the opposite has the same x.
 		row("its second form", r, new(big.Int).Sub(order, s), true)
@@ -335,8 +346,9 @@ func TestScalarsAtTheirEdges(t *testing.T) {
 		digest.Add(digest, big.NewInt(1)).Mod(digest, order)
 		row("another digest", r, s, false)
 	}
-	t.Logf("%d accepted and %d refused by each way, no mismatch", accepted, refused)
-	if accepted < rounds/2 || refused < rounds {
+	t.Logf("%d accepted and %d refused by each way, %d of them at infinity, no mismatch",
+		accepted, refused, infinite)
+	if accepted < rounds/2 || refused < rounds || infinite < rounds/16 {
 		t.Error("too few cases: they are built wrongly")
 	}
 }
@@ -387,6 +399,7 @@ func TestAnXBeyondTheOrder(t *testing.T) {
 		qx, qy := curve.Add(x, y, gx, gy)
 		//lint:ignore SA1019 as above
 		qx, qy = curve.ScalarMult(qx, qy, new(big.Int).ModInverse(v, order).Bytes())
+		//lint:ignore SA1019 as above
 		key, err := NewKey(&ecdsa.PublicKey{Curve: curve, X: qx, Y: qy})
 		if err != nil {
 			t.Fatal(err)

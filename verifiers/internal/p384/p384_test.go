@@ -317,9 +317,9 @@ func TestInputsOutOfRangeAreRefused(t *testing.T) {
 	negative := at(new(big.Int).Sub(params.Gx, params.P))
 	long := at(new(big.Int).Add(params.Gx, new(big.Int).Lsh(params.P, 16)))
 	small := aSmallX(params) // so small that x + p still has 384 bits
+	smallBeyond := new(big.Int).Add(small[0], params.P)
 	//lint:ignore SA1019 as above
-	beyond := &ecdsa.PublicKey{
-		Curve: elliptic.P384(), X: new(big.Int).Add(small[0], params.P), Y: small[1]}
+	beyond := &ecdsa.PublicKey{Curve: elliptic.P384(), X: smallBeyond, Y: small[1]}
 	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
