@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -74,10 +75,12 @@ func appendCredential(out []byte, made service.CredentialReply) []byte {
 	return appendBytes(appendBytes(out, made.Blob), made.EncryptedSecret)
 }
 
+// readCredential keeps nothing of the payload.
 func readCredential(payload []byte) (service.CredentialReply, error) {
 	r := fields{rest: payload}
 	made := service.CredentialReply{
-		AKName: r.bytes(), EK: r.digest(), Blob: r.bytes(), EncryptedSecret: r.bytes(),
+		AKName: bytes.Clone(r.bytes()), EK: r.digest(), Blob: bytes.Clone(r.bytes()),
+		EncryptedSecret: bytes.Clone(r.bytes()),
 	}
 	return made, r.end()
 }

@@ -22,26 +22,25 @@ type call struct {
 	frame     []byte
 	documents []document
 	expected  reader
-	done      chan<- outcome // has room for the one outcome
 }
 
-// outcome is an error, or what was asked for.
+// outcome is what was asked for.
 type outcome struct {
 	appraisal  attestd.Appraisal
 	credential service.CredentialReply
-	err        error
 }
 
 // reader turns the payload of a reply into an outcome where it is what was expected.
 type reader interface {
 	// kind is that of the reply where there is one.
 	kind() kind
-	// read returns an error where the payload is not, or says not, what it must.
+	// read returns an error where the payload is not, or says not, what it must. It keeps nothing of
+	// the payload.
 	read(payload []byte) (outcome, error)
 }
 
 // newCall encodes a job. What cannot be asked is refused here, before it costs a worker's time.
-func (l *library) newCall(ctx context.Context, job service.Job, done chan<- outcome) (*call, error) {
+func (l *library) newCall(ctx context.Context, job service.Job) (*call, error) {
 	if _, err := job.Demand.Demand(); err != nil {
 		return nil, err
 	}
@@ -76,7 +75,7 @@ func (l *library) newCall(ctx context.Context, job service.Job, done chan<- outc
 	}
 	evidence := sha256.Sum256(job.Evidence)
 	return &call{
-		ctx: ctx, frame: frame, documents: documents, done: done,
+		ctx: ctx, frame: frame, documents: documents,
 		expected: expectation{
 			evidence: hex.EncodeToString(evidence[:]), format: job.Format, policy: policy.ref,
 			at: job.At, demand: job.Demand.Mode, activation: activationOf(job),
@@ -95,9 +94,7 @@ func activationOf(job service.Job) *attestd.Activation {
 }
 
 // newCredentialCall encodes a job that asks for a credential.
-func newCredentialCall(
-	ctx context.Context, job service.CredentialJob, done chan<- outcome,
-) (*call, error) {
+func newCredentialCall(ctx context.Context, job service.CredentialJob) (*call, error) {
 	if len(job.Secret) != service.SecretSize || len(job.Entropy) != service.EntropySize {
 		return nil, fmt.Errorf("a credential takes %d and %d random bytes, got %d and %d",
 			service.SecretSize, service.EntropySize, len(job.Secret), len(job.Entropy))
@@ -107,7 +104,7 @@ func newCredentialCall(
 		return nil, tooLarge(err)
 	}
 	return &call{
-		ctx: ctx, frame: frame, done: done, expected: madeFor{akPublic: bytes.Clone(job.AKPublic)},
+		ctx: ctx, frame: frame, expected: madeFor{akPublic: bytes.Clone(job.AKPublic)},
 	}, nil
 }
 

@@ -94,6 +94,7 @@ type child struct {
 	answers   answerer
 	timeout   time.Duration
 	watchdog  *time.Timer
+	frame     []byte // of the last verdict; its memory is used again
 }
 
 // prepare reads the set-up and locks the process. Until the lock is up, only attestd's own words
@@ -186,7 +187,11 @@ func (w *child) judge(q question) error {
 	if err != nil {
 		return w.complain(err)
 	}
-	frame := appendAppraisal(newFrame(32<<10), appraisal)
+	if w.frame == nil {
+		w.frame = newFrame(32 << 10)
+	}
+	frame := appendAppraisal(w.frame[:headerSize], appraisal)
+	w.frame = frame
 	if len(frame)-headerSize > maxReply {
 		reply := complaint{class: attestd.ClassInternal, message: "verdict is too large for a frame"}
 		return w.send(kindBug, reply.append(newFrame(64)))

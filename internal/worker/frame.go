@@ -53,6 +53,15 @@ func sealFrame(frame []byte, k kind, limit int) ([]byte, error) {
 	return frame, nil
 }
 
+// announced returns the length of the payload behind a header.
+func announced(header []byte, limit int) (int, error) {
+	size := binary.BigEndian.Uint32(header[1:headerSize])
+	if uint64(size) > uint64(limit) { //nolint:gosec // limit is a positive constant
+		return 0, fmt.Errorf("frame announces %d bytes, want at most %d", size, limit)
+	}
+	return int(size), nil
+}
+
 // readFrame reads one frame into memory of its own. An end of the stream before the first byte is
 // io.EOF, any later one io.ErrUnexpectedEOF.
 func readFrame(r io.Reader, limit int) (kind, []byte, error) {
@@ -60,9 +69,9 @@ func readFrame(r io.Reader, limit int) (kind, []byte, error) {
 	if _, err := io.ReadFull(r, header[:]); err != nil {
 		return 0, nil, err
 	}
-	size := binary.BigEndian.Uint32(header[1:])
-	if uint64(size) > uint64(limit) { //nolint:gosec // limit is a positive constant
-		return 0, nil, fmt.Errorf("frame announces %d bytes, want at most %d", size, limit)
+	size, err := announced(header[:], limit)
+	if err != nil {
+		return 0, nil, err
 	}
 	payload := make([]byte, size)
 	if _, err := io.ReadFull(r, payload); err != nil {

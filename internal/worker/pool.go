@@ -67,10 +67,14 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 // Pool judges in workers. It implements [service.Judge] and is safe for concurrent use.
+//
+// Whoever asks takes a worker and speaks with it on their own goroutine: handing a question to
+// another one and its answer back would cost as much as the two system calls in between. Each place
+// of the pool has a goroutine that keeps it filled.
 type Pool struct {
 	config  Config
 	library *library
-	calls   chan *call
+	idle    idle
 	closing chan struct{}
 	close   sync.Once
 	running sync.WaitGroup
@@ -97,7 +101,7 @@ func NewPool(config Config) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
-		config: config, library: newLibrary(), calls: make(chan *call), closing: make(chan struct{}),
+		config: config, library: newLibrary(), idle: newIdle(config.Size), closing: make(chan struct{}),
 	}
 	first := make(chan error, config.Size)
 	for range config.Size {
@@ -115,52 +119,96 @@ func NewPool(config Config) (*Pool, error) {
 	return p, nil
 }
 
-// Judge has one worker answer the job. When ctx ends, Judge returns its error at once; the worker
-// finishes within the time-out what it was doing, or is replaced, so that a caller who hangs up
-// cannot make attestd start a process each time.
+// Judge has one worker answer the job. When ctx ends while Judge waits for a worker or for its answer,
+// Judge returns the error of ctx at once; the worker finishes within the time-out what it was doing, or
+// is replaced, so that a caller who hangs up cannot make attestd start a process each time.
 //
 // Errors: a [*attestd.CallerError] (class RATE_LIMITED where no worker became free in time), the
 // error of ctx, or a [*Fault].
 func (p *Pool) Judge(ctx context.Context, job service.Job) (attestd.Appraisal, error) {
-	done := make(chan outcome, 1)
-	c, err := p.library.newCall(ctx, job, done)
+	c, err := p.library.newCall(ctx, job)
 	if err != nil {
 		return attestd.Appraisal{}, err
 	}
-	out := p.ask(c, done)
-	return out.appraisal, out.err
+	out, err := p.ask(c)
+	return out.appraisal, err
 }
 
 // Credential has one worker make a credential; otherwise it is as Judge.
 func (p *Pool) Credential(
 	ctx context.Context, job service.CredentialJob,
 ) (service.CredentialReply, error) {
-	done := make(chan outcome, 1)
-	c, err := newCredentialCall(ctx, job, done)
+	c, err := newCredentialCall(ctx, job)
 	if err != nil {
 		return service.CredentialReply{}, err
 	}
-	out := p.ask(c, done)
-	return out.credential, out.err
+	out, err := p.ask(c)
+	return out.credential, err
 }
 
-func (p *Pool) ask(c *call, done <-chan outcome) outcome {
-	wait := time.NewTimer(2 * p.config.Timeout) // so that one worker that hangs is not all of it
-	defer wait.Stop()
-	select {
-	case p.calls <- c:
-	case <-c.ctx.Done():
-		return outcome{err: c.ctx.Err()}
-	case <-p.closing:
-		return outcome{err: errClosed}
-	case <-wait.C:
-		return outcome{err: errBusy}
+func (p *Pool) ask(c *call) (outcome, error) {
+	process, err := p.take(c.ctx)
+	if err != nil {
+		return outcome{}, err
 	}
-	select {
-	case out := <-done:
-		return out
-	case <-c.ctx.Done():
-		return outcome{err: c.ctx.Err()}
+	deadline := time.Now().Add(p.config.Timeout)
+	out, err := process.exchange(c, deadline)
+	if errors.Is(err, errLeft) {
+		go func() {
+			_, err := process.finish(c, deadline)
+			p.giveBack(process, err)
+		}()
+		return outcome{}, c.ctx.Err()
+	}
+	p.giveBack(process, err)
+	return out, err
+}
+
+// take waits for a worker that is idle.
+func (p *Pool) take(ctx context.Context) (*process, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var late <-chan time.Time // that one worker hangs must not be all of the time there is
+	for {
+		select {
+		case <-p.idle.there:
+		default:
+			if late == nil {
+				wait := time.NewTimer(2 * p.config.Timeout)
+				defer wait.Stop()
+				late = wait.C
+			}
+			select {
+			case <-p.idle.there:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-p.closing:
+				return nil, errClosed
+			case <-late:
+				return nil, errBusy
+			}
+		}
+		if process := p.idle.pop(); process != nil {
+			return process, nil
+		}
+	}
+}
+
+// giveBack makes a worker idle again, or says to its place why it is not to be used again: it failed,
+// or it has served enough (nil).
+func (p *Pool) giveBack(process *process, err error) {
+	var failed *Fault
+	if errors.As(err, &failed) {
+		process.over <- failed
+		return
+	}
+	process.answered = true
+	p.stats.served.Add(1)
+	// The latter before a next call could bring more documents than a worker keeps.
+	if process.served >= p.config.Recycle || len(process.sent) > maxDocuments/2 ||
+		!p.idle.push(process) {
+		process.over <- nil
 	}
 }
 
@@ -202,9 +250,12 @@ func (p *Pool) supervise(first chan<- error) {
 			first <- err
 		}
 		if err == nil {
-			err = p.serve(process, &failures)
+			err = p.serve(process)
 			p.stats.live.Add(-1)
 			process.end(lastWords)
+			if process.answered {
+				failures = 0
+			}
 		} else {
 			err = fault(ReasonStart, err)
 		}
@@ -223,36 +274,29 @@ func (p *Pool) supervise(first chan<- error) {
 	}
 }
 
-// serve gives calls to a worker until it has served enough (nil), has failed (its fault), or the
-// pool closes (nil). A verdict sets the count of failures back.
-func (p *Pool) serve(process *process, failures *int) error {
-	for process.served < p.config.Recycle {
-		select {
-		case c := <-p.calls:
-			if err := c.ctx.Err(); err != nil {
-				c.done <- outcome{err: err}
-				continue
-			}
-			out, err := process.exchange(c, p.config.Timeout)
-			var failed *Fault
-			if errors.As(err, &failed) {
-				c.done <- outcome{err: err}
+// serve lets a worker be asked until it has served enough (nil), has failed (its fault), or the pool
+// closes (nil).
+func (p *Pool) serve(process *process) error {
+	if !p.idle.push(process) {
+		return nil // cannot be: nobody else knows it yet
+	}
+	select {
+	case err := <-process.over:
+		return err
+	case <-process.ended:
+		// Whoever has it meanwhile finds out, unless they have their answer already.
+		if !p.idle.remove(process) {
+			if err := <-process.over; err != nil {
 				return err
 			}
-			*failures = 0
-			p.stats.served.Add(1)
-			out.err = err
-			c.done <- out
-			if len(process.sent) > maxDocuments/2 {
-				return nil // before a next call could bring more documents than a worker keeps
-			}
-		case <-process.ended:
-			return fault(ReasonDied, process.explain(errors.New("a worker ended while it had nothing to do")))
-		case <-p.closing:
+		}
+		return fault(ReasonDied, process.explain(errors.New("a worker ended while it had nothing to do")))
+	case <-p.closing:
+		if p.idle.remove(process) {
 			return nil
 		}
+		return <-process.over // what it was asked is answered first
 	}
-	return nil
 }
 
 // The longest pauses before a place is filled again: where workers cannot be started, and where

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bufio"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -24,12 +23,20 @@ import (
 type process struct {
 	command *exec.Cmd
 	conn    net.Conn
-	reader  *bufio.Reader
 	lock    Lock
-	sent    map[digest]bool // documents that the worker has
-	served  int
 	said    *excerpt
 	ended   chan struct{} // closed when the process has ended and was waited for
+	over    chan error    // says, once, that the process is not to be asked again, and why
+	leaving bool          // of package-wide idle: it is not to be idle again
+
+	// What follows belongs to whoever took the process.
+
+	sent        map[digest]bool // documents that the worker has
+	served      int
+	answered    bool          // at least one answer was no fault
+	buffer      []byte        // begins with what was read of a reply; kept from one to the next
+	filled      int           // length of that
+	interrupted chan struct{} // says that interrupt has returned
 }
 
 // startProcess starts a worker and waits until it has locked itself. A worker that cannot is not
@@ -40,8 +47,9 @@ func startProcess(config Config) (*process, error) {
 		return nil, err
 	}
 	p := &process{
-		conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), sent: make(map[digest]bool),
-		said: &excerpt{}, ended: make(chan struct{}),
+		conn: conn, sent: make(map[digest]bool), buffer: make([]byte, 32<<10),
+		said: &excerpt{}, ended: make(chan struct{}), over: make(chan error, 1),
+		interrupted: make(chan struct{}, 1),
 	}
 	p.command = exec.Command(config.Command[0], config.Command[1:]...) //nolint:gosec // from the product itself
 	p.command.Env = []string{}                                         // not nil, which would inherit ours
@@ -100,7 +108,7 @@ func (p *process) settle(config Config) error {
 	if err := p.send(kindSetup, s.append(newFrame(64))); err != nil {
 		return err
 	}
-	k, payload, err := readFrame(p.reader, maxReply)
+	k, payload, err := p.reply()
 	switch {
 	case err != nil:
 		return err
@@ -130,10 +138,15 @@ func rootsDER(roots []*x509.Certificate) [][]byte {
 	return list
 }
 
+// errLeft says that the caller went away before there was an answer: finish must be called.
+var errLeft = errors.New("the caller left before there was an answer")
+
 // exchange sends a question, with the documents that the worker does not have yet, and reads the one
 // reply. On a fault the worker must not be used again.
-func (p *process) exchange(c *call, timeout time.Duration) (outcome, error) {
-	if err := p.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+//
+// Errors: errLeft, a [*Fault], or what the reply says.
+func (p *process) exchange(c *call, deadline time.Time) (outcome, error) {
+	if err := p.conn.SetDeadline(deadline); err != nil {
 		return outcome{}, p.blame(err)
 	}
 	for _, document := range c.documents {
@@ -148,15 +161,68 @@ func (p *process) exchange(c *call, timeout time.Duration) (outcome, error) {
 	if _, err := p.conn.Write(c.frame); err != nil {
 		return outcome{}, p.blame(err)
 	}
-	k, payload, err := readFrame(p.reader, maxReply)
+	stay := context.AfterFunc(c.ctx, p.interrupt)
+	k, payload, err := p.reply()
+	if !stay() {
+		<-p.interrupted // from here on nobody sets a deadline but us
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(deadline) {
+			return outcome{}, errLeft
+		}
+	}
+	return p.take(c, k, payload, err)
+}
+
+// interrupt ends the wait for a reply.
+func (p *process) interrupt() {
+	_ = p.conn.SetReadDeadline(time.Unix(1, 0)) // closed where this fails
+	p.interrupted <- struct{}{}
+}
+
+// finish reads, for nobody, the reply that exchange did not wait for.
+func (p *process) finish(c *call, deadline time.Time) (outcome, error) {
+	if err := p.conn.SetReadDeadline(deadline); err != nil {
+		return outcome{}, p.blame(err)
+	}
+	k, payload, err := p.reply()
+	return p.take(c, k, payload, err)
+}
+
+func (p *process) take(c *call, k kind, payload []byte, err error) (outcome, error) {
 	if err != nil {
 		return outcome{}, p.blame(err)
 	}
-	if p.reader.Buffered() != 0 {
-		return outcome{}, fault(ReasonGarbage, errors.New("more than one reply to a request"))
-	}
 	p.served++
 	return c.read(k, payload)
+}
+
+// reply reads one frame, which must be all there is to read. The payload is good until the next call.
+// After an error of a deadline reply can be called again; it goes on where it was.
+func (p *process) reply() (kind, []byte, error) {
+	for {
+		whole := headerSize
+		if p.filled >= headerSize {
+			size, err := announced(p.buffer, maxReply)
+			if err != nil {
+				return 0, nil, err
+			}
+			whole += size
+			switch {
+			case p.filled > whole:
+				return 0, nil, errors.New("more than one reply to a request")
+			case p.filled == whole:
+				p.filled = 0
+				return kind(p.buffer[0]), p.buffer[headerSize:whole], nil
+			}
+		}
+		if whole >= len(p.buffer) { // one byte more, to see that there is none
+			p.buffer = append(make([]byte, 0, whole+1), p.buffer[:p.filled]...)[:whole+1]
+		}
+		n, err := p.conn.Read(p.buffer[p.filled:])
+		p.filled += n
+		if err != nil {
+			return 0, nil, err
+		}
+	}
 }
 
 func (p *process) send(k kind, frame []byte) error {

@@ -1,9 +1,9 @@
 package worker
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 
 	"github.com/attestd/attestd"
@@ -42,7 +42,7 @@ func appendAppraisal(out []byte, a attestd.Appraisal) []byte {
 
 // readAppraisal reads what appendAppraisal wrote. What it reads comes from a process that may have
 // been taken over: every name must be one of its kind and every number within its range, and nothing
-// may be left over.
+// may be left over. It keeps nothing of the payload.
 func readAppraisal(payload []byte) (attestd.Appraisal, error) {
 	r := fields{rest: payload, whole: string(payload)}
 	a := attestd.Appraisal{Schema: r.text(), ID: r.text()}
@@ -69,7 +69,7 @@ func readAppraisal(payload []byte) (attestd.Appraisal, error) {
 		check.Got, check.Want, check.Spec, check.Hint = r.text(), r.text(), r.text(), r.text()
 		a.Checks = append(a.Checks, check)
 	}
-	a.Claims = json.RawMessage(r.bytes())
+	a.Claims = bytes.Clone(r.bytes())
 	for range r.count(2 * 4) {
 		a.Handles = append(a.Handles, attestd.Handle{Kind: attestd.HandleKind(r.text()), Value: r.text()})
 	}
