@@ -71,7 +71,7 @@ func (w *world) results(o options, served *service.Service) api.Results {
 	w.must(err)
 	made, err := service.NewResults(service.ResultsConfig{
 		Appraisal: served.Appraisal, Fence: o.fence, Signer: issuer, MaxAge: time.Hour, Now: w.store.Now,
-		Notes: noNotes{},
+		Notes: noNotes{}, TrustDomain: "example.org",
 	})
 	w.must(err)
 	if o.results != nil {

@@ -41,7 +41,7 @@ func (p *parts) addResults(ctx context.Context, options Options) (err error) {
 		return err
 	}
 	p.results, err = service.NewResults(service.ResultsConfig{
-		Appraisal: p.service.Appraisal, Fence: p.index, Signer: issuer,
+		Appraisal: p.service.Appraisal, Fence: p.index, Signer: issuer, TrustDomain: settings.TrustDomain,
 		MaxAge: settings.Subjects.Reattest + settings.Subjects.Grace, Now: p.store.Now, Notes: p.keeper,
 	})
 	return err

@@ -35,6 +35,8 @@ type ResultsConfig struct {
 	Appraisal func(ctx context.Context, id string) (document []byte, found bool, err error)
 	Fence     Fence
 	Signer    ResultSigner
+	// TrustDomain that the names of subjects begin with.
+	TrustDomain string
 	// MaxAge is how old a verdict can be that a result is given of: as long as a verdict stands.
 	MaxAge time.Duration
 	Now    func() time.Time
@@ -53,8 +55,9 @@ type Results struct{ config ResultsConfig }
 // Errors: where a field is missing.
 func NewResults(config ResultsConfig) (*Results, error) {
 	if config.Appraisal == nil || config.Fence == nil || config.Signer == nil || config.Now == nil ||
-		config.Notes == nil || config.MaxAge <= 0 {
-		return nil, errors.New("results need verdicts, a fence, a signer, a clock, ears for notes, and a greatest age")
+		config.Notes == nil || config.MaxAge <= 0 || config.TrustDomain == "" {
+		return nil, errors.New(
+			"results need verdicts, a fence, a signer, a clock, ears for notes, a trust domain and a greatest age")
 	}
 	return &Results{config: config}, nil
 }
@@ -153,7 +156,7 @@ func (r *Results) grant(said *result.Statement, now time.Time) error {
 	}
 	standing := said.Appraisal.Standing
 	if standing == nil || standing.Subject == "" {
-		return nil // nobody's: there is no subject to be held, and the result names none
+		return r.grantUnnamed(said, now)
 	}
 	return r.config.Fence.GrantOn(subject.ID(standing.Subject), nil, now, func(
 		own live.Standing, _ []live.Standing,
@@ -178,8 +181,49 @@ func (r *Results) grant(said *result.Statement, now time.Time) error {
 		if said.Until.Before(ends) {
 			ends = said.Until
 		}
-		return max(1, int((ends.Sub(now)+time.Second-1)/time.Second)), nil
+		return secondsUntil(ends, now), nil
 	})
+}
+
+// grantUnnamed counts the result of an accepted verdict that names no subject, as that of a session,
+// against the machine all the same: the acknowledgement of a quarantine has it among what is in force.
+// What is known against the machine lowers what the result says, and nothing known raises it.
+func (r *Results) grantUnnamed(said *result.Statement, now time.Time) error {
+	id := r.unnamed(said.Appraisal)
+	if id == "" {
+		return nil // it affirms nothing, or there is no machine that it could be counted against
+	}
+	return r.config.Fence.GrantOn(id, nil, now, func(own live.Standing, _ []live.Standing) (int, error) {
+		if subject.Barred(own.State) {
+			return 0, barred(own.State, string(own.Barred))
+		}
+		if own.State == attestd.StateSuspect {
+			said.State = own.State
+		}
+		if own.Known && own.Risk.Int() > said.Appraisal.Risk.Int() {
+			said.Appraisal.Risk = own.Risk
+		}
+		ends := now.Add(r.config.Signer.Lifetime())
+		if said.Until.Before(ends) {
+			ends = said.Until
+		}
+		return secondsUntil(ends, now), nil
+	})
+}
+
+// unnamed is the subject that the machine of an accepted verdict is or would be; empty for none.
+func (r *Results) unnamed(given attestd.Appraisal) subject.ID {
+	if given.Verdict != attestd.VerdictAccepted {
+		return ""
+	}
+	// The error says that there is no instance.
+	id, _ := subject.AgentID(r.config.TrustDomain, given.Format, subject.Observe(given).Instance)
+	return id
+}
+
+// secondsUntil is how long a grant is counted: whole seconds, and never none.
+func secondsUntil(ends, now time.Time) int {
+	return max(1, int((ends.Sub(now)+time.Second-1)/time.Second))
 }
 
 // free refuses what is held by now under anything that the verdict names. A verdict that accepts
@@ -189,6 +233,9 @@ func (r *Results) free(given attestd.Appraisal) error {
 	seen := subject.Observe(given)
 	if given.Standing != nil {
 		seen.ID = subject.ID(given.Standing.Subject)
+	}
+	if seen.ID == "" {
+		seen.ID = r.unnamed(given)
 	}
 	if seen.ID == "" && given.Verdict != attestd.VerdictAccepted {
 		return nil

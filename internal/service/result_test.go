@@ -68,7 +68,7 @@ func newGivers(t testing.TB) *givers {
 			document, found := g.stored[id]
 			return document, found, nil
 		},
-		Fence: g.index, Signer: g, MaxAge: 10 * time.Minute, Now: func() time.Time { return g.now }, Notes: g.notes,
+		Fence: g.index, Signer: g, TrustDomain: "example.org", MaxAge: 10 * time.Minute, Now: func() time.Time { return g.now }, Notes: g.notes,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -338,12 +338,13 @@ func TestResultsNeedTheirParts(t *testing.T) {
 	g := newGivers(t)
 	good := service.ResultsConfig{
 		Appraisal: func(context.Context, string) ([]byte, bool, error) { return nil, false, nil },
-		Fence:     g.index, Signer: g, MaxAge: time.Minute, Now: time.Now, Notes: g.notes,
+		Fence:     g.index, Signer: g, MaxAge: time.Minute, Now: time.Now, Notes: g.notes, TrustDomain: "example.org",
 	}
 	for i, change := range []func(*service.ResultsConfig){
 		func(c *service.ResultsConfig) { c.Appraisal = nil }, func(c *service.ResultsConfig) { c.Fence = nil },
 		func(c *service.ResultsConfig) { c.Signer = nil }, func(c *service.ResultsConfig) { c.MaxAge = 0 },
 		func(c *service.ResultsConfig) { c.Now = nil }, func(c *service.ResultsConfig) { c.Notes = nil },
+		func(c *service.ResultsConfig) { c.TrustDomain = "" },
 	} {
 		bad := good
 		if change(&bad); func() error { _, err := service.NewResults(bad); return err }() == nil {
