@@ -368,59 +368,80 @@ func keyAt(t *testing.T, d *big.Int) Key {
 
 // TestAnXBeyondTheOrder: where x of the sum is from n to p-1, r is x-n, which chance brings once in
 // 2^194. Point R has such an x; the key Q = (R - u*G)/v, of which nobody knows the secret, verifies
-// r = x-n and no other.
+// r = x-n and no other. With an x of 0 or n, both of which the curve has, it verifies nothing: not
+// r = p-n either, for which r+n is p.
 func TestAnXBeyondTheOrder(t *testing.T) {
-	curve := elliptic.P384()
-	params := curve.Params()
 	random := source(0)
 	gap := new(big.Int).Sub(prime, order) // x = n + r for r below this
 	made := 0
-	for offset := int64(1); made < 40; offset++ {
-		r := big.NewInt(offset)
-		if offset%2 == 0 {
-			r.Sub(gap, r) // below p by as much
-		}
-		beyond := made%4 != 3 // and some with x = r itself, which is below p-n too
-		x := new(big.Int).Set(r)
-		if beyond {
-			x.Add(x, order)
-		}
-		// y^2 = x^3 - 3x + b
-		y := new(big.Int).Exp(x, big.NewInt(3), prime)
-		y.Sub(y, new(big.Int).Mul(x, big.NewInt(3))).Add(y, params.B).Mod(y, prime)
-		if y.ModSqrt(y, prime) == nil {
-			continue
+	judge := func(x *big.Int) {
+		y := ordinate(x)
+		if y == nil {
+			return
 		}
 		made++
+		r := new(big.Int).Mod(x, order)
 		u, v := below(random, order), below(random, order)
-		//lint:ignore SA1019 points whose logarithm nobody knows need an addition
-		gx, gy := curve.ScalarBaseMult(new(big.Int).Sub(order, u).Bytes())
-		//lint:ignore SA1019 as above
-		qx, qy := curve.Add(x, y, gx, gy)
-		//lint:ignore SA1019 as above
-		qx, qy = curve.ScalarMult(qx, qy, new(big.Int).ModInverse(v, order).Bytes())
-		//lint:ignore SA1019 as above
-		key, err := NewKey(&ecdsa.PublicKey{Curve: curve, X: qx, Y: qy})
-		if err != nil {
-			t.Fatal(err)
-		}
-		key.Precompute()
-		s := new(big.Int).ModInverse(v, order)
+		key := keyThrough(t, x, y, u, v)
 		for _, other := range []*big.Int{r, new(big.Int).Add(r, big.NewInt(1)), gap,
 			new(big.Int).Sub(order, r), new(big.Int).Add(gap, r)} {
 			other = new(big.Int).Mod(other, order)
-			otherS := new(big.Int).Mul(s, other)
-			otherS.Mod(otherS, order)
-			digest := new(big.Int).Mul(u, otherS)
+			s := new(big.Int).ModInverse(v, order)
+			s.Mul(s, other).Mod(s, order)
+			if s.Sign() == 0 {
+				continue
+			}
+			digest := new(big.Int).Mul(u, s)
 			sum := digest.Mod(digest, order).FillBytes(make([]byte, Size))
 			want := other.Cmp(r) == 0
-			once := key.verifyOnce(sum, other, otherS)
-			tabled := key.memory.table.Load().verify(sum, other, otherS)
-			plain := key.verifyPlain(sum, other, otherS)
+			once := key.verifyOnce(sum, other, s)
+			tabled := key.memory.table.Load().verify(sum, other, s)
+			plain := key.verifyPlain(sum, other, s)
 			if once != want || tabled != want || plain != want {
 				t.Errorf("x=%x r=%x: without table %v, with %v, crypto/ecdsa %v, want %v",
 					x, other, once, tabled, plain, want)
 			}
 		}
 	}
+	judge(new(big.Int))
+	judge(order)
+	if made != 2 {
+		t.Fatal("the curve has points with these x")
+	}
+	for offset := int64(1); made < 40; offset++ {
+		x := big.NewInt(offset)
+		if offset%2 == 0 {
+			x.Sub(gap, x)
+		}
+		if made%4 != 3 { // the others have an x below p-n, which is r itself
+			x.Add(x, order)
+		}
+		judge(x)
+	}
+}
+
+// ordinate returns a y with y^2 = x^3 - 3x + b, nil where there is none.
+func ordinate(x *big.Int) *big.Int {
+	y := new(big.Int).Exp(x, big.NewInt(3), prime)
+	y.Sub(y, new(big.Int).Mul(x, big.NewInt(3))).Add(y, elliptic.P384().Params().B).Mod(y, prime)
+	return y.ModSqrt(y, prime)
+}
+
+// keyThrough returns the key Q for which u*G + v*Q is the point (x, y).
+func keyThrough(t *testing.T, x, y, u, v *big.Int) Key {
+	t.Helper()
+	curve := elliptic.P384()
+	//lint:ignore SA1019 points whose logarithm nobody knows need an addition
+	gx, gy := curve.ScalarBaseMult(new(big.Int).Sub(order, u).Bytes())
+	//lint:ignore SA1019 as above
+	qx, qy := curve.Add(x, y, gx, gy)
+	//lint:ignore SA1019 as above
+	qx, qy = curve.ScalarMult(qx, qy, new(big.Int).ModInverse(v, order).Bytes())
+	//lint:ignore SA1019 as above
+	key, err := NewKey(&ecdsa.PublicKey{Curve: curve, X: qx, Y: qy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key.Precompute()
+	return key
 }
