@@ -5,6 +5,7 @@
 package all
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
@@ -35,20 +36,11 @@ func New(config Config) ([]verifiers.Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	enclaves, err := nitro.New(nitro.Config{InsecureRoots: roots.aws})
-	if err != nil {
-		return nil, err
-	}
-	instances, err := nitrotpm.New(nitrotpm.Config{InsecureRoots: roots.aws})
-	if err != nil {
-		return nil, err
-	}
-	guests, err := sevsnp.New(sevsnp.Config{InsecureRoots: roots.amd})
-	if err != nil {
-		return nil, err
-	}
-	machines, err := tpm.New(tpm.Config{InsecureRoots: roots.tpm})
-	if err != nil {
+	enclaves, noEnclaves := nitro.New(nitro.Config{InsecureRoots: roots.aws})
+	instances, noInstances := nitrotpm.New(nitrotpm.Config{InsecureRoots: roots.aws})
+	guests, noGuests := sevsnp.New(sevsnp.Config{InsecureRoots: roots.amd})
+	machines, noMachines := tpm.New(tpm.Config{InsecureRoots: roots.tpm})
+	if err := cmp.Or(noEnclaves, noInstances, noGuests, noMachines); err != nil {
 		return nil, err
 	}
 	return []verifiers.Verifier{enclaves, instances, guests, machines}, nil

@@ -1,6 +1,7 @@
 package all
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -27,21 +28,15 @@ type Root struct {
 //
 // Errors: where a root is not the one that this build pins.
 func Roots() ([]Root, error) {
-	aws, err := awsdoc.PinnedRoot()
-	if err != nil {
+	aws, noAWS := awsdoc.PinnedRoot()
+	amd, noAMD := sevsnp.PinnedRoots()
+	makers, noMakers := tpmtrust.PinnedRoots()
+	if err := cmp.Or(noAWS, noAMD, noMakers); err != nil {
 		return nil, err
 	}
 	roots := []Root{rootOf(aws, attestd.FormatNitro, attestd.FormatNitroTPM)}
-	amd, err := sevsnp.PinnedRoots()
-	if err != nil {
-		return nil, err
-	}
 	for _, certificate := range amd {
 		roots = append(roots, rootOf(certificate, attestd.FormatSEVSNP))
-	}
-	makers, err := tpmtrust.PinnedRoots()
-	if err != nil {
-		return nil, err
 	}
 	for _, certificate := range makers {
 		roots = append(roots, rootOf(certificate, attestd.FormatTPM))

@@ -84,28 +84,20 @@ func outsideValidity(at time.Time, key *vcek) (string, *x509.Certificate) {
 }
 
 // pinnedAuthorities opens and checks AMD's certificates behind the wall.
-func pinnedAuthorities(count *counter) ([]*authority, error) {
+func pinnedAuthorities(chains []pinnedChain, count *counter) ([]*authority, error) {
 	var out []*authority
-	arks := make(map[line]*x509.Certificate) // each is parsed and verified once
-	for _, pinned := range pinnedChains {
-		askDER, arkDER, err := pinned.open()
+	arks := make(map[line]*x509.Certificate) // each is verified once
+	for _, pinned := range chains {
+		ask, ark, err := pinned.certificates()
 		if err != nil {
 			return nil, err
 		}
-		ask, err := x509.ParseCertificate(askDER)
-		if err != nil {
+		if known := arks[pinned.line]; known != nil && known.Equal(ark) {
+			ark = known
+		} else if err := checkARK(ark, pinned.line, count); err != nil {
 			return nil, notPinned(pinned.line, err)
 		}
-		ark := arks[pinned.line]
-		if ark == nil || !bytes.Equal(ark.Raw, arkDER) {
-			if ark, err = x509.ParseCertificate(arkDER); err != nil {
-				return nil, notPinned(pinned.line, err)
-			}
-			if err := checkARK(ark, pinned.line, count); err != nil {
-				return nil, notPinned(pinned.line, err)
-			}
-			arks[pinned.line] = ark
-		}
+		arks[pinned.line] = ark
 		if err := checkASK(ask, ark, pinned.line, pinned.kind, count); err != nil {
 			return nil, notPinned(pinned.line, err)
 		}

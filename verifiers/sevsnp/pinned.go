@@ -1,9 +1,6 @@
 package sevsnp
 
-import (
-	"crypto/x509"
-	"fmt"
-)
+import "crypto/x509"
 
 // PinnedRoots returns AMD's ARKs that are compiled in, for people to compare with what AMD publishes.
 //
@@ -11,18 +8,13 @@ import (
 func PinnedRoots() ([]*x509.Certificate, error) {
 	var roots []*x509.Certificate
 	for _, pinned := range pinnedChains {
-		if pinned.kind != kindVCEK {
-			continue // the same root again
-		}
-		_, der, err := pinned.open()
+		_, root, err := pinned.certificates()
 		if err != nil {
 			return nil, err
 		}
-		root, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, notPinned(pinned.line, fmt.Errorf("parse: %w", err))
+		if pinned.kind == kindVCEK { // beside the other kind stands the same root again
+			roots = append(roots, root)
 		}
-		roots = append(roots, root)
 	}
 	return roots, nil
 }

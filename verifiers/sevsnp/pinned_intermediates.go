@@ -1,9 +1,6 @@
 package sevsnp
 
-import (
-	"crypto/x509"
-	"fmt"
-)
+import "crypto/x509"
 
 // PinnedIntermediates returns AMD's ASKs that are compiled in beside the ARKs that signed them.
 //
@@ -11,15 +8,11 @@ import (
 func PinnedIntermediates() ([]*x509.Certificate, error) {
 	var found []*x509.Certificate
 	for _, pinned := range pinnedChains {
-		der, _, err := pinned.open()
+		intermediate, _, err := pinned.certificates()
 		if err != nil {
 			return nil, err
 		}
-		certificate, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, notPinned(pinned.line, fmt.Errorf("parse: %w", err))
-		}
-		found = append(found, certificate)
+		found = append(found, intermediate)
 	}
 	return found, nil
 }

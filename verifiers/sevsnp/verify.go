@@ -47,23 +47,20 @@ var _ verifiers.Verifier = (*Verifier)(nil)
 // Errors: a *attestd.CallerError of class CONFIG where AMD's embedded roots are not the pinned ones,
 // or an insecure root cannot be one.
 func New(config Config) (*Verifier, error) {
-	if config.ChainCacheSize < 0 {
-		return nil, badConfig(fmt.Errorf("cache for %d certificates", config.ChainCacheSize))
-	}
 	if config.ChainCacheSize == 0 {
 		config.ChainCacheSize = defaultCacheSize
 	}
 	out := &Verifier{lists: newListCache()}
 	count := &counter{total: &out.signatures, left: -1}
 	var err error
-	if out.pinned, err = pinnedAuthorities(count); err != nil {
+	if out.pinned, err = pinnedAuthorities(pinnedChains, count); err != nil {
 		return nil, err
 	}
 	if out.insecure, err = insecureRoots(config.InsecureRoots, count); err != nil {
 		return nil, badConfig(err)
 	}
 	if out.cache, err = lru.New[[sha256.Size]byte, *vcek](config.ChainCacheSize); err != nil {
-		return nil, badConfig(err)
+		return nil, badConfig(fmt.Errorf("cache for %d certificates: %w", config.ChainCacheSize, err))
 	}
 	return out, nil
 }

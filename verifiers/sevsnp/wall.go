@@ -2,7 +2,9 @@ package sevsnp
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
@@ -105,6 +107,20 @@ func (p pinnedChain) open() (ask, ark []byte, err error) {
 		return nil, nil, notPinned(p.line, fmt.Errorf("%d bytes behind the certificates", len(rest)))
 	}
 	return found[0], found[1], nil
+}
+
+// certificates are those of open, parsed.
+func (p pinnedChain) certificates() (ask, ark *x509.Certificate, err error) {
+	askDER, arkDER, err := p.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	ask, noASK := x509.ParseCertificate(askDER)
+	ark, noARK := x509.ParseCertificate(arkDER)
+	if err := cmp.Or(noASK, noARK); err != nil {
+		return nil, nil, notPinned(p.line, fmt.Errorf("parse: %w", err))
+	}
+	return ask, ark, nil
 }
 
 func notPinned(name line, err error) error {

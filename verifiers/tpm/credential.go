@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -66,14 +67,11 @@ func MakeCredential(request CredentialRequest) (Credential, error) {
 	if len(request.Secret) != SecretSize {
 		return Credential{}, fmt.Errorf("secret of %d bytes, want %d", len(request.Secret), SecretSize)
 	}
-	spki, err := ek.SPKI()
-	if err != nil {
-		return Credential{}, badRequest(attestd.ClassKeyProperties, "endorsement_key", err)
-	}
+	spki, noSPKI := ek.SPKI()
 	made, err := tpmtrust.MakeCredential(tpmtrust.CredentialInput{
 		AK: ak, EK: ek, Secret: request.Secret, Entropy: request.Entropy,
 	})
-	if err != nil {
+	if err = cmp.Or(err, noSPKI); err != nil {
 		return Credential{}, fmt.Errorf("credential: %w", err)
 	}
 	return Credential{AKName: ak.Name(), EK: sha256.Sum256(spki),

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -46,25 +47,23 @@ var _ verifiers.Verifier = (*Verifier)(nil)
 // Errors: a *attestd.CallerError of class CONFIG where the embedded roots are not the pinned ones, or
 // an insecure root cannot be one.
 func New(config Config) (*Verifier, error) {
-	if config.ChainCacheSize < 0 {
-		return nil, &attestd.CallerError{Class: attestd.ClassConfig, Hint: "give 0 for the usual size",
-			Err: fmt.Errorf("cache for %d certificates", config.ChainCacheSize)}
-	}
 	if config.ChainCacheSize == 0 {
 		config.ChainCacheSize = defaultCacheSize
 	}
 	v := &Verifier{}
-	var err error
+	var noKeys, noEKs, err error
+	v.keys, noKeys = lru.New[[sha256.Size]byte, *attestationKey](config.ChainCacheSize)
+	v.endorsementKeys, noEKs = lru.New[[sha256.Size]byte, *endorsementKey](config.ChainCacheSize)
+	if cmp.Or(noKeys, noEKs) != nil {
+		return nil, &attestd.CallerError{Class: attestd.ClassConfig, Hint: "give 0 for the usual size",
+			Err: fmt.Errorf("cache for %d certificates", config.ChainCacheSize)}
+	}
 	v.store, err = tpmtrust.New(tpmtrust.Config{InsecureRoots: config.InsecureRoots,
 		Count: func() { v.signatures.Add(1) }, CacheSize: config.ChainCacheSize})
 	if err != nil {
 		return nil, err
 	}
-	if v.keys, err = lru.New[[sha256.Size]byte, *attestationKey](config.ChainCacheSize); err != nil {
-		return nil, err
-	}
-	v.endorsementKeys, err = lru.New[[sha256.Size]byte, *endorsementKey](config.ChainCacheSize)
-	return v, err
+	return v, nil
 }
 
 // Format returns attestd.FormatTPM.

@@ -76,16 +76,11 @@ func (d *der) integer() (der, error) {
 // and without fractions.
 func (d *der) moment() (time.Time, error) {
 	tag, value, _, err := d.next()
-	if err != nil {
-		return time.Time{}, err
-	}
-	layout := "060102150405Z"
+	layout, want := "060102150405Z", byte(asn1.TagUTCTime)
 	if tag == asn1.TagGeneralizedTime {
-		layout = "20060102150405Z"
-	} else if tag != asn1.TagUTCTime {
-		return time.Time{}, errDER
+		layout, want = "20060102150405Z", tag
 	}
-	if len(value) != len(layout) {
+	if err != nil || tag != want || len(value) == 0 {
 		return time.Time{}, errDER
 	}
 	for _, digit := range value[:len(value)-1] {
@@ -93,7 +88,7 @@ func (d *der) moment() (time.Time, error) {
 			return time.Time{}, errDER
 		}
 	}
-	read, err := time.Parse(layout, string(value))
+	read, err := time.Parse(layout, string(value)) // which wants every digit of the layout
 	if err != nil {
 		return time.Time{}, errDER
 	}

@@ -54,19 +54,19 @@ func readList(o Outline) (*List, error) {
 	}
 	if body.is(tagSequence) {
 		entries, err := body.take(tagSequence)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = list.readEntries(entries, o.end-len(body))
 		}
-		if err := list.readEntries(entries, o.end-len(body)); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
 	if len(body) != 0 {
 		extensions, err := body.only(tagExtensions)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = eachExtension(extensions, list.extension)
 		}
-		if err := eachExtension(extensions, list.extension); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -131,7 +131,7 @@ func (l *List) extension(id asn1.ObjectIdentifier, critical bool, value der) err
 	case id.Equal(oidDelta):
 		l.cannot(errors.New("it is a delta CRL"))
 	case id.Equal(oidDistributionPoint):
-		points, err := readPoint(value)
+		points, err := Points(value)
 		if err != nil {
 			l.cannot(err)
 		}
@@ -169,15 +169,9 @@ func eachExtension(
 	var seen []string
 	for len(all) > 0 {
 		one, err := all.take(tagSequence)
-		if err != nil {
-			return err
-		}
-		tag, _, whole, err := one.next()
-		if err != nil || tag != asn1.TagOID {
-			return errDER
-		}
-		var id asn1.ObjectIdentifier
-		if rest, err := asn1.Unmarshal(whole, &id); err != nil || len(rest) != 0 {
+		_, _, whole, _ := one.next()
+		var id asn1.ObjectIdentifier // asn1 takes no element of another tag for one, and no empty one
+		if _, bad := asn1.Unmarshal(whole, &id); err != nil || bad != nil {
 			return errDER
 		}
 		if slices.Contains(seen, string(whole)) || len(seen) == most {
@@ -204,31 +198,27 @@ func eachExtension(
 	return nil
 }
 
-// readPoint reads an IssuingDistributionPoint (RFC 5280, section 5.2.5) that has nothing but URIs:
+// Points reads the value of an IssuingDistributionPoint (RFC 5280, section 5.2.5) that has nothing but URIs:
 // one that leaves certificates or reasons out, or has those of other CAs, is not read here.
-func readPoint(value der) ([]string, error) {
+//
+// Errors: for any other.
+func Points(extension []byte) ([]string, error) {
 	partial := errors.New("it is indirect, or for some certificates or reasons alone")
-	inside, err := value.only(tagSequence)
-	if err != nil {
-		return nil, partial
-	}
-	point, err := inside.take(0xa0) // distributionPoint [0]
-	if err != nil || len(inside) != 0 {
-		return nil, partial
-	}
-	names, err := point.only(0xa0) // fullName [0]
-	if err != nil {
+	inside, err := der(extension).only(tagSequence)
+	point, noPoint := inside.only(0xa0) // distributionPoint [0]
+	names, noName := point.only(0xa0)   // fullName [0]
+	if err != nil || noPoint != nil || noName != nil {
 		return nil, partial
 	}
 	var points []string
-	for len(names) > 0 {
+	for len(names) > 0 && len(points) < maxPoints {
 		uri, err := names.take(0x86) // uniformResourceIdentifier [6]
-		if err != nil || len(points) == maxPoints {
+		if err != nil {
 			return nil, partial
 		}
 		points = append(points, string(uri))
 	}
-	if len(points) == 0 {
+	if len(points) == 0 || len(names) != 0 {
 		return nil, partial
 	}
 	return points, nil

@@ -63,12 +63,9 @@ func Read(raw []byte) (Outline, error) {
 		return Outline{}, errors.New("not a list of version 2")
 	}
 	inner, err := body.sequence()
-	if err != nil {
-		return Outline{}, err
-	}
 	// RFC 5280 section 5.1.1.2: "This field MUST contain the same algorithm identifier as the
 	// signature field in the sequence tbsCertList". The outer one is not signed.
-	if string(inner) != string(outer) {
+	if err != nil || string(inner) != string(outer) {
 		return Outline{}, errors.New("two signature algorithms")
 	}
 	issuer, err := body.sequence()

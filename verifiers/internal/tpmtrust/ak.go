@@ -1,6 +1,7 @@
 package tpmtrust
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -151,7 +152,8 @@ func readAKProfile(certificate *x509.Certificate) (AK, use, *Fault) {
 	}
 	if value, ok := instanceInfo(certificate); ok {
 		ak.Profile = ProfileGCE
-		return ak, useGCE, ak.readInstance(certificate, value)
+		fault := ak.readInstance(certificate, value)
+		return ak, useGCE, fault
 	}
 	if err := ak.readAzure(certificate); err != nil {
 		return wrong(err)
@@ -194,35 +196,20 @@ func (a *AK) readInstance(certificate *x509.Certificate, value []byte) *Fault {
 		return refuse(ReasonCertificate, attestd.ClassChain, "instance information that cannot be read",
 			"what Google's AK certificates carry").because(err)
 	}
+	var errs [7]error
+	var info der
+	var project, instance uint64
 	production := false
-	err := func() error {
-		info, err := der(value).only(tagSequence)
-		if err != nil {
-			return err
-		}
-		if a.Zone, err = info.text(); err != nil {
-			return err
-		}
-		project, err := info.number()
-		if err != nil {
-			return err
-		}
-		if a.Project, err = info.text(); err != nil {
-			return err
-		}
-		instance, err := info.number()
-		if err != nil {
-			return err
-		}
-		if a.InstanceName, err = info.text(); err != nil {
-			return err
-		}
-		a.ProjectNumber = strconv.FormatUint(project, 10)
-		a.InstanceID = strconv.FormatUint(instance, 10)
-		production, err = readSecurity(info)
-		return err
-	}()
-	switch {
+	info, errs[0] = der(value).only(tagSequence)
+	a.Zone, errs[1] = info.text()
+	project, errs[2] = info.number()
+	a.Project, errs[3] = info.text()
+	instance, errs[4] = info.number()
+	a.InstanceName, errs[5] = info.text()
+	production, errs[6] = readSecurity(info)
+	a.ProjectNumber = strconv.FormatUint(project, 10)
+	a.InstanceID = strconv.FormatUint(instance, 10)
+	switch err := cmp.Or(errs[:]...); {
 	case err != nil:
 		return malformed(err)
 	case !production:
@@ -242,11 +229,8 @@ func readSecurity(info der) (production bool, err error) {
 		return false, nil
 	}
 	wrapped, err := info.only(0xa0)
-	if err != nil {
-		return false, err
-	}
-	properties, err := wrapped.only(tagSequence)
-	if err != nil {
+	properties, bad := wrapped.only(tagSequence)
+	if err = cmp.Or(err, bad); err != nil {
 		return false, err
 	}
 	for last := -1; len(properties) > 0; {

@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"encoding/binary"
 	"io"
+	"math/big"
 	"sync"
 	"testing"
 
@@ -218,6 +219,12 @@ func TestCredentialsThatAreNotMade(t *testing.T) {
 		"63 bytes of entropy":    func(i *tpmtrust.CredentialInput) { i.Entropy = i.Entropy[:63] },
 		"SHA-1 names":            func(i *tpmtrust.CredentialInput) { i.EK.NameAlg = tpm2.AlgSHA1 },
 		"SHA-1 name of the AK":   func(i *tpmtrust.CredentialInput) { i.AK.NameAlg = tpm2.AlgSHA1 },
+		"an RSA key of 1024 bits": func(i *tpmtrust.CredentialInput) {
+			i.EK.Key = &rsa.PublicKey{N: modulus(1024), E: 65537}
+		},
+		"a point that is not on its curve": func(i *tpmtrust.CredentialInput) {
+			i.EK.Key = &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
+		},
 		"an RSA key of 512 bits": func(i *tpmtrust.CredentialInput) { i.EK.Key = &rsa.PublicKey{N: modulus(512), E: 65537} },
 	} {
 		input := good

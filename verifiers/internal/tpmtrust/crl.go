@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/internal/crl"
 )
 
 // How far revocation was looked at, for a whole path: the worst of its certificates.
@@ -155,7 +156,7 @@ func readList(parsed *x509.RevocationList) *revocations {
 		case extension.Id.Equal(oidDeltaCRL):
 			list.err = errors.New("it is a delta CRL")
 		case extension.Id.Equal(oidDistributionPoint):
-			list.points, list.err = readPoint(extension.Value)
+			list.points, list.err = crl.Points(extension.Value)
 		case extension.Critical:
 			list.err = fmt.Errorf("critical extension %s", extension.Id)
 		}
@@ -177,36 +178,6 @@ func readList(parsed *x509.RevocationList) *revocations {
 	return list
 }
 
-// readPoint reads an IssuingDistributionPoint (RFC 5280, section 5.2.5) that has nothing but URIs:
-// one that leaves certificates or reasons out, or has those of other CAs, is not read here.
-func readPoint(value der) ([]string, error) {
-	indirect := errors.New("it is indirect, or for some certificates or reasons alone")
-	inside, err := value.only(tagSequence)
-	if err != nil {
-		return nil, err
-	}
-	point, err := inside.take(0xa0) // distributionPoint [0]
-	if err != nil || len(inside) != 0 {
-		return nil, indirect
-	}
-	names, err := point.only(0xa0) // fullName [0]
-	if err != nil {
-		return nil, indirect
-	}
-	var points []string
-	for len(names) > 0 {
-		uri, err := names.take(0x86) // uniformResourceIdentifier [6]
-		if err != nil || len(points) == limits.attributes {
-			return nil, indirect
-		}
-		points = append(points, string(uri))
-	}
-	if len(points) == 0 {
-		return nil, indirect
-	}
-	return points, nil
-}
-
 // isFor is RFC 5280 section 6.3.3 (b) (2): a CRL for one distribution point says something of
 // certificates that name it.
 func (r *revocations) isFor(certificate *x509.Certificate) bool {
@@ -221,32 +192,9 @@ func (r *revocations) isFor(certificate *x509.Certificate) bool {
 	return false
 }
 
-// crlIssuer reads the issuer's name off the front of a CertificateList (RFC 5280, section 5.1)
-// without reading the entries, of which there may be many.
+// crlIssuer reads the issuer's name off the front of a CertificateList without reading the entries,
+// of which there may be many.
 func crlIssuer(raw []byte) (string, error) {
-	var list struct {
-		TBS       asn1.RawValue
-		Algorithm asn1.RawValue
-		Signature asn1.BitString
-	}
-	if rest, err := asn1.Unmarshal(raw, &list); err != nil || len(rest) != 0 {
-		return "", errors.New("not a CertificateList")
-	}
-	body := list.TBS.Bytes
-	for range 3 { // version, which may be left out, algorithm, issuer
-		var element asn1.RawValue
-		rest, err := asn1.Unmarshal(body, &element)
-		if err != nil {
-			return "", errors.New("not a TBSCertList")
-		}
-		body = rest
-		if element.Tag == asn1.TagSequence && element.Class == asn1.ClassUniversal {
-			var next asn1.RawValue
-			if _, err := asn1.Unmarshal(body, &next); err != nil {
-				return "", errors.New("no issuer")
-			}
-			return nameText(next.FullBytes), nil
-		}
-	}
-	return "", errors.New("no issuer")
+	outline, err := crl.Read(raw)
+	return nameText(outline.Issuer), err
 }

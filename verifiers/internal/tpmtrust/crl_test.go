@@ -199,3 +199,27 @@ func flip(raw []byte) []byte {
 	out[len(out)-1] ^= 1
 	return out
 }
+
+// TestAKeyOfAnInstanceIsRevoked: what holds for endorsement keys holds for attestation keys.
+func TestAKeyOfAnInstanceIsRevoked(t *testing.T) {
+	ca := authority(t, forge.TPMCAConfig{})
+	raw := must(ca.GCECertificate(p256(t).Public(), forge.GCECertificateConfig{
+		Edit: func(c *x509.Certificate) { c.SerialNumber = big.NewInt(4711) },
+	}))(t)
+	query := attestationQuery(ca, raw)
+	query.CRLs = [][]byte{must(ca.CRL(forge.TPMCRLConfig{Serials: []*big.Int{big.NewInt(4711)}}))(t)}
+	_, fault := trusting(t, ca.Root).AttestationKey(query)
+	wantFault(t, fault, attestd.ClassRevokedCert)
+	query.CRLs = nil
+	query.Certificate = make([]byte, 1<<16)
+	_, fault = trusting(t, ca.Root).AttestationKey(query)
+	wantFault(t, fault, attestd.ClassTooLarge)
+	for _, empty := range []func(s *tpmtrust.Store) *tpmtrust.Fault{
+		func(s *tpmtrust.Store) *tpmtrust.Fault { _, fault := s.AttestationKey(tpmtrust.AKQuery{}); return fault },
+		func(s *tpmtrust.Store) *tpmtrust.Fault { _, fault := s.Endorsement(tpmtrust.EKQuery{}); return fault },
+	} {
+		if fault := empty(trusting(t, ca.Root)); fault == nil || fault.Got != "no certificate" {
+			t.Errorf("no certificate: got %v", fault)
+		}
+	}
+}

@@ -68,10 +68,7 @@ func (d der) only(want byte) (der, error) {
 // text takes a UTF8String or PrintableString of 1 to limits.text bytes without control characters.
 func (d *der) text() (string, error) {
 	tag, value, err := d.next()
-	if err != nil {
-		return "", err
-	}
-	if tag != asn1.TagUTF8String && tag != asn1.TagPrintableString ||
+	if err != nil || tag != asn1.TagUTF8String && tag != asn1.TagPrintableString ||
 		len(value) == 0 || len(value) > limits.text || !utf8.Valid(value) {
 		return "", errDER
 	}

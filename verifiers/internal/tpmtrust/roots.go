@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/attestd/attestd"
 )
@@ -49,19 +50,17 @@ type anchor struct {
 // Pinned returns the roots that are compiled in, in the table's order.
 //
 // Errors: a [*attestd.CallerError] of class CONFIG where files and table differ.
-func Pinned() ([]Root, error) {
-	found := make(map[string]*x509.Certificate)
-	err := eachPEM(rootFiles, "roots", func(der []byte) error {
-		certificate, err := x509.ParseCertificate(der)
-		if err != nil {
-			return err
-		}
-		digest := sha256.Sum256(der)
-		found[hex.EncodeToString(digest[:])] = certificate
-		return nil
-	})
+func Pinned() ([]Root, error) { return pinnedIn(rootFiles) }
+
+func pinnedIn(files fs.FS) ([]Root, error) {
+	certificates, err := certificatesIn(files, "roots")
 	if err != nil {
-		return nil, notPinned(err)
+		return nil, err
+	}
+	found := make(map[string]*x509.Certificate)
+	for _, certificate := range certificates {
+		digest := sha256.Sum256(certificate.Raw)
+		found[hex.EncodeToString(digest[:])] = certificate
 	}
 	if len(found) != len(pinned) {
 		return nil, notPinned(fmt.Errorf("%d roots, want %d", len(found), len(pinned)))
@@ -84,54 +83,46 @@ func Pinned() ([]Root, error) {
 // Errors: those of Pinned.
 func PinnedRoots() ([]*x509.Certificate, error) {
 	roots, err := Pinned()
-	if err != nil {
-		return nil, err
-	}
 	certificates := make([]*x509.Certificate, len(roots))
 	for index, root := range roots {
 		certificates[index] = root.Certificate
 	}
-	return certificates, nil
+	return certificates, err
 }
 
 // Intermediates returns the CA certificates that are compiled in as candidates.
 //
 // Errors: a [*attestd.CallerError] of class CONFIG where one cannot be read.
 func Intermediates() ([]*x509.Certificate, error) {
-	var certificates []*x509.Certificate
-	err := eachPEM(intermediateFiles, "intermediates", func(der []byte) error {
-		certificate, err := x509.ParseCertificate(der)
-		certificates = append(certificates, certificate)
-		return err
-	})
+	return certificatesIn(intermediateFiles, "intermediates")
+}
+
+// certificatesIn reads every certificate in the folder's files.
+func certificatesIn(files fs.FS, folder string) ([]*x509.Certificate, error) {
+	entries, err := fs.ReadDir(files, folder)
 	if err != nil {
 		return nil, notPinned(err)
 	}
-	return certificates, nil
-}
-
-// eachPEM calls take with every certificate in the folder's files.
-func eachPEM(files embed.FS, folder string, take func(der []byte) error) error {
-	entries, err := files.ReadDir(folder)
-	if err != nil {
-		return err
-	}
+	var certificates []*x509.Certificate
 	for _, entry := range entries {
-		rest, err := files.ReadFile(folder + "/" + entry.Name())
+		name := folder + "/" + entry.Name()
+		rest, err := fs.ReadFile(files, name)
 		if err != nil {
-			return err
+			return nil, notPinned(err)
 		}
 		for len(bytes.TrimSpace(rest)) > 0 {
 			var block *pem.Block
 			if block, rest = pem.Decode(rest); block == nil {
-				return fmt.Errorf("%s/%s: text that is no PEM", folder, entry.Name())
+				return nil, notPinned(fmt.Errorf("%s: text that is no PEM", name))
 			}
-			if err := take(block.Bytes); err != nil {
-				return fmt.Errorf("%s/%s: %w", folder, entry.Name(), err)
+			certificate, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return nil, notPinned(fmt.Errorf("%s: %w", name, err))
 			}
+			certificates = append(certificates, certificate)
 		}
 	}
-	return nil
+	return certificates, nil
 }
 
 func notPinned(err error) error {

@@ -1,6 +1,7 @@
 package tpmtrust
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -136,21 +137,16 @@ var (
 	})
 )
 
-func (s *Store) makeCaches(size int) (err error) {
+func (s *Store) makeCaches(size int) error {
 	if size <= 0 {
 		size = limits.cachedNodes
 	}
-	if s.links, err = lru.New[[sha256.Size]byte, struct{}](2 * size); err != nil {
-		return err
-	}
-	if s.eks, err = lru.New[[sha256.Size]byte, endorsement](size); err != nil {
-		return err
-	}
-	if s.aks, err = lru.New[[sha256.Size]byte, attestation](size); err != nil {
-		return err
-	}
-	s.crls, err = lru.New[[sha256.Size]byte, *revocations](limits.cachedCRLs)
-	return err
+	var errs [4]error // each where a size is not above 0
+	s.links, errs[0] = lru.New[[sha256.Size]byte, struct{}](2 * size)
+	s.eks, errs[1] = lru.New[[sha256.Size]byte, endorsement](size)
+	s.aks, errs[2] = lru.New[[sha256.Size]byte, attestation](size)
+	s.crls, errs[3] = lru.New[[sha256.Size]byte, *revocations](limits.cachedCRLs)
+	return cmp.Or(errs[:]...)
 }
 
 // Kept returns how many certificates are remembered.
