@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -76,6 +77,11 @@ func checkPrivate(folder string) error {
 			Class: attestd.ClassConfig, Hint: "name a folder of its own for collateral",
 			Err: fmt.Errorf("%q is not a folder", attestd.Excerpt(folder, 200)),
 		}
+	case !isOurs(info):
+		return &attestd.CallerError{
+			Class: attestd.ClassConfig, Hint: "run the command as the user that attestd runs as",
+			Err: fmt.Errorf("the collateral folder %q belongs to another user", attestd.Excerpt(folder, 200)),
+		}
 	case info.Mode().Perm()&0o077 != 0:
 		return &attestd.CallerError{
 			Class: attestd.ClassConfig, Hint: "chmod 700 " + attestd.Excerpt(folder, 200),
@@ -83,6 +89,13 @@ func checkPrivate(folder string) error {
 		}
 	}
 	return nil
+}
+
+// isOurs reports whether a file is this user's. Whoever else owns a folder can replace what is in it; and
+// what root writes into an owner's folder the owner cannot read.
+func isOurs(info fs.FileInfo) bool {
+	owned, known := info.Sys().(*syscall.Stat_t)
+	return known && int(owned.Uid) == os.Geteuid()
 }
 
 // writeWhole puts a file in place as a whole and durably: a reader sees the old one or the new one, also

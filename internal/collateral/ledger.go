@@ -60,6 +60,11 @@ type listRow struct {
 	Taken   time.Time `json:"taken"`
 }
 
+// key tells lists apart that do not follow each other.
+func (l listRow) key() string {
+	return string(l.Format) + l.Issuer + l.IssuerName + "\x00" + l.Scope
+}
+
 // certificateRow is an intermediate CA.
 type certificateRow struct {
 	Format attestd.Format `json:"format"`
@@ -123,12 +128,11 @@ func (l *ledger) check() error {
 	}
 	seen := map[string]bool{}
 	for _, row := range l.Lists {
-		key := string(row.Format) + row.Issuer + row.IssuerName + "\x00" + row.Scope
-		number, err := hex.DecodeString(row.Number)
+		key := row.key()
 		switch {
 		case !isDigest(row.Issuer) || !isDigest(row.SHA256) || !isDigest(row.Body):
 			return errors.New("a list without digests")
-		case err != nil || len(number) > maxNumber || len(number) > 0 && number[0] == 0:
+		case !isNumber(row.Number):
 			return errors.New("a list with a number that is none")
 		case row.Format == "" || row.From.IsZero() || row.Until.IsZero() || seen[key]:
 			return errors.New("a list without dates, or twice")
@@ -142,6 +146,12 @@ func (l *ledger) check() error {
 		seen[row.SHA256] = true
 	}
 	return nil
+}
+
+// isNumber says whether a text is the number of a list as rows have it.
+func isNumber(text string) bool {
+	number, err := hex.DecodeString(text)
+	return err == nil && len(number) <= maxNumber && (len(number) == 0 || number[0] != 0)
 }
 
 func isDigest(text string) bool {

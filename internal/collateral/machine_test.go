@@ -1,7 +1,10 @@
 package collateral_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -183,6 +186,17 @@ func TestTheQueueIsNobodysAlone(t *testing.T) {
 	if queue := s.store.Queue(); len(queue) != 256 {
 		t.Errorf("%d are queued, want no more than 256", len(queue))
 	}
+	// A full queue costs whoever waits for a verdict no look into it, until there may be a place.
+	files, _ := filepath.Glob(filepath.Join(s.folder, "wanted", "*.json"))
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []error{collateral.ErrNotQueued, nil} {
+		if err := s.store.Want("203.0.113.9", wish()); !errors.Is(err, want) {
+			t.Errorf("a place in a queue that was full: %v, want %v", err, want)
+		}
+		s.now = s.now.Add(collateral.DefaultPace)
+	}
 	if err := s.store.Want("x", collateral.Wanted{}); err == nil {
 		t.Error("nothing was queued")
 	}
@@ -211,6 +225,27 @@ func TestAWishEndsWithItsCertificate(t *testing.T) {
 	}
 	if found, wanted := s.store.For(attestd.FormatSEVSNP, report.Bytes()); len(found) != 1 || wanted != nil {
 		t.Error("the certificate is not given out")
+	}
+}
+
+// TestNobodyWishesAMachineAway: whoever knows the id of a chip can say that it is of a line of which AMD does
+// not know it. That must not keep the true line from being asked.
+func TestNobodyWishesAMachineAway(t *testing.T) {
+	s := newScene(t)
+	victim := forge.NewSNPReport("Genoa", 2)
+	lie := victim
+	lie.Version, lie.CPUID = 3, forge.NewSNPReport("Milan", 3).CPUID
+	for _, report := range []forge.SNPReport{lie, victim} {
+		_, wanted := s.store.For(attestd.FormatSEVSNP, report.Bytes())
+		if wanted == nil {
+			t.Fatal("nothing is wanted")
+		}
+		if err := s.store.Want("x", *wanted); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if queue := s.store.Queue(); len(queue) != 2 {
+		t.Errorf("%d wishes are queued, want the lie and the truth", len(queue))
 	}
 }
 

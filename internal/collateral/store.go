@@ -39,6 +39,9 @@ type Store struct {
 	issuers  []*issuer
 	sets     map[attestd.Format]set.Set
 	unusable map[string]error // by digest: held, and not given out
+	// seen is how far the lists had come, by issuer and scope; witness is where that is kept too.
+	seen    map[string]listRow
+	witness string
 }
 
 // Open opens the store in a folder and makes it where there is none. now is the clock that validity is
@@ -56,7 +59,7 @@ func Open(folder string, now func() time.Time, insecure ...*x509.Certificate) (*
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{folder: folder, now: now, pinned: pinned, machines: machines, asking: newAsking()}
+	s := &Store{folder: folder, now: now, pinned: pinned, machines: machines, asking: newAsking(), seen: map[string]listRow{}}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, unfit(err, "name a folder that this user can make")
 	}
@@ -223,6 +226,9 @@ func (s *Store) show(v view) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.witnessed(v.ledger.Lists); err != nil {
+		return err
+	}
 	if v.ledger.Machines != s.ledger.Machines {
 		s.machines.Purge()
 	}
@@ -282,7 +288,7 @@ func (s *Store) Changed() (Change, error) {
 	s.mu.Lock()
 	before, sets := s.ledger, s.sets
 	s.mu.Unlock()
-	if err == nil && read.Generation == before.Generation {
+	if err == nil && sameLedger(read, before) {
 		return Change{}, nil
 	}
 	if err := s.load(); err != nil {
@@ -304,6 +310,12 @@ func (s *Store) Changed() (Change, error) {
 		}
 	}
 	return change, nil
+}
+
+// sameLedger compares all of it: an older copy that went on by itself comes to the same generation.
+func sameLedger(a, b ledger) bool {
+	return a.Generation == b.Generation && a.Machines == b.Machines && a.Seed == b.Seed &&
+		slices.Equal(a.Lists, b.Lists) && slices.Equal(a.Certificates, b.Certificates)
 }
 
 func sameSet(a, b set.Set) bool {

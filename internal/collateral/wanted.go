@@ -2,6 +2,8 @@ package collateral
 
 import (
 	"container/list"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,7 +31,10 @@ const (
 	wantedSources = 4096
 	// wantedKeep is how long a machine is remembered for which AMD has nothing, so that it is not asked
 	// for again at once.
-	wantedKeep   = 24 * time.Hour
+	wantedKeep = 24 * time.Hour
+	// wantedFull is how long a full queue is taken for full without a look: it takes the fetcher as long to
+	// make one place, and verdicts wait while hundreds of files are read.
+	wantedFull   = DefaultPace
 	maxWantedDoc = 8 << 10
 )
 
@@ -80,7 +85,19 @@ func (w wish) check() error {
 	return nil
 }
 
-func (w wish) key() string { return w.Machines[0].key() }
+// key names the wish by all of its machines. Evidence that names one line alone must not stand in the way
+// of a machine that may be of two: AMD would have nothing for the one, and the other would wait a day.
+func (w wish) key() string {
+	if len(w.Machines) == 1 {
+		return w.Machines[0].key()
+	}
+	var all []byte
+	for _, machine := range w.Machines {
+		all = append(all, machine.key()...)
+	}
+	digest := sha256.Sum256(all)
+	return hex.EncodeToString(digest[:16])
+}
 
 // Want queues a wish for the fetcher, durably, once for each machine. source is who sent the evidence, such
 // as an address: no source takes the queue for itself. Want it when evidence could not be decided for want
@@ -101,7 +118,7 @@ func (s *Store) Want(source string, wanted Wanted) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil
 	}
-	if !s.asking.allow(next.Source, s.now()) {
+	if s.now().Before(s.asking.fullUntil) || !s.asking.allow(next.Source, s.now()) {
 		return ErrNotQueued
 	}
 	// Refused ones are remembered, and do not keep others out.
@@ -116,6 +133,9 @@ func (s *Store) Want(source string, wanted Wanted) error {
 		default:
 			waiting++
 		}
+	}
+	if waiting >= maxWanted {
+		s.asking.fullUntil = s.now().Add(wantedFull)
 	}
 	if waiting >= maxWanted || mine >= maxWantedSource {
 		return ErrNotQueued
@@ -201,6 +221,8 @@ type asking struct {
 	mu      sync.Mutex
 	buckets map[string]*list.Element
 	order   *list.List
+	// fullUntil is until when the queue is taken for full.
+	fullUntil time.Time
 }
 
 type bucket struct {

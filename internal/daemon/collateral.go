@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -43,9 +44,14 @@ func openCollateral(
 		return kept, nil
 	}
 	var err error
-	kept.store, err = collateral.Open(folder, now, roots...)
-	return kept, err
+	if kept.store, err = collateral.Open(folder, now, roots...); err != nil {
+		return kept, err
+	}
+	return kept, kept.store.Witness(filepath.Join(options.Config.StateDir, floorsFile))
 }
+
+// floorsFile remembers, outside of the folder of collateral, how far its lists had come.
+const floorsFile = "collateral.floors"
 
 // machines returns what the service asks for the certificates of single machines.
 func (k *keptCollateral) machines() service.Machines {
