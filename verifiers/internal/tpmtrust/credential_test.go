@@ -210,15 +210,15 @@ func TestCredentialsThatAreNotMade(t *testing.T) {
 		"an endorsement key without a cipher": func(i *tpmtrust.CredentialInput) {
 			i.EK.Symmetric = tpm2.Symmetric{Algorithm: tpm2.AlgNull}
 		},
-		"Camellia":               func(i *tpmtrust.CredentialInput) { i.EK.Symmetric.Algorithm = tpm2.AlgCamellia },
-		"AES in another mode":    func(i *tpmtrust.CredentialInput) { i.EK.Symmetric.Mode = tpm2.AlgOFB },
-		"a cipher of 17 bits":    func(i *tpmtrust.CredentialInput) { i.EK.Symmetric.KeyBits = 17 },
-		"a secret of 15 bytes":   func(i *tpmtrust.CredentialInput) { i.Secret = i.Secret[:15] },
-		"a secret of 33 bytes":   func(i *tpmtrust.CredentialInput) { i.Secret = make([]byte, 33) },
-		"no entropy":             func(i *tpmtrust.CredentialInput) { i.Entropy = nil },
-		"63 bytes of entropy":    func(i *tpmtrust.CredentialInput) { i.Entropy = i.Entropy[:63] },
-		"SHA-1 names":            func(i *tpmtrust.CredentialInput) { i.EK.NameAlg = tpm2.AlgSHA1 },
-		"SHA-1 name of the AK":   func(i *tpmtrust.CredentialInput) { i.AK.NameAlg = tpm2.AlgSHA1 },
+		"Camellia":             func(i *tpmtrust.CredentialInput) { i.EK.Symmetric.Algorithm = tpm2.AlgCamellia },
+		"AES in another mode":  func(i *tpmtrust.CredentialInput) { i.EK.Symmetric.Mode = tpm2.AlgOFB },
+		"a cipher of 17 bits":  func(i *tpmtrust.CredentialInput) { i.EK.Symmetric.KeyBits = 17 },
+		"a secret of 15 bytes": func(i *tpmtrust.CredentialInput) { i.Secret = i.Secret[:15] },
+		"a secret of 33 bytes": func(i *tpmtrust.CredentialInput) { i.Secret = make([]byte, 33) },
+		"no entropy":           func(i *tpmtrust.CredentialInput) { i.Entropy = nil },
+		"63 bytes of entropy":  func(i *tpmtrust.CredentialInput) { i.Entropy = i.Entropy[:63] },
+		"SHA-1 names":          func(i *tpmtrust.CredentialInput) { i.EK.NameAlg = tpm2.AlgSHA1 },
+		"SHA-1 name of the AK": func(i *tpmtrust.CredentialInput) { i.AK.NameAlg = tpm2.AlgSHA1 },
 		"an RSA key of 1024 bits": func(i *tpmtrust.CredentialInput) {
 			i.EK.Key = &rsa.PublicKey{N: modulus(1024), E: 65537}
 		},
