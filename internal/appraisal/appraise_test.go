@@ -370,5 +370,6 @@ func closed(values []string, text string) (met, unmet string) {
 // which is not visible in an instance's module id, and a revocation list, which nobody reads yet.
 var unmeetable = []attestd.CheckID{
 	"sev-snp/family-id", "sev-snp/image-id", "nitrotpm/region", "sev-snp/crl",
+	"nitro/crl", "nitrotpm/crl",
 	"sev-snp/csp", // of a cloud's key, and a chip's own signed
 }

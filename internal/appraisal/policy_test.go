@@ -117,6 +117,7 @@ const nitroRules = `    debug: {want: false, otherwise: reject}
     pcr4-instance: any
     pcr8-signer: any
     region: any
+    crl: any
     measurement/known: {want: active-reference, otherwise: reject, none-loaded: undecided}
     ownership/known: any
 `
@@ -140,7 +141,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 		neg             int
 	}{
 		{name: "a misspelt check", neg: 177, doc: swap("measurement/known", "meassurement/known"),
-			want: "line 10: formats.nitro.meassurement/known: unknown key; did you mean measurement/known?"},
+			want: "line 11: formats.nitro.meassurement/known: unknown key; did you mean measurement/known?"},
 		{name: "a misspelt key", neg: 177, doc: swap("otherwise", "otherwize"),
 			want: "line 5: formats.nitro.debug.otherwize: unknown key; did you mean otherwise?"},
 		{name: "an unknown key at the top", neg: 177, doc: nitroPolicy + "default: accept\n",

@@ -57,11 +57,17 @@ func (a *AMD) CRL(config AMDCRLConfig) ([]byte, error) {
 	if err != nil || config.Rewrite == nil {
 		return der, err
 	}
-	return rewritten(der, config.Rewrite, key)
+	return rewrittenList(der, config.Rewrite, func(tbs []byte) ([]byte, error) {
+		digest := sha512.Sum384(tbs)
+		return rsa.SignPSS(rand.Reader, key, crypto.SHA384, digest[:],
+			&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+	})
 }
 
-// rewritten changes the signed part of a list and signs it again.
-func rewritten(der []byte, change func([]byte) []byte, key *rsa.PrivateKey) ([]byte, error) {
+// rewrittenList changes the signed part of a list and signs it again.
+func rewrittenList(
+	der []byte, change func([]byte) []byte, sign func(tbs []byte) ([]byte, error),
+) ([]byte, error) {
 	var list struct {
 		TBS       asn1.RawValue
 		Algorithm asn1.RawValue
@@ -71,9 +77,7 @@ func rewritten(der []byte, change func([]byte) []byte, key *rsa.PrivateKey) ([]b
 		return nil, err
 	}
 	tbs := DER(0x30, change(bytes.Clone(list.TBS.Bytes)))
-	digest := sha512.Sum384(tbs)
-	signature, err := rsa.SignPSS(rand.Reader, key, crypto.SHA384, digest[:],
-		&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+	signature, err := sign(tbs)
 	if err != nil {
 		return nil, err
 	}

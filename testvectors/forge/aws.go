@@ -62,6 +62,7 @@ type AWS struct {
 	signer   crypto.Signer
 	random   io.Reader
 	root     *x509.Certificate
+	cas      map[string]awsCA // by role
 }
 
 // NewAWS makes an authority and its chain: root, region, zone, instance, leaf, all P-384, with the
@@ -76,7 +77,10 @@ func NewAWS(options AWSOptions) (*AWS, error) {
 	if options.Region == "" {
 		options.Region = "us-east-2"
 	}
-	authority := &AWS{at: options.At, moduleID: options.ModuleID, random: randomness(options.Seed)}
+	authority := &AWS{
+		at: options.At, moduleID: options.ModuleID, random: randomness(options.Seed),
+		cas: map[string]awsCA{},
+	}
 	var parent *x509.Certificate
 	var parentKey crypto.Signer
 	for serial, link := range awsChain(options) {
@@ -100,6 +104,7 @@ func NewAWS(options AWSOptions) (*AWS, error) {
 			return nil, fmt.Errorf("forge %s certificate: %w", link.role, err)
 		}
 		parentKey = key
+		authority.cas[link.role] = awsCA{parent, key}
 		switch link.role {
 		case AWSLeaf:
 			authority.leaf, authority.leafKey = der, key

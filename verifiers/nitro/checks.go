@@ -88,6 +88,7 @@ func checkSpecs() []attestd.CheckSpec {
 			Rule:   attestd.RuleOneOf,
 			Fact:   "region",
 		},
+		awsdoc.RevocationRule(attestd.FormatNitro),
 	)
 }
 

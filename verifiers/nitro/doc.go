@@ -6,7 +6,7 @@
 // registers 0, 1 and 2 are there. What is not shown: that the enclave runs in production mode (the
 // fact "debug" says it and the policy decides), that what it measured is known (appraisal compares its
 // registers with reference values), whose account it runs in (PCR3 and PCR4 can say it), and that no
-// certificate was revoked.
+// certificate was revoked (the fact "crl" says how far that was looked at).
 //
 // Registers (AWS Nitro Enclaves User Guide, "Where to get an enclave's measurements"): 0 the image,
 // 1 kernel and boot ramdisk, 2 application, 3 the parent's IAM role, 4 the parent instance's id, 8 the

@@ -42,6 +42,7 @@ func checkSpecs() []attestd.CheckSpec {
 			Rule:   attestd.RuleOneOf,
 			Fact:   "region",
 		},
+		awsdoc.RevocationRule(attestd.FormatNitroTPM),
 	)
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers/internal/certpath"
+	"github.com/attestd/attestd/verifiers/internal/crl"
 	"github.com/attestd/attestd/verifiers/internal/p384"
 )
 
@@ -27,6 +28,8 @@ type node struct {
 	room    int    // CA certificates that may still follow; -1 for any number
 	window  window
 	leaf    leaf
+	above   *node // nil for a root
+	listed  listed
 }
 
 // leaf is what is kept of a leaf certificate.
@@ -223,6 +226,9 @@ func (e *Engine) extend(
 	certificates, digests = certificates[known:], digests[known:]
 	parsed := make([]*x509.Certificate, len(certificates))
 	for index, der := range certificates {
+		if index < len(certificates)-1 {
+			der = bytes.Clone(der) // an issuer of lists is kept whole, and it aliases what it was read from
+		}
 		certificate, err := x509.ParseCertificate(der)
 		if err == nil && certificate.Version != 3 {
 			err = fmt.Errorf("version %d", certificate.Version)
@@ -244,6 +250,7 @@ func (e *Engine) extend(
 		fresh[index] = &node{
 			digest: digests[index], key: key, subject: bytes.Clone(certificate.RawSubject),
 			window: above.window.within(windowOf(certificate)),
+			above:  above, listed: listedOf(certificate),
 		}
 		above = fresh[index]
 	}
@@ -265,6 +272,7 @@ func (e *Engine) extend(
 			return nil, chainProblem(certificate, errors.New("its signature is not its issuer's"))
 		}
 		if above = fresh[index]; index < len(parsed)-1 {
+			above.listed.issuer = crl.NewIssuer(certificate)
 			above.key.Precompute() // what it signed comes next, and other leaves later
 		}
 	}

@@ -49,7 +49,7 @@ func (v *Verified) Values(
 ) attestd.ClaimValues {
 	d := v.Document
 	moduleID := v.ModuleID()
-	facts := append(make([]attestd.Fact, 0, 24), leading...)
+	facts := append(make([]attestd.Fact, 0, 25), leading...)
 	add := func(name string, value attestd.Value) {
 		facts = append(facts, attestd.Fact{Name: name, Value: value})
 	}
@@ -68,6 +68,7 @@ func (v *Verified) Values(
 	add("signed_at", attestd.Time(v.SignedAt))
 	add("leaf_not_before", attestd.Time(v.LeafNotBefore))
 	add("leaf_not_after", attestd.Time(v.LeafNotAfter))
+	add("crl", attestd.Text(v.CRL))
 	add("digest", attestd.Text("SHA384"))
 	registers := d.registers()
 	for index := range d.PCRs {
@@ -129,6 +130,8 @@ func FactSpecs(spec string, meanings map[int]string) []attestd.FactSpec {
 			Meaning: "when the signing certificate becomes valid"},
 		{Name: "leaf_not_after", Kind: attestd.KindTime, Spec: leaf,
 			Meaning: "when the signing certificate expires"},
+		{Name: "crl", Kind: attestd.KindText, Spec: specCRL,
+			Meaning: "revocation lists for the certificates that name one: fresh, stale or missing"},
 		{Name: "digest", Kind: attestd.KindText, Spec: spec, Meaning: "the registers' hash: SHA384"},
 	}
 	for index := range factNames {

@@ -6,8 +6,8 @@
 // certificates chain, in their order and at that time, to the pinned root; the leaf's P-384 key signed
 // exactly these bytes; the timestamp fits the time, the leaf and the demand; nonce and key are those
 // demanded. What is not shown: what the registers mean, whether the measured software is a good one,
-// whether a certificate was revoked (no CRL is read yet), and freshness where the demand was a
-// recorded one.
+// whether a certificate was revoked where no revocation list was given (those that are given count),
+// and freshness where the demand was a recorded one.
 //
 // Sources: AWS "Nitro Enclaves Attestation Process" (repository aws-nitro-enclaves-nsm-api,
 // docs/attestation_process.md, revision 13464bf), called NSM below; RFC 9052 (COSE); RFC 8949 (CBOR);

@@ -13,6 +13,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/strict"
+	"github.com/attestd/attestd/verifiers/internal/crl"
 	"github.com/attestd/attestd/verifiers/internal/trail"
 )
 
@@ -33,13 +34,14 @@ type Config struct {
 
 // Engine verifies documents of one profile. It is safe for concurrent use.
 type Engine struct {
-	profile    Profile
-	roots      []root
-	table      trail.Table
+	profile Profile
+	roots   []root
+	table   trail.Table
 	// Leaves and the CA certificates above them are kept apart: a leaf lives for hours and there are
 	// many, and however many somebody shows, they push no authority out.
 	leaves, authorities *lru.Cache[[sha256.Size]byte, *node]
-	signatures signatures
+	signatures          signatures
+	lists               *crl.Cache
 }
 
 // New returns an engine.
@@ -63,6 +65,7 @@ func New(config Config) (*Engine, error) {
 	return &Engine{
 		profile: config.Profile, roots: roots, table: trail.NewTable(config.Profile.Checks),
 		leaves: leaves, authorities: authorities,
+		lists: crl.NewCache(crlLimits.cached, crlLimits.bytes),
 	}, nil
 }
 
@@ -80,6 +83,8 @@ type Verified struct {
 	LeafName                    string
 	LeafNotBefore, LeafNotAfter time.Time
 	Freshness                   attestd.Freshness
+	// CRL says how far revocation was looked at: CRLFresh, CRLStale or CRLMissing.
+	CRL string
 	// KeySPKI is the demanded key, which the document carries; nil where none was demanded.
 	KeySPKI []byte
 }
@@ -111,6 +116,10 @@ func (e *Engine) Verify(input attestd.Input) (*Verified, error) {
 	if err := e.verifySignature(steps, path, sealed); err != nil {
 		return nil, err
 	}
+	state, err := e.verifyRevocation(steps, path, input)
+	if err != nil {
+		return nil, err
+	}
 	signedAt, err := e.verifyTimestamp(steps, document, path, input)
 	if err != nil {
 		return nil, err
@@ -122,6 +131,7 @@ func (e *Engine) Verify(input attestd.Input) (*Verified, error) {
 		Document: document, Trail: steps, SignedAt: signedAt, Insecure: path.insecure,
 		LeafName: path.leaf.leaf.commonName, LeafNotBefore: path.leaf.leaf.from,
 		LeafNotAfter: path.leaf.leaf.until, Freshness: freshnessOf(input.Demand),
+		CRL: state,
 	}
 	if _, demanded := input.Demand.Key(); demanded {
 		verified.KeySPKI = append([]byte(nil), document.PublicKey...)

@@ -29,6 +29,8 @@ const (
 	checkValidity     = "chain-validity"
 	checkChain        = "chain"
 	checkSignature    = "signature"
+	checkRevocation   = "revocation-list"
+	checkRevoked      = "revoked"
 	checkTimestamp    = "timestamp"
 	checkNonce        = "nonce"
 	checkKeyBinding   = "key-binding"

@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers/internal/certpath"
+	"github.com/attestd/attestd/verifiers/internal/crl"
 )
 
 // rootG1 is the AWS Nitro Enclaves root certificate G1 in DER. NSM section 2.1 names the archive it is
@@ -78,6 +79,12 @@ func newRoot(certificate *x509.Certificate) (root, error) {
 		return root{}, fmt.Errorf("root %q: %w", name, err)
 	}
 	key.Precompute()
+	own, err := x509.ParseCertificate(bytes.Clone(certificate.Raw))
+	if err != nil {
+		return root{}, fmt.Errorf("root %q: %w", name, err)
+	}
+	listed := listedOf(own)
+	listed.issuer = crl.NewIssuer(own)
 	return root{
 		der:     bytes.Clone(certificate.Raw),
 		subject: bytes.Clone(certificate.RawSubject),
@@ -87,6 +94,7 @@ func newRoot(certificate *x509.Certificate) (root, error) {
 			subject: bytes.Clone(certificate.RawSubject),
 			room:    certpath.Length(certificate),
 			window:  windowOf(certificate),
+			listed:  listed,
 		},
 	}, nil
 }

@@ -17,11 +17,14 @@ func VerifyChecks(format attestd.Format) []attestd.CheckSpec {
 	inspect := "see what was sent: attestd inspect --format " + string(format) + " FILE"
 	specs := append(encodingChecks(id, inspect), contentChecks(id, inspect)...)
 	specs = append(specs, chainChecks(id, inspect)...)
+	specs = append(specs, revocationChecks(id)...)
 	specs = append(specs, bindingChecks(id, format)...)
 	for index := range specs {
 		specs[index].Stage = attestd.StageVerify
 		specs[index].Rule = attestd.RuleNone
-		specs[index].Group = attestd.GroupAuthenticity
+		if specs[index].Group == "" {
+			specs[index].Group = attestd.GroupAuthenticity
+		}
 	}
 	return specs
 }
