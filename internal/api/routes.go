@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -117,7 +118,12 @@ func (s *server) verifyRecorded(w http.ResponseWriter, r *http.Request) error {
 func (s *server) answer(w http.ResponseWriter, r *http.Request, given attestd.Appraisal, tenant string) error {
 	s.judged(r, given, tenant)
 	if given.Verdict != attestd.VerdictUndecided {
-		return writeJSON(w, http.StatusOK, given)
+		document, err := verdictJSON(&given)
+		if err != nil {
+			return fmt.Errorf("answer: %w", err)
+		}
+		writeDocument(w, http.StatusOK, mediaJSON, document)
+		return nil
 	}
 	return s.undecided(given).Err()
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/service"
+	"github.com/attestd/attestd/internal/strict"
 )
 
 // expectation is what attestd itself knows about the verdict that it asked for.
@@ -67,11 +68,13 @@ func (e expectation) checkSubject(a attestd.Appraisal) error {
 
 // checkFreshness: an accepted verdict must have shown what was demanded, and no verdict more.
 func (e expectation) checkFreshness(a attestd.Appraisal) error {
-	want := map[service.DemandMode]attestd.Freshness{
-		service.DemandRecorded: attestd.FreshnessNotShown,
-		service.DemandNonce:    attestd.FreshnessNonce,
-		service.DemandBinding:  attestd.FreshnessBinding,
-	}[e.demand]
+	want := attestd.FreshnessNotShown // service.DemandRecorded; calls in other modes are not made
+	switch e.demand {
+	case service.DemandNonce:
+		want = attestd.FreshnessNonce
+	case service.DemandBinding:
+		want = attestd.FreshnessBinding
+	}
 	if a.Freshness == want || a.Verdict != attestd.VerdictAccepted && a.Freshness == attestd.FreshnessNotShown {
 		return nil
 	}
@@ -93,7 +96,7 @@ func checkTier(a attestd.Appraisal) error {
 // checkGrounds: an accepted verdict has claims, at least one check, none without a result, and no
 // reason against it; one that is not accepted says why.
 func checkGrounds(a attestd.Appraisal) error {
-	if len(a.Claims) == 0 || !json.Valid(a.Claims) {
+	if len(a.Claims) == 0 || !strict.PlainJSON(a.Claims) && !json.Valid(a.Claims) {
 		return errors.New("verdict has claims that are not JSON")
 	}
 	if a.Verdict != attestd.VerdictAccepted {
@@ -150,11 +153,11 @@ func (e expectation) checkHandles(a attestd.Appraisal) error {
 	if len(a.Handles) > maxHandles {
 		return fmt.Errorf("verdict has %d handles, want at most %d", len(a.Handles), maxHandles)
 	}
-	seen, activated := map[attestd.HandleKind]bool{}, false
-	for _, handle := range a.Handles {
+	activated := false
+	for i, handle := range a.Handles {
 		known := slices.Contains(handleKinds, handle.Kind)
-		twice := seen[handle.Kind] && handle.Kind != attestd.HandleDevice
-		seen[handle.Kind] = true
+		twice := handle.Kind != attestd.HandleDevice &&
+			slices.ContainsFunc(a.Handles[:i], func(h attestd.Handle) bool { return h.Kind == handle.Kind })
 		value, keyed := strings.CutPrefix(handle.Value, "ek:")
 		keyed = keyed && handle.Kind == attestd.HandleInstance
 		ours := keyed && e.activation != nil && value == hex.EncodeToString(e.activation.EK[:])
@@ -206,7 +209,7 @@ func checkText(a attestd.Appraisal) error {
 // printable reports whether Excerpt would leave text as it is. Nearly all text here is printable
 // ASCII, which a loop over its bytes can tell.
 func printable[Text ~string | ~[]byte](text Text) bool {
-	for i := range len(text) {
+	for i := strict.PlainLength(text); i < len(text); i++ {
 		if text[i] < ' ' || text[i] > '~' {
 			return attestd.Excerpt(string(text), len(text)) == string(text)
 		}
