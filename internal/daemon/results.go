@@ -26,7 +26,8 @@ func (p *parts) addResults(ctx context.Context, options Options) (err error) {
 	settings := options.Config
 	p.ring, err = keys.Open(ctx, keys.Config{
 		Purpose: keys.PurposeResult, Folder: filepath.Join(settings.StateDir, "keys", "result"),
-		Vault: options.ResultVault, Lifetime: settings.Results.Lifetime, Now: p.store.Now,
+		Withdrawn: filepath.Join(settings.StateDir, "keys.withdrawn"),
+		Vault:     options.ResultVault, Lifetime: settings.Results.Lifetime, Now: p.store.Now,
 	})
 	if err != nil {
 		return err

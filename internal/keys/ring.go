@@ -28,6 +28,9 @@ type Config struct {
 	Purpose Purpose
 	// Folder of the ring; it is made where there is none. Nobody else may write to it meanwhile.
 	Folder string
+	// Withdrawn is a file outside of Folder that remembers for good which keys were withdrawn; empty for
+	// none: then a folder that is put back to an older copy brings them back.
+	Withdrawn string
 	// Vault has the private keys; nil for files in the folder.
 	Vault Vault
 	// Lifetime is the longest that anything signed may live, at most MaxLifetime.
@@ -117,6 +120,11 @@ func (r *Ring) load(ctx context.Context) error {
 			return err
 		}
 	}
+	withdrawn, err := readWithdrawn(r.config.Withdrawn)
+	if err != nil {
+		return err
+	}
+	r.withdrawRecorded(keys, withdrawn)
 	r.keys = keys
 	if active, is := r.find(StateActive); is {
 		if r.signer, err = r.open(ctx, active); err != nil {
@@ -131,7 +139,7 @@ func (r *Ring) load(ctx context.Context) error {
 	if err := r.fill(ctx); err != nil {
 		return err
 	}
-	return r.sweep(ctx)
+	return errors.Join(r.recordWithdrawn(), r.sweep(ctx))
 }
 
 // open returns the signer of a key that is to sign, and demands that it is that key's.

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -143,7 +144,7 @@ func (r *Ring) Compromise(
 	}
 	done.Active, _ = r.find(StateActive)
 	done.Next, _ = r.find(StateNext)
-	if err := r.sweep(ctx); err != nil {
+	if err := errors.Join(r.recordWithdrawn(), r.sweep(ctx)); err != nil {
 		return done, err
 	}
 	var err error
