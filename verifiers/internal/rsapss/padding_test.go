@@ -69,7 +69,7 @@ func TestOneFaultInThePadding(t *testing.T) {
 		t.Fatal(err)
 	}
 	digest := sha512.Sum384([]byte("one fault"))
-	filled := func(size, at int, value byte) []byte {
+	fill := func(size, at int, value byte) []byte {
 		out := make([]byte, size)
 		out[at] = value
 		return out
@@ -89,14 +89,14 @@ func TestOneFaultInThePadding(t *testing.T) {
 		"the separator is 0":         {func(e *encoding) { e.separator = 0 }, false},
 		"the separator is 2":         {func(e *encoding) { e.separator = 2 }, false},
 		"the separator is 0x81":      {func(e *encoding) { e.separator = 0x81 }, false},
-		"the padding's first byte":   {func(e *encoding) { e.padding = filled(414, 0, 0x40) }, false},
-		"the padding's second byte":  {func(e *encoding) { e.padding = filled(414, 1, 1) }, false},
-		"the padding's last byte":    {func(e *encoding) { e.padding = filled(414, 413, 1) }, false},
+		"the padding's first byte":   {func(e *encoding) { e.padding = fill(414, 0, 0x40) }, false},
+		"the padding's second byte":  {func(e *encoding) { e.padding = fill(414, 1, 1) }, false},
+		"the padding's last byte":    {func(e *encoding) { e.padding = fill(414, 413, 1) }, false},
 		"a byte of salt less":        {func(e *encoding) { e.salt = e.salt[1:] }, false},
 		"a byte of salt more":        {func(e *encoding) { e.salt = append(e.salt, 7) }, false},
 		"no salt":                    {func(e *encoding) { e.salt = nil }, false},
-		"the most salt":              {func(e *encoding) { e.salt = filled(462, 3, 3) }, false},
-		"another prefix":             {func(e *encoding) { e.prefix = filled(8, 7, 1) }, false},
+		"the most salt":              {func(e *encoding) { e.salt = fill(462, 3, 3) }, false},
+		"another prefix":             {func(e *encoding) { e.prefix = fill(8, 7, 1) }, false},
 		"no prefix":                  {func(e *encoding) { e.prefix = nil }, false},
 		"the hash is another":        {func(e *encoding) { e.change = flip(500) }, false},
 		"the masked data is another": {func(e *encoding) { e.change = flip(462) }, false},
@@ -130,6 +130,76 @@ func TestOneFaultInThePadding(t *testing.T) {
 		peer := standard(&private.PublicKey, digest[:], signature)
 		if got != row.want || peer != row.want {
 			t.Errorf("%s: %v, crypto/rsa says %v, want %v", name, got, peer, row.want)
+		}
+	}
+}
+
+// TestInputsOutOfRangeAreRefused: each is the good signature in another spelling, or good for an
+// input that must not be taken at all.
+func TestInputsOutOfRangeAreRefused(t *testing.T) {
+	private, err := rsa.GenerateKey(rand.Reader, 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := rsapss.NewKey(&private.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(digest []byte) []byte {
+		message := new(big.Int)
+		for again := true; again; again = message.Cmp(private.N) >= 0 {
+			e := encoding{salt: make([]byte, 48), padding: make([]byte, 414), separator: 1,
+				trailer: 0xbc, prefix: make([]byte, 8)}
+			if _, err := rand.Read(e.salt); err != nil {
+				t.Fatal(err)
+			}
+			message.SetBytes(e.of(digest))
+		}
+		return decrypt(private, message)
+	}
+	digest := sha512.Sum384([]byte("in range"))
+	good := sign(digest[:])
+	// s+n has 512 bytes too where s is less than 2^4096-n.
+	room := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 4096), private.N)
+	small := good
+	for tries := 0; new(big.Int).SetBytes(small).Cmp(room) >= 0; tries++ {
+		if tries == 200 { // so near to 2^4096 is one modulus in a hundred: another
+			tries = 0
+			if private, err = rsa.GenerateKey(rand.Reader, 4096); err != nil {
+				t.Fatal(err)
+			}
+			if key, err = rsapss.NewKey(&private.PublicKey); err != nil {
+				t.Fatal(err)
+			}
+			room.Sub(new(big.Int).Lsh(big.NewInt(1), 4096), private.N)
+			good = sign(digest[:])
+		}
+		small = sign(digest[:])
+	}
+	second := new(big.Int).Add(new(big.Int).SetBytes(small), private.N).Bytes()
+	if !key.Verify(digest[:], good) || !key.Verify(digest[:], small) || len(second) != 512 {
+		t.Fatal("a good signature was refused")
+	}
+	longer, less := append(digest[:48:48], 1), new(big.Int).Sub(private.N, big.NewInt(1))
+	number := func(n *big.Int) []byte { return n.FillBytes(make([]byte, 512)) }
+	for name, got := range map[string]bool{
+		"a zero key":             rsapss.Key{}.Verify(digest[:], good),
+		"s+n":                    key.Verify(digest[:], second),
+		"a zero before it":       key.Verify(digest[:], append([]byte{0}, good...)),
+		"a zero behind it":       key.Verify(digest[:], append(good[:512:512], 0)),
+		"a byte less":            key.Verify(digest[:], good[1:]),
+		"signed, of 47 bytes":    key.Verify(digest[:47], sign(digest[:47])),
+		"signed, of 49 bytes":    key.Verify(longer, sign(longer)),
+		"signed, of no bytes":    key.Verify(nil, sign(nil)),
+		"the modulus":            key.Verify(digest[:], number(private.N)),
+		"the modulus less one":   key.Verify(digest[:], number(less)),
+		"zero":                   key.Verify(digest[:], make([]byte, 512)),
+		"one":                    key.Verify(digest[:], number(big.NewInt(1))),
+		"none":                   key.Verify(digest[:], nil),
+		"that of another digest": key.Verify(make([]byte, 48), good),
+	} {
+		if got {
+			t.Errorf("%s was accepted", name)
 		}
 	}
 }
