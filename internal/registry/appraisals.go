@@ -30,8 +30,12 @@ func (w *writer) keepAppraisal(ctx context.Context, row challenge.Answered) erro
 	if err != nil {
 		return err
 	}
-	if kept, err := result.RowsAffected(); err != nil || kept != 1 {
-		return errors.Join(err, refusal{errAnswered()})
+	kept, err := result.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if kept != 1 {
+		return refusal{errAnswered()}
 	}
 	if row.Seen == nil {
 		return nil

@@ -228,8 +228,8 @@ func (o *outstanding) room(limits Limits, tenant, source string) error {
 	return nil
 }
 
-// recount reads the counts from the database: at the start, after each purge, and after a failed
-// commit.
+// recount reads the counts from the database: with everything else that is read anew ([writer.reread]),
+// and after each purge.
 func (w *writer) recount(ctx context.Context) error {
 	rows, err := w.conn.QueryContext(ctx, `SELECT tenant, source, count(*) FROM challenges
 		WHERE used_at IS NULL AND expires_at > ? GROUP BY tenant, source`, w.clock.Now().UnixNano())

@@ -426,20 +426,3 @@ func TestWhatIsKnownIsOfOneMoment(t *testing.T) {
 	}
 	t.Logf("asked %d times while %d writes came", asked, store.Commits())
 }
-
-// A disk can report the failure of a commit that it carried out. Nobody is told that it was; what is
-// granted must follow it all the same, or a restart would refuse what was granted before. neg: 179
-func TestACommitThatFailedAndIsThereIsInForce(t *testing.T) {
-	store, index := withIndex(t, filepath.Join(t.TempDir(), "attestd.db"))
-	held := subject.Subject{ID: "spiffe://example.org/agent/held", Tenant: "default",
-		State: attestd.StateQuarantined, Generation: 1, Epoch: 1}
-	if err := store.Pulse(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := store.ReportFailure(held); err != nil {
-		t.Fatal(err)
-	}
-	if got := index.Check(held.ID, store.Now()).State; got != attestd.StateQuarantined {
-		t.Errorf("the index says %s, want what is on disk", got)
-	}
-}

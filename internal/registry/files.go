@@ -14,11 +14,12 @@ import (
 // Errors: where a file that is there is open to others. Who can write to it gives used nonces back.
 func createDatabase(path string) error {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("open store: %w", err)
+	var info os.FileInfo
+	if err == nil {
+		info, err = file.Stat()
+		err = errors.Join(err, file.Close())
 	}
-	info, err := file.Stat()
-	if err = errors.Join(err, file.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
 	if open := info.Mode().Perm() & 0o077; open != 0 {

@@ -31,10 +31,12 @@ func (w *writer) putEvent(ctx context.Context, event subject.Event) error {
 		return err
 	}
 	number, err := result.LastInsertId()
-	if err != nil || number%trimEvery != 0 {
+	if err != nil {
 		return err
 	}
-	_, err = w.conn.ExecContext(ctx, trimEvents, event.ID.Fold(), keepEvents)
+	if number%trimEvery == 0 {
+		_, err = w.conn.ExecContext(ctx, trimEvents, event.ID.Fold(), keepEvents)
+	}
 	return err
 }
 
@@ -62,5 +64,8 @@ func (s *Store) History(
 		event.At, event.Risk = moment(at), attestd.Risk(risk)
 		list = append(list, event)
 	}
-	return list, unavailable(ctx, rows.Err())
+	if err := rows.Err(); err != nil {
+		return nil, unavailable(ctx, err)
+	}
+	return list, nil
 }

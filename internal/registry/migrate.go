@@ -21,12 +21,12 @@ const hintRestore = "restore the database from the copy before its last update"
 
 // migrate applies the embedded migrations. A database of a newer version is refused: its rows may
 // mean something that this version would not honour.
-func migrate(ctx context.Context, database *sql.DB) error {
-	folder, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
+func migrate(ctx context.Context, database *sql.DB, all fs.FS) error {
+	folder, err := fs.Sub(all, "migrations")
+	var provider *goose.Provider
+	if err == nil {
+		provider, err = goose.NewProvider(goose.DialectSQLite3, database, folder)
 	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, database, folder)
 	if err != nil {
 		return fmt.Errorf("store migrations: %w", err)
 	}
@@ -54,13 +54,13 @@ func migrate(ctx context.Context, database *sql.DB) error {
 // demandSchema refuses a database whose tables are not exactly those that the migrations make: one
 // that was left half done, or changed by hand. A missing constraint is a check that does not run.
 func demandSchema(ctx context.Context, database *sql.DB) (err error) {
-	model, err := sql.Open("sqlite", ":memory:")
+	model, err := sql.Open(driverName, ":memory:")
 	if err != nil {
 		return fmt.Errorf("store schema: %w", err)
 	}
 	defer func() { err = errors.Join(err, model.Close()) }()
 	model.SetMaxOpenConns(1) // each connection would have a memory of its own
-	if err := migrate(ctx, model); err != nil {
+	if err := migrate(ctx, model, migrations); err != nil {
 		return err
 	}
 	want, err := schemaOf(ctx, model)

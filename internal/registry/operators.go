@@ -55,7 +55,10 @@ func (s *Store) Operators(ctx context.Context) (list []operator.Record, err erro
 		}
 		list = append(list, record)
 	}
-	return list, unavailable(ctx, rows.Err())
+	if err := rows.Err(); err != nil {
+		return nil, unavailable(ctx, err)
+	}
+	return list, nil
 }
 
 // PutOperator carries a change out, with its entry of the audit log. The end of an operator is written

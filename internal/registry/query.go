@@ -137,5 +137,8 @@ func listOf[T any](
 		}
 		list = append(list, one)
 	}
-	return list, unavailable(ctx, rows.Err())
+	if err := rows.Err(); err != nil {
+		return nil, unavailable(ctx, err)
+	}
+	return list, nil
 }

@@ -68,6 +68,9 @@ type Store struct {
 	stop    context.CancelFunc
 }
 
+// driverName is the driver of every database that is opened here.
+var driverName = "sqlite"
+
 // purgeEvery is how often expired rows are removed, guardEvery how often the guard is written.
 const (
 	purgeEvery = 5 * time.Second
@@ -109,7 +112,7 @@ func (s *Store) open(ctx context.Context, config Config) error {
 		"foreign_keys(1)", "journal_size_limit(67108864)", "wal_autocheckpoint(2000)"); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.writing); err != nil {
+	if err := migrate(ctx, s.writing, migrations); err != nil {
 		return err
 	}
 	if err := demandDurable(ctx, s.writing); err != nil {
@@ -172,7 +175,7 @@ func openDatabase(path string, connections int, pragmas ...string) (*sql.DB, err
 		query.Add("_pragma", pragma)
 	}
 	source := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}
-	database, err := sql.Open("sqlite", source.String())
+	database, err := sql.Open(driverName, source.String())
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}

@@ -85,7 +85,7 @@ func newWriter(
 		queue: make(chan *write, maxBatch), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
 	err = w.statements.prepare(ctx, conn)
-	for _, step := range []func(context.Context) error{w.recount, w.reread, w.figures.count(conn)} {
+	for _, step := range []func(context.Context) error{w.reread, w.figures.count(conn)} {
 		if err == nil {
 			err = step(ctx)
 		}
@@ -192,13 +192,9 @@ func (w *writer) commit(ctx context.Context, batch []*write) {
 		w.publish()
 		return
 	}
-	_, _ = w.conn.ExecContext(ctx, "ROLLBACK") // it may have been rolled back already
 	for _, item := range batch {
 		item.err = err
 	}
-	// The counts may be ahead of what was rolled back; where they cannot be read again they stay too
-	// high, which refuses and never lets through.
-	_ = w.recount(ctx)
 	w.doubt = w.made
 	// Where this fails, no later transaction begins before it works.
 	_ = w.reread(ctx)
@@ -227,24 +223,45 @@ func (w *writer) number() uint64 { return w.before + 1 }
 // written: tree is nil meanwhile.
 func (w *writer) reread(ctx context.Context) error {
 	w.tree = nil
+	// What is read is what was committed, of one moment: a transaction whose end failed with it would
+	// show what is nowhere else.
+	_, _ = w.conn.ExecContext(ctx, "ROLLBACK") // it may have been rolled back already
+	if _, err := w.conn.ExecContext(ctx, "BEGIN"); err != nil {
+		return fmt.Errorf("read what was committed: %w", err)
+	}
+	err := w.readAnew(ctx)
+	if _, ended := w.conn.ExecContext(ctx, "ROLLBACK"); err == nil {
+		err = ended
+	}
+	if err != nil {
+		w.tree = nil
+		return err
+	}
+	w.committed.Store(w.tree)
+	return nil
+}
+
+func (w *writer) readAnew(ctx context.Context) error {
 	var carriedOut uint64
 	if err := w.conn.QueryRowContext(ctx, "SELECT commits FROM meta").Scan(&carriedOut); err != nil {
 		return fmt.Errorf("count commits: %w", err)
 	}
 	// A commit whose failure was reported can be on disk all the same. Nobody was told that it is; the
 	// index must know, or it would grant what a restart refuses.
-	if w.index != nil && carriedOut == w.before+1 && len(w.doubt.subjects)+len(w.doubt.bars) > 0 {
-		w.index.Publish(w.doubt.subjects, w.doubt.bars)
+	if carriedOut == w.before+1 {
+		if w.index != nil && len(w.doubt.subjects)+len(w.doubt.bars) > 0 {
+			w.index.Publish(w.doubt.subjects, w.doubt.bars)
+		}
+		w.figures.add(w.doubt)
 	}
 	w.before, w.doubt = carriedOut, made{}
+	if err := w.recount(ctx); err != nil {
+		return err
+	}
 	if err := w.rereadBars(ctx); err != nil {
 		return err
 	}
-	if err := w.resumeLog(ctx); err != nil {
-		return err
-	}
-	w.committed.Store(w.tree)
-	return nil
+	return w.resumeLog(ctx)
 }
 
 func (w *writer) transaction(ctx context.Context, batch []*write) error {
