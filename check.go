@@ -87,8 +87,8 @@ const (
 	// RuleCovers wants an integer fact, read as a set of bits, to hold every one of the given numbers
 	// from 0 to 63: the set may be larger, never smaller.
 	RuleCovers
-	// RuleNoneOf wants a bytes fact to be visible and none of the given hex strings, which stand under
-	// the key `deny` where other rules have `want`.
+	// RuleNoneOf wants a bytes or text fact to be visible and none of the given hex strings or texts,
+	// which stand under the key `deny` where other rules have `want`.
 	RuleNoneOf
 )
 
@@ -115,6 +115,7 @@ type CheckSpec struct {
 	Fact string
 	// Values are the texts that a policy may want of a RuleOneOf fact; none where the fact is open or
 	// a number. A fact can hold others, such as "missing": wanting those would be demanding nothing.
+	// Of a RuleNoneOf text fact they are those that can be denied: a misspelt one would deny nothing.
 	Values []string
 }
 

@@ -23,11 +23,12 @@ func stricter(t *testing.T, rules ...string) *appraisal.Policy {
 	text := string(recorded.Document())
 	for _, rule := range rules {
 		name, _, _ := strings.Cut(rule, ":")
-		old := "    " + name + ": any\n"
-		if !strings.Contains(text, old) {
-			t.Fatalf("the policy has no %q", old)
+		before, rest, found := strings.Cut(text, "    "+name+": ")
+		_, after, _ := strings.Cut(rest, "\n")
+		if !found {
+			t.Fatalf("the policy has no %q", name)
 		}
-		text = strings.Replace(text, old, "    "+rule+"\n", 1)
+		text = before + "    " + rule + "\n" + after
 	}
 	policy, err := appraisal.ParsePolicy("stricter", []byte(text))
 	if err != nil {
@@ -74,8 +75,12 @@ func TestReportsThatAPolicyOrTheLayoutRefuses(t *testing.T) {
 			stricter(t, "csp: {want: [CN=other-region.example], otherwise: reject}"), "sev-snp/csp",
 		},
 		{
-			"a product whose root seed can be extracted", 3, nil,
+			"a product that the policy does not name", 3, nil,
 			stricter(t, "product-line: {want: [Genoa, Turin], otherwise: reject}"), "sev-snp/product-line",
+		},
+		{
+			"a product whose root seed can be extracted", 3, nil,
+			stricter(t, "product-exposed: {deny: [Milan], otherwise: reject}"), "sev-snp/product-exposed",
 		},
 		{
 			"a chip that the policy denies", 3, nil, stricter(t, "chip-denied: {deny: [\""+

@@ -75,6 +75,9 @@ func (r *rule) meets(value attestd.Value) bool {
 		})
 	case attestd.RuleNoneOf:
 		// What is masked could be any of them.
+		if text, ok := value.Text(); ok {
+			return len(r.texts) > 0 && !slices.Contains(r.texts, text)
+		}
 		digest, ok := value.Bytes()
 		return ok && !slices.ContainsFunc(r.digests, func(denied []byte) bool {
 			return bytes.Equal(denied, digest)

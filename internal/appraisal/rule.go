@@ -108,8 +108,7 @@ func (r *rule) readWant(node *yamldoc.Node, kind attestd.Kind) {
 	case attestd.RuleDigest:
 		r.readDigests(node)
 	case attestd.RuleNoneOf:
-		r.readDigests(node)
-		r.want = "none of " + strconv.Itoa(len(r.digests)) + " denied values"
+		r.readNoneOf(node, kind)
 	case attestd.RuleFloor:
 		r.readFloors(node)
 	case attestd.RuleCovers:
@@ -150,6 +149,17 @@ func (r *rule) readOneOf(node *yamldoc.Node, kind attestd.Kind) {
 		seen, shown = append(seen, text), append(shown, attestd.Excerpt(text, 24))
 	}
 	r.want = shorten(strings.Join(shown, ", "))
+}
+
+// readNoneOf reads what is denied: texts of a text fact, else digests.
+func (r *rule) readNoneOf(node *yamldoc.Node, kind attestd.Kind) {
+	if kind == attestd.KindText {
+		r.readOneOf(node, kind)
+		r.want = "none of: " + r.want
+		return
+	}
+	r.readDigests(node)
+	r.want = "none of " + strconv.Itoa(len(r.digests)) + " denied values"
 }
 
 // readCovers reads the numbers of a set that the fact's must hold.

@@ -1,6 +1,7 @@
 package appraisal_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,24 +50,100 @@ func resultOf(verdict attestd.Appraisal, id attestd.CheckID) attestd.Result {
 	return attestd.ResultFail
 }
 
-// TestAMilanCanBeHeldAtARisk: whoever has the root seed of a chip signs what he wants, at any level,
-// so that nothing in a report can show it. A policy can put a floor under the risk of the product.
+// TestAMilanIsNeverOfLowRisk: whoever has the root seed of a chip signs what he wants, at any level,
+// so that nothing in a report can show it. The policies that lead to identities put points on the
+// product, which alone make a medium risk, and which do not add up with those of low firmware.
 // neg: 116
-func TestAMilanCanBeHeldAtARisk(t *testing.T) {
-	const rule = "{want: [Genoa, Genoa-X, Bergamo, Turin, Turin-Dense], otherwise: 40}"
-	for product, want := range map[string]int{"Milan": 40, "Milan-X": 40, "Genoa": 0, "Turin": 0} {
-		input := guest(t, product, 5, nil)
-		verdict := under(demanding(t, input, map[string]string{"product-line": rule}), input)
-		points := 0
-		for _, reason := range verdict.Reasons {
-			if reason.Check == "sev-snp/product-line" {
-				points = reason.Points
+func TestAMilanIsNeverOfLowRisk(t *testing.T) {
+	for _, name := range []string{appraisal.Production, appraisal.Laboratory, appraisal.Recorded} {
+		scored := 40
+		if name == appraisal.Recorded {
+			scored = 10
+		}
+		exposed := map[string]int{"Milan": scored, "Milan-X": scored}
+		for _, product := range []string{
+			"Milan", "Milan-X", "Genoa", "Genoa-X", "Bergamo", "Turin", "Turin-Dense",
+		} {
+			verdict := under(builtin(t, name), guest(t, product, 5, nil))
+			if got := pointsOf(verdict, "sev-snp/product-exposed"); got != exposed[product] {
+				t.Errorf("%s, %s: %d points, want %d", name, product, got, exposed[product])
 			}
 		}
-		if points != want || verdict.Risk.Int() < want {
-			t.Errorf("%s: %d points and risk %v, want %d", product, points, verdict.Risk, want)
+	}
+	if alone := attestd.Risk(40).Tier(); alone != attestd.TierMedium {
+		t.Errorf("an enrolled Milan without another fault is of %v risk, want medium", alone)
+	}
+	// One root cause: the points of the product and those of the levels are not added.
+	input := guest(t, "Milan", 5, func(r *forge.SNPReport) { r.Reported = forge.TCB{} })
+	verdict := under(demanding(t, input, map[string]string{
+		"product-exposed": "{deny: [Milan], otherwise: 40}",
+		"mit-entrysign":   "{want: true, otherwise: 25}",
+	}), input)
+	reasons := slices.DeleteFunc(verdict.Reasons, func(r attestd.Reason) bool {
+		return r.Check == appraisal.CheckRoots // a floor, and no summand
+	})
+	if risk, _ := appraisal.Score(reasons); risk.Int() != 40 || len(reasons) != 2 {
+		t.Errorf("risk %v of %v, want the larger of 40 and 25", risk, reasons)
+	}
+}
+
+// TestAChipIsDeniedByItsIDOrItsProduct denies one chip, and one product, of two. neg: 116
+func TestAChipIsDeniedByItsIDOrItsProduct(t *testing.T) {
+	input := guest(t, "Milan", 5, nil)
+	for rule, want := range map[string]attestd.Result{
+		"product-exposed: {deny: [Milan], otherwise: reject}":        attestd.ResultFail,
+		"product-exposed: {deny: [Genoa, Milan], otherwise: reject}": attestd.ResultFail,
+		"product-exposed: {deny: [Milan-X], otherwise: reject}":      attestd.ResultPass,
+		"product-exposed: any": attestd.ResultNotApplicable,
+		"chip-denied: {deny: [\"" + chipOf(input) + "\"], otherwise: reject}":     attestd.ResultFail,
+		"chip-denied: {deny: [\"" + chipOf(input)[2:] + "\"], otherwise: reject}": attestd.ResultPass,
+	} {
+		name, value, _ := strings.Cut(rule, ": ")
+		verdict := under(demanding(t, input, map[string]string{name: value}), input)
+		id := attestd.CheckID("sev-snp/" + name)
+		rejected := verdict.Verdict == attestd.VerdictRejected
+		if got := resultOf(verdict, id); got != want || rejected != (want == attestd.ResultFail) {
+			t.Errorf("%s: %v and %v, want %v", rule, got, verdict.Verdict, want)
 		}
 	}
+}
+
+// TestAMitigationThatIsNotVisibleIsNotThere: production scores what is proven absent and what cannot
+// be seen alike, and both less than a product that is exposed.
+func TestAMitigationThatIsNotVisibleIsNotThere(t *testing.T) {
+	const check = "sev-snp/mit-rmpocalypse"
+	mended := forge.TCB{0x0a, 0, 0x1b, 0x56}
+	low := forge.TCB{0x0a, 0, 0x17, 0x54}
+	at := func(level forge.TCB) func(*forge.SNPReport) {
+		return func(r *forge.SNPReport) {
+			r.Reported, r.Committed, r.Current, r.Launch = level, level, level, level
+		}
+	}
+	for _, row := range []struct {
+		name, product string
+		change        func(*forge.SNPReport)
+		want          int
+	}{
+		{"proven", "Genoa", at(mended), 0},
+		{"absent", "Genoa", at(low), 10},
+		{"not visible", "Bergamo", nil, 10},
+	} {
+		input := guest(t, row.product, 5, row.change)
+		for _, policy := range []string{appraisal.Production, appraisal.Laboratory} {
+			if got := pointsOf(under(builtin(t, policy), input), check); got != row.want {
+				t.Errorf("%s, %s: %d points, want %d", policy, row.name, got, row.want)
+			}
+		}
+	}
+}
+
+func pointsOf(verdict attestd.Appraisal, id attestd.CheckID) int {
+	for _, reason := range verdict.Reasons {
+		if reason.Check == id {
+			return reason.Points
+		}
+	}
+	return 0
 }
 
 // TestProductionWantsAChipOfItsOwn shows what production says of a key that names no chip: it wants a
@@ -82,7 +159,8 @@ func TestProductionWantsAChipOfItsOwn(t *testing.T) {
 // TestDenyIsNotWant: a list of what must not be, written as one of what is wanted, is refused, and so
 // is the reverse; an empty one denies nothing, and is written `any`.
 func TestDenyIsNotWant(t *testing.T) {
-	good := recordedPolicy(t)
+	good := strings.Replace(recordedPolicy(t),
+		"product-exposed: {deny: [Milan, Milan-X], otherwise: 10}", "product-exposed: any", 1)
 	chip := "[\"" + strings.Repeat("77", 64) + "\"]"
 	for rule, wrong := range map[string]string{
 		"chip-denied: {want: " + chip + ", otherwise: reject}":    "unknown key",
@@ -94,6 +172,10 @@ func TestDenyIsNotWant(t *testing.T) {
 		"chip-denied: " + chip:                                    "want {deny: ..., otherwise: ...}, or any",
 		"chip-denied: {deny: " + chip + ", otherwise: reject}":    "",
 		"chip-denied: {deny: " + chip + ", otherwise: undecided}": "",
+		"product-exposed: {want: [Milan], otherwise: 40}":         "unknown key",
+		"product-exposed: {deny: [], otherwise: 40}":              "empty",
+		"product-exposed: {deny: [milan], otherwise: 40}":         "want one of: Milan, Milan-X",
+		"product-exposed: {deny: [Milan, Milan], otherwise: 40}":  "stands twice",
 	} {
 		name, _, _ := strings.Cut(rule, ":")
 		doc := strings.Replace(good, "    "+name+": any\n", "    "+rule+"\n", 1)

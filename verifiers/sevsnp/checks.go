@@ -21,6 +21,7 @@ const (
 	specEntrySign   = "AMD-SB-3019"
 	specRMPocalypse = "AMD-SB-3020"
 	specStackWarp   = "AMD-SB-3027"
+	specBadFuse     = "arXiv 2605.12990"
 	specX509        = "RFC 5280, section 6.1"
 	specOurs        = "attestd, docs/verifiers/sev-snp.md, limits"
 )

@@ -265,6 +265,7 @@ platform-tio tio_enabled 1 PLATFORM platform
 unknown-bits unknown_bits 1 UNSUPPORTED platform
 guest-svn guest_svn 3 PLATFORM platform
 product-line product 2 TCB tcb
+product-exposed product 8 TCB tcb
 tcb-floor reported_tcb 4 TCB tcb
 launch-tcb-floor launch_tcb 4 TCB tcb
 tcb-order tcb_ordered 1 TCB tcb

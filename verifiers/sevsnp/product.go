@@ -41,6 +41,19 @@ var (
 	modelTurinDense = model{name: "Turin-Dense", line: lineTurin}
 )
 
+// models are all of them, in the order in which they appeared.
+var models = [...]model{modelMilan, modelMilanX, modelGenoa, modelGenoaX, modelBergamo, modelTurin,
+	modelTurinDense}
+
+// productNames are the texts that the fact `product` can hold.
+func productNames() []string {
+	names := make([]string, 0, len(models))
+	for _, known := range models {
+		names = append(names, known.name)
+	}
+	return names
+}
+
 // wantProducts names the products for messages.
 const wantProducts = "Milan, Genoa, Bergamo, Siena or Turin"
 
