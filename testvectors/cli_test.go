@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -66,12 +67,13 @@ func (c commandLine) ask(t *testing.T, vector testvectors.Vector, at time.Time) 
 	evidence := filepath.Join(c.folder, "evidence")
 	write(t, evidence, vector.Evidence)
 	args := []string{"verify", "--recorded", "--at", at.Format(time.RFC3339Nano), "-o", "json"}
-	if len(vector.Endorsements.Certificates) > 0 {
+	given := slices.Concat(vector.Endorsements.Certificates, vector.Endorsements.CRLs)
+	if len(given) > 0 {
 		collateral := filepath.Join(t.TempDir(), "collateral")
 		if err := os.Mkdir(collateral, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		for i, der := range vector.Endorsements.Certificates {
+		for i, der := range given {
 			write(t, filepath.Join(collateral, fmt.Sprint(i)), der)
 		}
 		args = append(args, "--collateral", collateral)

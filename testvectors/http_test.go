@@ -107,21 +107,20 @@ func (s service) ask(t *testing.T, vector testvectors.Vector, at time.Time) atte
 	t.Helper()
 	target, media, body := "http://attestd/v1/verify-recorded", "application/json", []byte(nil)
 	when := at.Format(time.RFC3339Nano)
-	if s.raw && len(vector.Endorsements.Certificates) == 0 {
+	given := vector.Endorsements
+	if s.raw && len(given.Certificates) == 0 && len(given.CRLs) == 0 {
 		target += "?at=" + url.QueryEscape(when)
 		if len(vector.DemandNonce) > 0 {
 			target += "&nonce=" + hex.EncodeToString(vector.DemandNonce)
 		}
 		media, body = "application/octet-stream", vector.Evidence
 	} else {
-		certificates := []string{}
-		for _, der := range vector.Endorsements.Certificates {
-			certificates = append(certificates, base64.StdEncoding.EncodeToString(der))
-		}
 		var err error
 		members := map[string]any{
 			"at": when, "evidence": vector.Evidence,
-			"endorsements": map[string]any{"certificates": certificates},
+			"endorsements": map[string]any{
+				"certificates": inBase64(given.Certificates), "crls": inBase64(given.CRLs),
+			},
 		}
 		if len(vector.DemandNonce) > 0 {
 			members["nonce"] = vector.DemandNonce
@@ -158,6 +157,15 @@ func (s service) ask(t *testing.T, vector testvectors.Vector, at time.Time) atte
 		t.Errorf("status %s for %v", response.Status, verdict.Verdict)
 	}
 	return verdict
+}
+
+// inBase64 writes documents as a list that JSON takes, empty where there are none.
+func inBase64(documents [][]byte) []string {
+	out := []string{}
+	for _, der := range documents {
+		out = append(out, base64.StdEncoding.EncodeToString(der))
+	}
+	return out
 }
 
 // TestVectorsThroughHTTP wants the daemon to say what the library says, by JSON and by raw body.
