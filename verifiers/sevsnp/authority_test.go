@@ -50,7 +50,9 @@ func TestRootsThatAreMadeUnlikeAMDs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ARK-Milan"}}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ARK-Milan"},
+	}
 	small, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -64,16 +66,21 @@ func TestRootsThatAreMadeUnlikeAMDs(t *testing.T) {
 		"another algorithm": {made(func(c *x509.Certificate) {
 			c.SignatureAlgorithm = x509.SHA256WithRSAPSS
 		}), "signature algorithm"},
-		"no authority": {made(func(c *x509.Certificate) { c.IsCA = false }), "not a certificate authority"},
+		"no authority": {made(func(c *x509.Certificate) {
+			c.IsCA = false
+		}), "not a certificate authority"},
 		"no right to sign": {made(func(c *x509.Certificate) {
 			c.KeyUsage = x509.KeyUsageCRLSign
 		}), "key usage"},
 		"a critical extension": {made(func(c *x509.Certificate) {
-			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true,
-				Value: []byte{5, 0}}}
+			c.ExtraExtensions = []pkix.Extension{{
+				Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0},
+			}}
 		}), "unknown critical extension"},
-		"another issuer": {reread(bytes.Replace(ark.Raw, []byte("ARK-Milan"), []byte("ARK-Mulan"), 1)),
-			"is not the self-signed"},
+		"another issuer": {
+			reread(bytes.Replace(ark.Raw, []byte("ARK-Milan"), []byte("ARK-Mulan"), 1)),
+			"is not the self-signed",
+		},
 		"no bytes": {&x509.Certificate{Subject: ark.Subject}, "x509"},
 	} {
 		_, err := sevsnp.New(sevsnp.Config{InsecureRoots: []*x509.Certificate{row.root}})
@@ -103,7 +110,7 @@ func TestPinnedCertificatesAreOfTheirLine(t *testing.T) {
 	}{
 		"an ASK that is none": {"Milan", junk, root.Bytes, "parse"},
 		"an ARK that is none": {"Milan", milan.Bytes, junk, "parse"},
-		"another line's":      {"Genoa", milan.Bytes, root.Bytes, "is not the self-signed ARK-Genoa"},
+		"another line's":      {"Genoa", milan.Bytes, root.Bytes, "not the self-signed ARK-Genoa"},
 		"an ASVK for an ASK":  {"Milan", vlek.Bytes, root.Bytes, "is not SEV-Milan"},
 	} {
 		wantWords(t, name, sevsnp.PinnedAs(row.line, false, row.ask, row.ark), row.words)

@@ -56,7 +56,8 @@ func TestEachPartOfAListIsDemanded(t *testing.T) {
 		"entries that are cut":   {behind([]byte{tagSequence, 5, 0}), der},
 		"an entry in a set": {behind(put(tagSequence, put(0x31, []byte{2, 1, 9},
 			put(asn1.TagUTCTime, []byte("250501000000Z"))))), der},
-		"a length that another form has": {behind(put(tagSequence, []byte{tagSequence, 0x81, 0x12, 2, 1, 9},
+		"a length that another form has": {behind(put(tagSequence,
+			[]byte{tagSequence, 0x81, 0x12, 2, 1, 9},
 			put(asn1.TagUTCTime, []byte("250501000000Z")))), der},
 		"something behind the extensions": {behind(put(tagExtensions, put(tagSequence,
 			extension(20, []byte{2, 1, 1})), []byte{5, 0})), der},
@@ -64,10 +65,14 @@ func TestEachPartOfAListIsDemanded(t *testing.T) {
 			put(asn1.TagOctetString))), der},
 		"an extension without its name": {extended(put(tagSequence, []byte{5, 0},
 			put(asn1.TagOctetString))), der},
-		"an extension without a value": {extended(put(tagSequence, []byte{6, 3, 0x55, 0x1d, 99})), der},
+		"an extension without a value": {
+			extended(put(tagSequence, []byte{6, 3, 0x55, 0x1d, 99})), der,
+		},
 		"an extension and more": {extended(put(tagSequence, []byte{6, 3, 0x55, 0x1d, 99},
 			put(asn1.TagOctetString), []byte{5, 0})), der},
-		"a key identifier":      {extended(extension(35, put(tagSequence, put(0x80, []byte{1})))), ""},
+		"a key identifier": {
+			extended(extension(35, put(tagSequence, put(0x80, []byte{1})))), "",
+		},
 		"one that is cut":       {extended(extension(35, put(tagSequence, []byte{0x80, 9}))), der},
 		"one that is no struct": {extended(extension(35, []byte{4, 0})), der},
 	} {
@@ -77,7 +82,8 @@ func TestEachPartOfAListIsDemanded(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", name, err, row.want)
 		}
 	}
-	if _, err := Read(make([]byte, MaxBytes+1)); err == nil || !strings.Contains(err.Error(), "at most") {
+	_, err := Read(make([]byte, MaxBytes+1))
+	if err == nil || !strings.Contains(err.Error(), "at most") {
 		t.Errorf("too long: %v", err)
 	}
 }
@@ -101,7 +107,8 @@ func TestADistributionPointIsReadWhole(t *testing.T) {
 		"a name that is no URI": {put(tagSequence, point(put(0x82, []byte("a")))), 0},
 		"no name":               {put(tagSequence, point()), 0},
 	} {
-		if points, err := Points(row.raw); len(points) != row.want || (err == nil) != (row.want > 0) {
+		points, err := Points(row.raw)
+		if len(points) != row.want || (err == nil) != (row.want > 0) {
 			t.Errorf("%s: got %q, %v", name, points, err)
 		}
 	}

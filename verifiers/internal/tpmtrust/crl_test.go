@@ -219,7 +219,10 @@ func TestAKeyOfAnInstanceIsRevoked(t *testing.T) {
 			_, fault := s.AttestationKey(tpmtrust.AKQuery{})
 			return fault
 		},
-		func(s *tpmtrust.Store) *tpmtrust.Fault { _, fault := s.Endorsement(tpmtrust.EKQuery{}); return fault },
+		func(s *tpmtrust.Store) *tpmtrust.Fault {
+			_, fault := s.Endorsement(tpmtrust.EKQuery{})
+			return fault
+		},
 	} {
 		if fault := empty(trusting(t, ca.Root)); fault == nil || fault.Got != "no certificate" {
 			t.Errorf("no certificate: got %v", fault)
@@ -233,7 +236,8 @@ func TestAListThatIsWholeOnTheOutsideOnly(t *testing.T) {
 	ca := authority(t, forge.TPMCAConfig{})
 	broken := bytes.Replace(must(ca.CRL(forge.TPMCRLConfig{}))(t), []byte{asn1.TagUTCTime, 13},
 		[]byte{asn1.TagIA5String, 13}, 1)
-	query := attestationQuery(ca, must(ca.GCECertificate(p256(t).Public(), forge.GCECertificateConfig{}))(t))
+	leaf := must(ca.GCECertificate(p256(t).Public(), forge.GCECertificateConfig{}))(t)
+	query := attestationQuery(ca, leaf)
 	query.CRLs = [][]byte{broken}
 	_, fault := trusting(t, ca.Root).AttestationKey(query)
 	wantFault(t, fault, attestd.ClassCollateralInvalid)

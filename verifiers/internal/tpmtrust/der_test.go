@@ -66,7 +66,8 @@ func TestDERHasOneSpelling(t *testing.T) {
 		"a length of two bytes":          {next, zeros(256, 4, 0x82, 1, 0), true},
 		"a sequence with something more": {sequence, []byte{0x30, 0, 0}, false},
 	} {
-		if err := row.read(row.raw); row.good != (err == nil) || err != nil && !errors.Is(err, errDER) {
+		err := row.read(row.raw)
+		if row.good != (err == nil) || err != nil && !errors.Is(err, errDER) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -87,7 +88,7 @@ func TestSecurityPropertiesAreReadWhole(t *testing.T) {
 		"another wrapping":          {element(0xa1, element(0x30, yes)), false, false},
 		"something behind it":       {append(in(yes), 5, 0), false, false},
 		"no sequence":               {element(0xa0, element(0x31, yes)), false, false},
-		"two sequences":             {element(0xa0, element(0x30, yes), element(0x30)), false, false},
+		"two sequences":             {append(in(yes), in()...), false, false},
 		"production twice":          {in(element(0xa1, []byte{1, 1, 0}), yes), false, false},
 		"production before version": {in(yes, version), false, false},
 		"production and more":       {in(element(0xa1, []byte{1, 1, 0xff, 5, 0})), false, false},
@@ -131,7 +132,8 @@ func attribute(last byte, text string) []byte {
 }
 
 func TestNamesOfTPMsAreReadWhole(t *testing.T) {
-	three := slices.Concat(attribute(1, "id:494E5443"), attribute(2, "model"), attribute(3, "id:0001"))
+	three := slices.Concat(attribute(1, "id:494E5443"), attribute(2, "model"),
+		attribute(3, "id:0001"))
 	directory := func(parts ...[]byte) []byte {
 		return element(tagDirectoryName, element(tagSequence, parts...))
 	}
@@ -155,7 +157,8 @@ func TestNamesOfTPMsAreReadWhole(t *testing.T) {
 			Extensions: []pkix.Extension{{Id: oidSubjectAltName, Value: []byte(row.raw)}},
 		}
 		_, err := readIdentity(certificate)
-		if row.want == "" && err != nil || row.want != "" && (err == nil || err.Error() != row.want) {
+		if row.want == "" && err != nil ||
+			row.want != "" && (err == nil || err.Error() != row.want) {
 			t.Errorf("%s: got %v, want %q", name, err, row.want)
 		}
 	}
@@ -198,6 +201,7 @@ func TestRootsThatAreNotTheTables(t *testing.T) {
 	delete(another, names[0])
 	short := maps.Clone(good)
 	delete(short, names[0])
+	hollow := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE"}))
 	for name, row := range map[string]struct {
 		files fs.FS
 		want  string
@@ -205,7 +209,7 @@ func TestRootsThatAreNotTheTables(t *testing.T) {
 		"the table's":          {good, ""},
 		"no folder":            {fstest.MapFS{}, "file does not exist"},
 		"a file without PEM":   {with("hello"), "text that is no PEM"},
-		"no certificate":       {with(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE"}))), "x509"},
+		"no certificate":       {with(hollow), "x509"},
 		"files nobody reads":   {unreadable{good}, "permission denied"},
 		"one root too few":     {short, "roots, want"},
 		"one root too many":    {with(string(pem.EncodeToMemory(stranger))), "roots, want"},
