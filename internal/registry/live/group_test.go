@@ -381,3 +381,22 @@ func TestAGroupIsNothingBeforeTheIndexIsLoaded(t *testing.T) {
 		t.Errorf("got %v from a grant, want undecided", err)
 	}
 }
+
+func TestAGroupGrantHasAnEnd(t *testing.T) {
+	index := loaded(t, 1)
+	v := view(t, index, ids(0))
+	for _, seconds := range []int{-1, 0, 1 << 40} {
+		err := index.GrantAmong(workload, v.group, 0, func() uint64 { return v.seq }, start, func(
+			live.Standing, live.Standing, []live.Touch, uint64,
+		) (int, error) {
+			return seconds, nil
+		})
+		var caller *attestd.CallerError
+		if !errors.As(err, &caller) || caller.Class != attestd.ClassMalformed {
+			t.Errorf("%d seconds: got %v, want MALFORMED", seconds, err)
+		}
+	}
+	if n := outstanding(index, ids(0)[0]); n != 0 {
+		t.Errorf("%d grants are counted, want none", n)
+	}
+}

@@ -76,6 +76,13 @@ func TestNothingIsGrantedBeforeTheIndexIsLoaded(t *testing.T) {
 	if index.Check(machine(1).ID, start).Grants() {
 		t.Error("half a registry grants something")
 	}
+	noBars := func(yield func(subject.Bar, error) bool) { yield(subject.Bar{}, broken) }
+	if err := index.Load(start, func(func(subject.Subject, error) bool) {}, noBars); !errors.Is(err, broken) {
+		t.Errorf("got %v, want the error of the hold", err)
+	}
+	if !index.Since().IsZero() {
+		t.Error("an index without its holds says that it is loaded")
+	}
 }
 
 func TestAGrantSaysWhatTheRegistryHas(t *testing.T) {
