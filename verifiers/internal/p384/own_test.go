@@ -197,7 +197,8 @@ func TestEveryEntryOfATable(t *testing.T) {
 					scalar.SetBit(scalar, tooth*table.spacing, 1)
 				}
 			}
-			if want := newAffine(multiple(t, scalar.Mul(scalar, d))); table.entries[digit-1] != *want {
+			want := newAffine(multiple(t, scalar.Mul(scalar, d)))
+			if table.entries[digit-1] != *want {
 				t.Fatalf("%d teeth: entry %d is another point", teeth, digit)
 			}
 		}
