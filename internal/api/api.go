@@ -203,7 +203,11 @@ func writeAs(w http.ResponseWriter, status int, media string, value any) error {
 }
 
 func writeDocument(w http.ResponseWriter, status int, media string, document []byte) {
-	document = append(document[:len(document):len(document)], '\n')
+	sendDocument(w, status, media, append(document[:len(document):len(document)], '\n'))
+}
+
+// sendDocument writes a document that ends with a line feed.
+func sendDocument(w http.ResponseWriter, status int, media string, document []byte) {
 	w.Header().Set("Content-Type", media)
 	// With its length an answer is one piece; without, longer ones are sent in chunks.
 	w.Header().Set("Content-Length", strconv.Itoa(len(document)))

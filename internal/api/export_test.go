@@ -73,5 +73,5 @@ func (s *Sessions) Remove(id string) bool { return s.remove(id) }
 // Remembered returns how many sessions are, and how many sources.
 func (s *Sessions) Remembered() (open, sources int) { return len(s.open), len(s.perSource) }
 
-// VerdictJSON is how the body of an answer is written.
-var VerdictJSON = verdictJSON
+// AppendVerdict is how the body of an answer is written.
+var AppendVerdict = appendVerdict

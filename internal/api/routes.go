@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -118,12 +117,7 @@ func (s *server) verifyRecorded(w http.ResponseWriter, r *http.Request) error {
 func (s *server) answer(w http.ResponseWriter, r *http.Request, given attestd.Appraisal, tenant string) error {
 	s.judged(r, given, tenant)
 	if given.Verdict != attestd.VerdictUndecided {
-		document, err := verdictJSON(&given)
-		if err != nil {
-			return fmt.Errorf("answer: %w", err)
-		}
-		writeDocument(w, http.StatusOK, mediaJSON, document)
-		return nil
+		return writeVerdict(w, &given)
 	}
 	return s.undecided(given).Err()
 }

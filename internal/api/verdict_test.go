@@ -71,16 +71,16 @@ func fill(rng *rand.Rand, into reflect.Value) {
 	}
 }
 
-// TestVerdictJSON: the bytes are those of encoding/json, whatever stands in a verdict, and so is whether
+// TestAppendVerdict: the bytes are those of encoding/json, whatever stands in a verdict, and so is whether
 // there is an error.
-func TestVerdictJSON(t *testing.T) {
+func TestAppendVerdict(t *testing.T) {
 	rng := rand.New(rand.NewPCG(6, 1)) //nolint:gosec // cases of a test
 	good := 0
 	for range 20_000 {
 		var verdict attestd.Appraisal
 		fill(rng, reflect.ValueOf(&verdict).Elem())
 		want, wantError := json.Marshal(verdict)
-		got, err := api.VerdictJSON(&verdict)
+		got, err := api.AppendVerdict(nil, &verdict)
 		switch {
 		case (err == nil) != (wantError == nil):
 			t.Fatalf("got error %v, want %v, of %+v", err, wantError, verdict)
@@ -95,7 +95,7 @@ func TestVerdictJSON(t *testing.T) {
 	}
 }
 
-func BenchmarkVerdictJSON(b *testing.B) {
+func BenchmarkAppendVerdict(b *testing.B) {
 	verdict := attestd.Appraisal{Claims: json.RawMessage(`{"a":"` + string(bytes.Repeat([]byte("f"), 3000)) + `"}`)}
 	for range 40 {
 		verdict.Checks = append(verdict.Checks, attestd.Check{
@@ -106,7 +106,7 @@ func BenchmarkVerdictJSON(b *testing.B) {
 	b.Run("here", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := api.VerdictJSON(&verdict); err != nil {
+			if _, err := api.AppendVerdict(nil, &verdict); err != nil {
 				b.Fatal(err)
 			}
 		}

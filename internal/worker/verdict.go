@@ -53,8 +53,9 @@ func readAppraisal(payload []byte) (attestd.Appraisal, error) {
 	a.Risk = attestd.Risk(r.points())
 	r.name(&a.Freshness)
 	a.At = r.time()
-	a.Reasons = []attestd.Reason{} // an empty list is written as [], never as null
-	for range r.count(6 * 4) {
+	count := r.count(6 * 4)
+	a.Reasons = make([]attestd.Reason, 0, count) // an empty list is written as [], never as null
+	for range count {
 		reason := attestd.Reason{
 			Check: attestd.CheckID(r.text()), Group: attestd.Group(r.text()), Points: r.points(),
 		}
@@ -62,8 +63,9 @@ func readAppraisal(payload []byte) (attestd.Appraisal, error) {
 		reason.Detail, reason.Remedy = r.text(), r.text()
 		a.Reasons = append(a.Reasons, reason)
 	}
-	a.Checks = []attestd.Check{}
-	for range r.count(6 * 4) {
+	count = r.count(6 * 4)
+	a.Checks = make([]attestd.Check, 0, count)
+	for range count {
 		check := attestd.Check{ID: attestd.CheckID(r.text())}
 		r.name(&check.Result)
 		check.Got, check.Want, check.Spec, check.Hint = r.text(), r.text(), r.text(), r.text()
