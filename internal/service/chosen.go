@@ -197,6 +197,7 @@ func (s *Service) judgeSession(
 	if err != nil {
 		return attestd.Appraisal{}, err
 	}
+	s.missed(v.submission.Source, given, v.job.Evidence)
 	if chosen {
 		given.Nonce = attestd.NonceClientChosen
 	}

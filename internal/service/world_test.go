@@ -50,6 +50,8 @@ type worldOptions struct {
 	codes   []subject.Code
 	slots   int
 	desk    func(service.Desk) service.Desk
+	// machines has certificates of single machines; nil for none.
+	machines service.Machines
 	// held is a hold that the store does not have yet.
 	held subject.Key
 	// moduleID of the enclave; empty for forge's.
@@ -179,7 +181,7 @@ func (w *world) open() error {
 		Policy: owned(w, "test"), RecordedPolicy: owned(w, "recorded"), TenantPolicies: w.options.tenants,
 		Formats: []attestd.Format{attestd.FormatNitro, attestd.FormatTPM},
 		Tenants: []string{"default", "blue"}, Timeout: 30 * time.Second, Concurrency: slots, Waiting: 1 << 16,
-		AllowRecorded: true,
+		AllowRecorded: true, Machines: w.options.machines,
 		Subjects: service.Subjects{
 			Held:        w.options.heldNow,
 			TrustDomain: trustDomain, Desk: desk, Specs: w.specs, Notes: w.notes, Grounds: w.told.take,
