@@ -112,6 +112,8 @@ var orders = map[string]func() error{
 	"garbage":     func() error { return raw([]byte("HTTP/1.1 200 OK\r\n\r\nall is well, trust me")) },
 	"oversize":    func() error { return raw(worker.ReplyFrame(worker.MaxReply+1, make([]byte, 100))) },
 	"twice":       func() error { return raw(append(worker.ReplyFrame(0, nil), worker.ReplyFrame(0, nil)...)) },
+	"pieces":      pieces,
+	"late":        func() error { time.Sleep(100 * time.Millisecond); return nil },
 	"bug":         func() error { return errors.New("told to fail \x1b[31m") },
 	"caller":      func() error { return callerError(attestd.ClassUnsupported, "told to") },
 	"impersonate": func() error { return callerError(attestd.ClassForbidden, "told to") },
@@ -182,6 +184,17 @@ func raw(bytes []byte) error {
 		return err
 	}
 	select {} // and no verdict
+}
+
+// pieces answers with an empty frame, byte by byte.
+func pieces() error {
+	for _, b := range worker.ReplyFrame(0, nil) {
+		if _, err := unix.Write(3, []byte{b}); err != nil {
+			return err
+		}
+		time.Sleep(15 * time.Millisecond)
+	}
+	select {}
 }
 
 func callerError(class attestd.Class, text string) error {

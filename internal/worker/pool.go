@@ -277,9 +277,7 @@ func (p *Pool) supervise(first chan<- error) {
 // serve lets a worker be asked until it has served enough (nil), has failed (its fault), or the pool
 // closes (nil).
 func (p *Pool) serve(process *process) error {
-	if !p.idle.push(process) {
-		return nil // cannot be: nobody else knows it yet
-	}
+	p.idle.push(process) // which nobody else knows yet, so that it is taken
 	select {
 	case err := <-process.over:
 		return err
