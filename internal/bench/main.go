@@ -54,6 +54,7 @@ func atLeast(name string, value float64, unit string, target, slack float64) Fig
 
 type options struct {
 	binary string
+	only   string
 	rounds int
 }
 
@@ -61,6 +62,7 @@ func main() {
 	var opts options
 	flag.StringVar(&opts.binary, "binary", "bin/attestd", "the attestd binary to start")
 	flag.IntVar(&opts.rounds, "rounds", 120, "calls of each side in a comparison")
+	flag.StringVar(&opts.only, "only", "", "the one section to measure, by its name; all of them without")
 	out := flag.String("out", "", "file to write the figures to, as JSON")
 	gate := flag.Bool("gate", false, "exit 1 where a figure is beyond its gate")
 	flag.Parse()
@@ -82,6 +84,9 @@ func run(opts options, out string, gate bool) error {
 		{"event logs", eventlogFigures},
 		{"process", processFigures},
 	} {
+		if opts.only != "" && opts.only != section.name {
+			continue
+		}
 		start := time.Now()
 		got, err := section.measure(opts)
 		if err != nil {
@@ -89,6 +94,9 @@ func run(opts options, out string, gate bool) error {
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s took %.1f s\n", section.name, time.Since(start).Seconds())
 		figures = append(figures, got...)
+	}
+	if len(figures) == 0 {
+		return fmt.Errorf("no section is called %q", opts.only)
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	failed := 0

@@ -95,6 +95,7 @@ func servedFigures(opts options, url string) ([]Figure, error) {
 	const times = "x its time"
 	ofNitro, ofSNP, ofTPM := journeys[0], journeys[1], journeys[2]
 	return []Figure{
+		atMost("HTTP, a request without work (healthz)", ofNitro.floor, "us", 100, 10),
 		atMost("HTTP verify-recorded through a worker, nitro", ofNitro.total(), "us", 5000, 5),
 		atMost("HTTP, nitro, beyond the verifier", ofNitro.edge, "us", 250, 8),
 		atMost("HTTP, nitro, over the verifier alone, new leaf", ofNitro.over(newLeaf), times, 1.5, 5),
@@ -105,6 +106,7 @@ func servedFigures(opts options, url string) ([]Figure, error) {
 		atMost("HTTP, sev-snp, over the verifier alone, known VCEK", ofSNP.over(ofSNP.alone), times, 1.5, 8),
 		atMost("HTTP verify-recorded through a worker, tpm, over the verifier alone",
 			ofTPM.over(ofTPM.alone), times, 3, 5),
+		atMost("HTTP, tpm, beyond the verifier, rejected", ofTPM.edge, "us", 250, 8),
 	}, nil
 }
 
