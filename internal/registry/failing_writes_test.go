@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,6 +148,23 @@ func TestADatabaseThatGoesOnFailingIsToldEachTime(t *testing.T) {
 	})
 }
 
+// neg: 179
+func TestAHoldThatCannotBeReadIsNoLessAHold(t *testing.T) {
+	b := newBench(t)
+	write := quarantine(b.store, 1)
+	b.write(write)
+	b.watch(false, func(_ int, what string) bool { return strings.HasPrefix(what, "query "+selectBar) })
+	err := b.store.Write(context.Background(), subject.Write{
+		Unbarred: []subject.Key{write.Bars[0].Key}, Audit: record(b.store),
+	})
+	if failed := b.quiet(); len(failed) == 0 {
+		t.Error("nobody looked")
+	}
+	b.told("hold", unknown(err))
+}
+
+const selectBar = "SELECT kind, value, state"
+
 // What was begun and not taken back is not taken for committed. neg: 179
 func TestATransactionThatCannotBeTakenBackIsNotInForce(t *testing.T) {
 	b := newBench(t)
@@ -164,7 +182,9 @@ func TestATransactionThatCannotBeTakenBackIsNotInForce(t *testing.T) {
 // neg: 179
 func TestAVerdictWhoseDatabaseFailsAnywhereIsToldAndLeavesNothing(t *testing.T) {
 	b := newBench(t)
-	b.need(b.store.BoundKeys(1))
+	b.need(b.store.BoundKeys(1)) // so that one must be forgotten for another
+	older := challenge.Credential{AKName: keyName(9), EK: ekOf(9)}
+	b.need(b.store.InsertAppraisal(context.Background(), shows("default", older, stateAt(1, 1), nil)))
 	b.fails(false, func() func() error {
 		fold := 40000 + b.run
 		first := accepted(b.run, fold, 0, b.store.Now())

@@ -252,7 +252,14 @@ func TestATimeThatCannotBeStoredStoresNothing(t *testing.T) {
 			t.Errorf("stored: %v", err)
 		}
 	}
-	err := store.PutOperator(t.Context(), operator.Change{
+	silent := quarantine(store, 2)
+	silent.Audit[0].Actor = ""
+	err := store.Write(t.Context(), silent)
+	undecided(t, "a record of nobody", err)
+	if !strings.Contains(err.Error(), "actor") {
+		t.Error(err)
+	}
+	err = store.PutOperator(t.Context(), operator.Change{
 		Next: operator.Record{Name: "ines", CreatedAt: never}, At: store.Now(), Actor: "a", Action: "operator.add",
 	})
 	if err == nil || !strings.Contains(err.Error(), "year") {
