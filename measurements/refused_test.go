@@ -98,3 +98,15 @@ func TestOpeningAndSigningNameTheirReasons(t *testing.T) {
 	_, err = measurements.Sign("test", []byte(full), ours.private, nil)
 	refused(t, "a document without room for a signature", err, "bytes once it is signed")
 }
+
+// TestASignatureHasOneText changes a bit of the last digit that Base64 has no use for.
+func TestASignatureHasOneText(t *testing.T) {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	ours := newSigner(t, "example.org/references")
+	signed := ours.sign(t, smallDoc)
+	end := strings.LastIndex(signed, "=") - 1
+	other := digits[strings.IndexByte(digits, signed[end])+1]
+	_, err := measurements.Open("test", []byte(signed[:end]+string(other)+signed[end+1:]),
+		measurements.Trust{Keys: ours.public})
+	refused(t, "another text of the same bytes", err, "cannot be read")
+}
