@@ -15,6 +15,9 @@ const (
 
 func (k keyKind) String() string { return [keyKinds]string{"VCEK", "VLEK"}[k] }
 
+// other is the kind that this one is not.
+func (k keyKind) other() keyKind { return keyKinds - 1 - k }
+
 // role is what AMD calls the authority over such keys.
 func (k keyKind) role() string { return [keyKinds]string{"ASK", "ASVK"}[k] }
 

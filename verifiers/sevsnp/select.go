@@ -41,7 +41,7 @@ func isEndEntity(der []byte) bool {
 // hundred certificates must cost less than one verification. Nothing is believed here. Where a
 // certificate names this chip and this TCB only such ones are returned, each once, and fit is true;
 // else the nearest one, so that its refusal says what is wrong with it.
-func (r report) candidates(embedded []byte, given [][]byte) (found [][]byte, fit bool, bad *fault) {
+func (r report) candidates(certs certTable, given [][]byte) (found [][]byte, fit bool, bad *fault) {
 	if bad := tooMany(given); bad != nil {
 		return nil, false, bad
 	}
@@ -75,10 +75,13 @@ func (r report) candidates(embedded []byte, given [][]byte) (found [][]byte, fit
 		}
 		return nil
 	}
-	if embedded != nil {
+	if embedded := certs.signer(r.kind()); embedded != nil {
 		// The evidence itself says that this is its key: if nothing better is given, it is judged. The
 		// first is never one too many.
 		consider(embedded, max(someVCEK, r.resemblance(embedded)))
+	} else if instead := certs.signer(r.kind().other()); instead != nil {
+		// A table is read as the same certificate beside the evidence would be.
+		consider(instead, wrongKind)
 	}
 	for _, der := range given {
 		if bad := consider(der, r.resemblance(der)); bad != nil {

@@ -188,7 +188,7 @@ var signingKeys = [keyKinds]string{"0 (VCEK)", "1 (VLEK)"}
 func (v *Verifier) findVCEK(
 	t *trail.Trail, rep report, certs certTable, input attestd.Input,
 ) (*vcek, revocation, *fault) {
-	candidates, fit, bad := rep.candidates(certs.signer(rep.kind()), input.Endorsements.Certificates)
+	candidates, fit, bad := rep.candidates(certs, input.Endorsements.Certificates)
 	if bad != nil {
 		return nil, revocation{}, bad
 	}

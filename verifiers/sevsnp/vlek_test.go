@@ -1,7 +1,9 @@
 package sevsnp_test
 
 import (
+	"bytes"
 	"crypto/x509"
+	"errors"
 	"testing"
 
 	"github.com/attestd/attestd"
@@ -54,6 +56,27 @@ func TestReportsOfVLEKs(t *testing.T) {
 			if chip.Result != attestd.ResultNotApplicable {
 				t.Errorf("the chip of a VLEK's report counts as %v", chip.Result)
 			}
+		}
+	}
+}
+
+// TestATableOfTheOtherKind wants the same answer to the other kind's certificate in the table as
+// beside the evidence: one bit of SIGNING_KEY must not turn a rejection into "could not decide".
+// neg: 104
+func TestATableOfTheOtherKind(t *testing.T) {
+	milan := authority(t, "Milan")
+	byChip, byCloud := newScene(t, "Milan", 5), newScene(t, "Milan", 5)
+	withTable(byChip, func(v forge.VCEK) []forge.SNPTableEntry { return chainEntries(v, milan) })
+	ownTable(byCloud, "Milan")
+	for name, s := range map[string]*scene{"a VCEK": byChip, "a VLEK": byCloud} {
+		input, _ := s.build()
+		mustVerify(t, forgedVerifier(t), input)
+		input.Evidence = bytes.Clone(input.Evidence)
+		input.Evidence[0x48] ^= 1 << 2
+		_, err := forgedVerifier(t).Verify(input)
+		var refused *attestd.EvidenceError
+		if !errors.As(err, &refused) || refused.Check != "sev-snp/chain" {
+			t.Errorf("%s where the other signed: %v, want a rejection by sev-snp/chain", name, err)
 		}
 	}
 }
