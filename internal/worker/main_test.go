@@ -113,7 +113,7 @@ var orders = map[string]func() error{
 	"oversize":    func() error { return raw(worker.ReplyFrame(worker.MaxReply+1, make([]byte, 100))) },
 	"twice":       func() error { return raw(append(worker.ReplyFrame(0, nil), worker.ReplyFrame(0, nil)...)) },
 	"pieces":      pieces,
-	"late":        func() error { time.Sleep(100 * time.Millisecond); return nil },
+	"late":        func() error { time.Sleep(300 * time.Millisecond); return nil },
 	"bug":         func() error { return errors.New("told to fail \x1b[31m") },
 	"caller":      func() error { return callerError(attestd.ClassUnsupported, "told to") },
 	"impersonate": func() error { return callerError(attestd.ClassForbidden, "told to") },
