@@ -88,7 +88,7 @@ var compiledIn = sync.OnceValues(func() ([]*issuer, error) {
 })
 
 // pinnedIssuers returns the CAs that are compiled in, and the roots that an operator named. The latter may
-// be of any format, as they are for verifiers; one that is called like AMD's is one of AMD's.
+// be of any format, as they are for verifiers; one that is called like AMD's is one of AMD's, and so with AWS's.
 func pinnedIssuers(insecure []*x509.Certificate) ([]*issuer, error) {
 	compiled, err := compiledIn()
 	if err != nil {
@@ -100,8 +100,11 @@ func pinnedIssuers(insecure []*x509.Certificate) ([]*issuer, error) {
 			continue
 		}
 		format := attestd.FormatTPM
-		if strings.HasPrefix(root.Subject.CommonName, "ARK-") {
+		switch {
+		case strings.HasPrefix(root.Subject.CommonName, "ARK-"):
 			format = attestd.FormatSEVSNP
+		case strings.HasSuffix(root.Subject.CommonName, awsSuffix):
+			format = attestd.FormatNitro
 		}
 		issuers = append(issuers, newIssuer(root, format, true))
 	}
@@ -226,6 +229,10 @@ func authenticList(issuers []*issuer, der []byte, at time.Time) (*revocationList
 		return nil, err
 	}
 	name := attestd.Excerpt(by.certificate.Subject.CommonName, 80)
+	if by.format == attestd.FormatNitro && parsed.SignatureAlgorithm != x509.ECDSAWithSHA384 {
+		return nil, invalid("AWS signs with ECDSA-SHA384; report it to AWS", "the list of %q: signed with %s",
+			name, parsed.SignatureAlgorithm)
+	}
 	scope, err := checkList(parsed)
 	if err != nil {
 		return nil, invalid("import the issuer's complete list", "the list of %q: %w", name, err)

@@ -88,6 +88,9 @@ func (s *Store) Health(at time.Time) []Row {
 			Taken: held.Taken, SHA256: held.SHA256,
 		}
 		listed[held.IssuerName] = true
+		if (&view{issuers: s.issuers, at: at}).retiredIssuer(held) {
+			continue
+		}
 		rows = append(rows, s.aged(row, at, held.Issuer+held.IssuerName+held.Scope))
 	}
 	for _, line := range lines {
@@ -99,6 +102,9 @@ func (s *Store) Health(at time.Time) []Row {
 		}
 	}
 	for _, held := range s.ledger.Certificates {
+		if retired(held.Format, held.Until, at) {
+			continue
+		}
 		rows = append(rows, s.aged(Row{
 			Format: held.Format, Kind: KindCA, Name: held.Name, From: held.From, Until: held.Until,
 			Source: held.Source, Taken: held.Taken, SHA256: held.SHA256,

@@ -311,6 +311,9 @@ func (t *taking) write() error {
 		}
 	}
 	if view := t.store.assemble(t.next); len(t.objects) > 0 {
+		if err := view.checkAWS(); err != nil {
+			return err
+		}
 		for format, of := range view.sets {
 			if _, err := of.Marshal(); err != nil {
 				return tooMuch("the collateral of %s: %w", format, err)

@@ -137,13 +137,14 @@ type view struct {
 	issuers  []*issuer
 	sets     map[attestd.Format]set.Set
 	unusable map[string]error
+	at       time.Time
 }
 
 // assemble verifies what the ledger names and makes the sets.
 func (s *Store) assemble(read ledger) view {
 	v := view{
 		ledger: read, issuers: slices.Clone(s.pinned), sets: map[attestd.Format]set.Set{},
-		unusable: map[string]error{},
+		unusable: map[string]error{}, at: s.now(),
 	}
 	pending := slices.Clone(read.Certificates)
 	for range maxPath { // a chain's certificates stand in the order of their names
@@ -169,6 +170,7 @@ func (s *Store) assemble(read ledger) view {
 		v.unusable[row.SHA256] = err
 		v.addFloor(row)
 	}
+	v.shareAWS()
 	maps.DeleteFunc(v.unusable, func(_ string, err error) bool { return err == nil })
 	return v
 }
@@ -183,6 +185,9 @@ func (v *view) addCA(row certificateRow, der []byte) error {
 		return errors.New("it belongs to another format now")
 	}
 	v.issuers = append(v.issuers, found.issuer)
+	if retired(row.Format, row.Until, v.at) {
+		return nil
+	}
 	of := v.sets[row.Format]
 	of.Certificates = append(of.Certificates, der)
 	v.sets[row.Format] = of
@@ -198,6 +203,9 @@ func (v *view) addList(row listRow, der []byte) error {
 		found.row.Format != row.Format {
 		return errors.New("it is not the list that was taken")
 	}
+	if v.retiredIssuer(row) {
+		return nil
+	}
 	of := v.sets[row.Format]
 	of.CRLs = append(of.CRLs, der)
 	v.sets[row.Format] = of
@@ -209,7 +217,7 @@ func (v *view) addList(row listRow, der []byte) error {
 func (v *view) addFloor(row listRow) {
 	issuer, err := hex.DecodeString(row.Issuer)
 	number, bad := hex.DecodeString(row.Number)
-	if err != nil || bad != nil || row.Scope != "" {
+	if err != nil || bad != nil || row.Scope != "" || v.retiredIssuer(row) {
 		return
 	}
 	of := v.sets[row.Format]

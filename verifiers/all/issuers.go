@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/internal/awsdoc"
 	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 	"github.com/attestd/attestd/verifiers/sevsnp"
 )
@@ -17,8 +18,8 @@ type Issuer struct {
 	Root bool
 }
 
-// Issuers lists the CA certificates that collateral from outside evidence can be signed by: AMD's and
-// the TPM makers'. Nitro documents bring their whole chain, and AWS publishes nothing else for them.
+// Issuers lists the CA certificates that collateral from outside evidence can be signed by: AMD's, the
+// TPM makers', and AWS's root, which stands under nitro and serves nitrotpm as well.
 //
 // Errors: where a certificate is not the one that this build pins.
 func Issuers() ([]Issuer, error) {
@@ -30,6 +31,7 @@ func Issuers() ([]Issuer, error) {
 	}{
 		{attestd.FormatSEVSNP, true, sevsnp.PinnedRoots},
 		{attestd.FormatSEVSNP, false, sevsnp.PinnedIntermediates},
+		{attestd.FormatNitro, true, awsRoots},
 		{attestd.FormatTPM, true, tpmtrust.PinnedRoots},
 		{attestd.FormatTPM, false, tpmtrust.Intermediates},
 	} {
@@ -42,4 +44,12 @@ func Issuers() ([]Issuer, error) {
 		}
 	}
 	return issuers, nil
+}
+
+func awsRoots() ([]*x509.Certificate, error) {
+	root, err := awsdoc.PinnedRoot()
+	if err != nil {
+		return nil, err
+	}
+	return []*x509.Certificate{root}, nil
 }

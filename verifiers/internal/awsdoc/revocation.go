@@ -26,11 +26,11 @@ const (
 
 // crlLimits bound what revocation lists can cost.
 var crlLimits = struct {
-	lists      int // beside the evidence
+	lists      int // beside the evidence: a few for each of AWS's regions
 	bytes      int // of all of them together
 	signatures int // in one call; a list that was verified before costs none
 	cached     int
-}{lists: 64, bytes: 16 << 20, signatures: 8, cached: 64}
+}{lists: 256, bytes: 16 << 20, signatures: 16, cached: 64}
 
 // listed is what of a certificate is compared with lists.
 type listed struct {
