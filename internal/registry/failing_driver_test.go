@@ -39,6 +39,8 @@ type failing struct {
 	plain  bool
 	// spoils says which columns of a row that fails are not what they are; nil for all.
 	spoils func(column int) bool
+	// single lets the connections that only read be used once each.
+	single bool
 }
 
 const failingName = "sqlite that fails"
@@ -61,7 +63,7 @@ func useFailing(t *testing.T) *failing {
 	f := theFailing()
 	f.quiet()
 	f.edit, f.before, f.plain = func(name string) string { return name }, func(string) {}, false
-	f.spoils = nil
+	f.spoils, f.single = nil, false
 	registry.UseDriver(t, failingName)
 	t.Cleanup(func() { f.quiet() })
 	return f
@@ -109,7 +111,7 @@ func (f *failing) Open(name string) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	wrapped := &failingConn{Conn: conn, by: f}
+	wrapped := &failingConn{Conn: conn, by: f, reads: strings.Contains(name, "query_only")}
 	if f.plain {
 		return plainConn{wrapped}, nil
 	}
@@ -148,8 +150,12 @@ func (c plainConn) Close() error { return c.conn.Close() }
 
 type failingConn struct {
 	driver.Conn
-	by *failing
+	by    *failing
+	reads bool
 }
+
+// IsValid is asked when the connection goes back to its pool.
+func (c *failingConn) IsValid() bool { return !c.reads || !c.by.single }
 
 func (c *failingConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	if fails, _ := c.by.call("prepare", query); fails {

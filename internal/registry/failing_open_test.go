@@ -80,6 +80,7 @@ func TestAStartWhoseDatabaseFailsAnywhereIsRefused(t *testing.T) {
 	f := useFailing(t)
 	for _, word := range []string{"", "open "} {
 		config := registry.Config{Clock: registry.SystemClock(), Limits: roomy}
+		f.single = word == "open "
 		if places := opens(t, f, config, word, func() string { return path }); places < 2 {
 			t.Errorf("failed in %d places", places)
 		}
