@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,36 +160,65 @@ func schemaNames() string {
 
 func TestExamplesOfCommandsParse(t *testing.T) {
 	for _, command := range commands(testRoot()) {
-		for line := range strings.SplitSeq(command.Example, "\n") {
-			words := strings.Fields(strings.NewReplacer("<(", "", ")", "").Replace(line))
-			if len(words) > 0 && words[0] == "source" {
-				words = words[1:]
-			}
-			for index, word := range words {
-				if word == ">" {
-					words = words[:index]
-					break
+		example := strings.ReplaceAll(command.Example, "\\\n", " ")
+		for line := range strings.SplitSeq(example, "\n") {
+			ours := 0
+			for _, words := range pipeline(line) {
+				if words[0] != "attestd" {
+					continue // a program whose output goes into the next
+				}
+				ours++
+				found, rest, err := testRoot().Find(words[1:])
+				if err == nil {
+					err = found.ParseFlags(rest)
+				}
+				if err == nil && found.Args != nil {
+					err = found.Args(found, found.Flags().Args())
+				}
+				if err != nil {
+					t.Errorf("%s: example %q: %v", command.CommandPath(), line, err)
 				}
 			}
-			if len(words) == 0 {
-				continue
-			}
-			if words[0] != "attestd" {
-				t.Errorf("%s: example %q does not start with attestd", command.CommandPath(), line)
-				continue
-			}
-			found, rest, err := testRoot().Find(words[1:])
-			if err == nil {
-				err = found.ParseFlags(rest)
-			}
-			if err == nil && found.Args != nil {
-				err = found.Args(found, found.Flags().Args())
-			}
-			if err != nil {
-				t.Errorf("%s: example %q: %v", command.CommandPath(), line, err)
+			if ours == 0 && strings.TrimSpace(line) != "" {
+				t.Errorf("%s: example %q does not run attestd", command.CommandPath(), line)
 			}
 		}
 	}
+}
+
+// pipeline splits a line as a shell does: into the commands between bars, and each into words, of
+// which those in double quotes are one. Where output goes, and `source`, are left out.
+func pipeline(line string) [][]string {
+	var commands [][]string
+	var words []string
+	end := func() {
+		if len(words) > 0 && words[0] == "source" {
+			words = words[1:]
+		}
+		if at := slices.Index(words, ">"); at >= 0 {
+			words = words[:at]
+		}
+		if len(words) > 0 {
+			commands = append(commands, words)
+		}
+		words = nil
+	}
+	line = strings.NewReplacer("<(", "", ")", "").Replace(line)
+	for index, part := range strings.Split(line, `"`) {
+		if index%2 == 1 {
+			words = append(words, part)
+			continue
+		}
+		for _, word := range strings.Fields(part) {
+			if word == "|" {
+				end()
+				continue
+			}
+			words = append(words, word)
+		}
+	}
+	end()
+	return commands
 }
 
 func TestHelpOfEveryCommandFitsThePage(t *testing.T) {

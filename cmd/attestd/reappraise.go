@@ -23,8 +23,8 @@ func newReappraise(a *app) *cobra.Command {
 		Short: "Judge stored evidence again, without touching a host",
 		Long: `Reappraise judges the evidence that every subject's state stands on again: under the policy and
 the reference values in force, or, with --dry-run, under those of --policy and --reference, and
-with the revocation lists of --collateral added. It lists whose verdict changes and which checks make the difference. Without --dry-run the changes
-take effect.
+with the revocation lists of --collateral added. It lists whose verdict changes and which checks
+make the difference. Without --dry-run the changes take effect.
 
 Exit code 0 is that no verdict changes, 3 that some do.`,
 		Example: `  attestd reappraise --dry-run

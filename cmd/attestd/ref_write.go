@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -36,8 +35,7 @@ func (a *app) edit(path string) (*edited, error) {
 		return nil, fileError("reference values", path, err)
 	}
 	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil { //nolint:gosec // a descriptor fits
-		return nil, errors.Join(fmt.Errorf("lock the folder of %q: %w", attestd.Excerpt(path, 200), err),
-			folder.Close())
+		return nil, errors.Join(fileError("the folder, to lock it, of", path, err), folder.Close())
 	}
 	e := &edited{path: real, folder: folder}
 	info, err := os.Stat(real)
