@@ -183,7 +183,7 @@ func (s *Store) readPart(ctx context.Context, into lists, from, to int64) error 
 func readLists(ctx context.Context, into lists, rows driver.Rows) (err error) {
 	list := make([]subject.Subject, 0, chunk)
 	row := make([]driver.Value, len(rows.Columns()))
-	for {
+	for err == nil {
 		switch err = rows.Next(row); {
 		case errors.Is(err, io.EOF):
 			_, err = into.next(ctx, list)
@@ -196,11 +196,10 @@ func readLists(ctx context.Context, into lists, rows driver.Rows) (err error) {
 			return err
 		}
 		if len(list) == chunk {
-			if list, err = into.next(ctx, list); err != nil {
-				return err
-			}
+			list, err = into.next(ctx, list)
 		}
 	}
+	return err
 }
 
 // rowsOf returns all rows of a query, and the error that ends them.

@@ -42,7 +42,7 @@ var suites = []suite{
 	},
 	{
 		name: "registry", folders: []string{"internal/registry", "internal/registry/live"},
-		tests: []string{"internal/registry", "internal/registry/live", "internal/service"},
+		tests: []string{"internal/registry", "internal/registry/live"},
 	},
 }
 
