@@ -18,14 +18,6 @@ import (
 // AMDTime is when every AMD-shaped certificate of this package is valid, unless told otherwise.
 var AMDTime = time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// amdKeys are RSA keys of AMD's size. Making one takes seconds, so that a process has three, the
-// last one only where VLEKs are issued, and an impostor is made by swapping the first two.
-var amdKeys = [3]func() (*rsa.PrivateKey, error){
-	sync.OnceValues(newRSA), sync.OnceValues(newRSA), sync.OnceValues(newRSA),
-}
-
-func newRSA() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 4096) }
-
 // AMD is a test authority shaped like one of AMD's: an ARK that signs itself and an ASK and an ASVK
 // below it, with AMD's names. Nothing outside of a test may trust it.
 type AMD struct {

@@ -13,10 +13,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/attestd/attestd/testvectors/forge"
 )
 
 // slow are tests that sweep through much more than one refusal; each refusal has a test of its own.
-var slow = regexp.MustCompile(`Conformance|Vectors|Differential|Wycheproof|Agrees|Mutants|Durable|Fast|Allocat|Memory`)
+var slow = regexp.MustCompile(`Conformance|Vectors|Differential|Wycheproof|Agrees|Mutants|Durable|Fast|Allocat|Memory|Against|Agreement|EveryBit`)
 
 // longest is the longest that one run may take; a refusal without which a test goes on for ever is
 // noticed.
@@ -202,7 +204,7 @@ func noticed(ctx context.Context, number int, tests []probe) (bool, error) {
 func command(ctx context.Context, one binary, variables []string, args ...string) *exec.Cmd {
 	run := exec.CommandContext(ctx, one.path, args...) //nolint:gosec // built above
 	run.Dir = one.folder
-	run.Env = append(os.Environ(), variables...)
+	run.Env = append(append(os.Environ(), forge.KeysVariable+"="+filepath.Dir(one.path)), variables...)
 	run.WaitDelay = time.Second
 	return run
 }
