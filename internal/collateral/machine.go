@@ -84,7 +84,7 @@ func (m Machine) key() string {
 func (m Machine) String() string {
 	chip := m.Chip
 	if len(chip) > 16 {
-		chip = chip[:16] + "…"
+		chip = chip[:16] + ".."
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s", m.Line, chip, m.levels()))
 }
