@@ -105,7 +105,7 @@ var risks = cmpopts.EquateComparable(attestd.RiskScore{})
 func TestOwnIsWhatTheFactWouldHaveMade(t *testing.T) {
 	list := must[[]verifiers.Verifier](t)(all.New(all.Config{}))
 	seen := map[int8]bool{}
-	rapid.Check(t, func(t *rapid.T) {
+	property := func(t *rapid.T) {
 		policy, input := drawInput(t, list)
 		methods := rapid.SampledFrom([]string{"none", "inventory", "cloud-account", "enrolment", "mine", ""})
 		had, gets := methods.Draw(t, "had"), methods.Draw(t, "gets")
@@ -121,8 +121,16 @@ func TestOwnIsWhatTheFactWouldHaveMade(t *testing.T) {
 			t.Fatalf("%s -> %q (-want +got):\n%s", had, gets, diff)
 		}
 		seen[got.Trust.InstanceIdentity] = true
-	})
-	for _, value := range []int8{0, 2, 96, 97} {
+	}
+	// A hundred draws miss one of the four now and then; a thousand do not.
+	wanted := []int8{0, 2, 96, 97}
+	missed := func() bool {
+		return slices.ContainsFunc(wanted, func(value int8) bool { return !seen[value] })
+	}
+	for round := 0; round == 0 || missed() && round < 10; round++ {
+		rapid.Check(t, property)
+	}
+	for _, value := range wanted {
 		if !seen[value] {
 			t.Errorf("no verdict with instance identity %d was drawn: the property saw too little", value)
 		}
