@@ -192,10 +192,7 @@ func readLists(ctx context.Context, into lists, rows driver.Rows) (err error) {
 			return err
 		}
 		list = append(list, subject.Subject{})
-		if err = scanLive(row, &list[len(list)-1]); err != nil {
-			return err
-		}
-		if len(list) == chunk {
+		if err = scanLive(row, &list[len(list)-1]); err == nil && len(list) == chunk {
 			list, err = into.next(ctx, list)
 		}
 	}
