@@ -2,11 +2,7 @@ package tpmtrust
 
 import (
 	"crypto/x509"
-	"encoding/asn1"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -20,23 +16,11 @@ const (
 	CRLMissing = "missing" // none for one of them
 )
 
-// revocations is a CRL whose signature by its issuer was verified.
-type revocations struct {
-	from, until time.Time
-	serials     map[string]struct{}
-	points      []string // those that it is for alone; none for every certificate of the issuer
-	err         error    // why it cannot be used, although it is its issuer's
-}
-
-var (
-	oidDeltaCRL          = asn1.ObjectIdentifier{2, 5, 29, 27}
-	oidDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
-)
-
-// given is a CRL of a query, with the parsed form where it was needed.
+// given is a CRL of a query. Nothing in its outline is believed yet.
 type given struct {
-	raw    []byte
-	issuer string
+	raw     []byte
+	outline crl.Outline
+	issuer  string // as nameText spells it
 }
 
 // checkRevocation looks for every certificate of the path below the root. One that is on a CRL is
@@ -48,12 +32,12 @@ func (s *Store) checkRevocation(leaf *node, crls [][]byte, at time.Time) (string
 	}
 	lists := make([]given, len(crls))
 	for index, raw := range crls {
-		name, err := crlIssuer(raw)
+		outline, err := crl.Read(raw)
 		if err != nil {
 			return "", refuse(ReasonCRL, attestd.ClassCollateralInvalid,
 				fmt.Sprintf("CRL %d, which cannot be read", index+1), "a CRL in DER").because(err)
 		}
-		lists[index] = given{raw: raw, issuer: name}
+		lists[index] = given{raw: raw, outline: outline, issuer: nameText(outline.Issuer)}
 	}
 	state := CRLFresh
 	left := limits.signatures
@@ -69,7 +53,8 @@ func (s *Store) checkRevocation(leaf *node, crls [][]byte, at time.Time) (string
 	return state, nil
 }
 
-// covered looks at one certificate.
+// covered looks at one certificate. A serial number that is on a CRL of its issuer's is revoked,
+// whatever distribution point the CRL is for: it is the issuer's name for this one certificate.
 func (s *Store) covered(link *node, lists []given, at time.Time, left *int) (string, *Fault) {
 	issuer := link.issuer.certificate
 	name := nameText(issuer.RawSubject)
@@ -78,28 +63,25 @@ func (s *Store) covered(link *node, lists []given, at time.Time, left *int) (str
 		if lists[index].issuer != name {
 			continue
 		}
-		list, fault := s.list(issuer, lists[index].raw, left)
+		list, fault := s.list(issuer, lists[index], left)
 		if fault != nil {
 			return "", fault
 		}
-		if list.err != nil {
-			return "", refuse(ReasonCRL, attestd.ClassCollateralInvalid, "a CRL of "+
-				quote(issuer.Subject.CommonName), "a complete CRL of its issuer's own").because(list.err)
+		if list.Unusable != nil {
+			return "", refuse(ReasonCRL, attestd.ClassCollateralInvalid,
+				"a CRL of "+quote(issuer.Subject.CommonName),
+				"a complete CRL of its issuer's own").because(list.Unusable)
 		}
-		if !list.isFor(link.certificate) {
-			continue
-		}
-		if _, revoked := list.serials[link.certificate.SerialNumber.String()]; revoked {
+		if list.Revokes(link.certificate.SerialNumber) {
 			return "", refuse(ReasonRevoked, attestd.ClassRevokedCert,
 				describe(link.certificate)+" on the CRL of "+quote(issuer.Subject.CommonName),
 				"one that is not revoked")
 		}
-		// A list from after the time says more than one of it, until the certificate expires (RFC
-		// 5280, section 3.3).
-		expiry := link.certificate.NotAfter
-		if !at.After(list.until) && (!list.from.After(at) || !list.from.After(expiry)) {
+		switch {
+		case !list.IsFor(link.certificate):
+		case list.Covers(link.certificate, at):
 			state = CRLFresh
-		} else if state == CRLMissing {
+		case state == CRLMissing:
 			state = CRLStale
 		}
 	}
@@ -107,94 +89,31 @@ func (s *Store) covered(link *node, lists []given, at time.Time, left *int) (str
 }
 
 // list returns the verified form of a CRL.
-func (s *Store) list(issuer *x509.Certificate, raw []byte, left *int) (*revocations, *Fault) {
-	invalid := func(err error) *Fault {
-		return refuse(ReasonCRL, attestd.ClassCollateralInvalid,
-			"a CRL in the name of "+quote(issuer.Subject.CommonName), "one that it signed").because(err)
-	}
-	// RFC 5280 section 6.3.3 (f): "verify that the issuer's key usage has the cRLSign bit".
-	if issuer.KeyUsage&x509.KeyUsageCRLSign == 0 {
-		return nil, invalid(errors.New("the issuer's key usage has no cRLSign"))
-	}
+func (s *Store) list(issuer *x509.Certificate, one given, left *int) (*crl.List, *Fault) {
+	// What is known counts too: an answer must not depend on what was asked before.
 	if *left == 0 {
 		return nil, refuse(ReasonCRL, attestd.ClassTooLarge, "more CRLs to verify",
 			fmt.Sprintf("at most %d", limits.signatures))
 	}
 	*left--
-	key := queryDigest(issuer.RawSubjectPublicKeyInfo, [][]byte{raw})
-	if known, ok := s.crls.Get(key); ok {
+	key := crl.NewIssuer(issuer)
+	if known := s.crls.Get(key, one.raw); known != nil {
 		return known, nil
 	}
-	parsed, err := x509.ParseRevocationList(append([]byte(nil), raw...))
+	list, err := s.verifyList(issuer, one.outline)
 	if err != nil {
-		return nil, invalid(errors.New(attestd.Excerpt(err.Error(), 120)))
+		return nil, refuse(ReasonCRL, attestd.ClassCollateralInvalid,
+			"a CRL in the name of "+quote(issuer.Subject.CommonName), "one that it signed").because(err)
 	}
-	if err := checkListAlgorithm(parsed, issuer); err != nil {
-		return nil, invalid(err)
-	}
-	s.count()
-	if issuer.CheckSignature(parsed.SignatureAlgorithm, parsed.RawTBSRevocationList,
-		parsed.Signature) != nil {
-		return nil, invalid(errors.New("its signature is not the issuer's"))
-	}
-	list := readList(parsed)
 	s.crls.Add(key, list)
 	return list, nil
 }
 
-func checkListAlgorithm(list *x509.RevocationList, issuer *x509.Certificate) error {
-	return checkAlgorithm(&x509.Certificate{SignatureAlgorithm: list.SignatureAlgorithm}, issuer)
-}
-
-func readList(parsed *x509.RevocationList) *revocations {
-	list := &revocations{from: parsed.ThisUpdate, until: parsed.NextUpdate}
-	if parsed.NextUpdate.IsZero() {
-		list.until = parsed.ThisUpdate // without a next update nothing says that it is current
+func (s *Store) verifyList(issuer *x509.Certificate, outline crl.Outline) (*crl.List, error) {
+	algorithm := &x509.Certificate{SignatureAlgorithm: outline.Algorithm()}
+	if err := checkAlgorithm(algorithm, issuer); err != nil {
+		return nil, err
 	}
-	for _, extension := range parsed.Extensions {
-		switch {
-		case extension.Id.Equal(oidDeltaCRL):
-			list.err = errors.New("it is a delta CRL")
-		case extension.Id.Equal(oidDistributionPoint):
-			list.points, list.err = crl.Points(extension.Value)
-		case extension.Critical:
-			list.err = fmt.Errorf("critical extension %s", extension.Id)
-		}
-		if list.err != nil {
-			return list
-		}
-	}
-	list.serials = make(map[string]struct{}, len(parsed.RevokedCertificateEntries))
-	for _, entry := range parsed.RevokedCertificateEntries {
-		for _, extension := range entry.Extensions {
-			// A critical entry extension is certificateIssuer: the serial would be another CA's.
-			if extension.Critical {
-				list.err = fmt.Errorf("critical entry extension %s", extension.Id)
-				return list
-			}
-		}
-		list.serials[entry.SerialNumber.String()] = struct{}{}
-	}
-	return list
-}
-
-// isFor is RFC 5280 section 6.3.3 (b) (2): a CRL for one distribution point says something of
-// certificates that name it.
-func (r *revocations) isFor(certificate *x509.Certificate) bool {
-	if len(r.points) == 0 {
-		return true
-	}
-	for _, point := range certificate.CRLDistributionPoints {
-		if slices.Contains(r.points, strings.TrimSpace(point)) {
-			return true
-		}
-	}
-	return false
-}
-
-// crlIssuer reads the issuer's name off the front of a CertificateList without reading the entries,
-// of which there may be many.
-func crlIssuer(raw []byte) (string, error) {
-	outline, err := crl.Read(raw)
-	return nameText(outline.Issuer), err
+	s.count()
+	return outline.Verified(issuer)
 }

@@ -83,6 +83,13 @@ func TestRevocation(t *testing.T) {
 		"another point's": {
 			[][]byte{root, extended(oidPoint, true, point("http://other"))}, tpmtrust.CRLMissing, "",
 		},
+		"revoked for another point": {
+			[][]byte{list(forge.TPMCRLConfig{Serials: []*big.Int{big.NewInt(4711)},
+				Edit: func(l *x509.RevocationList) {
+					l.ExtraExtensions = []pkix.Extension{
+						{Id: oidPoint, Critical: true, Value: point("http://other")}}
+				}})}, "", attestd.ClassRevokedCert,
+		},
 		"its own point's": {
 			[][]byte{root, extended(oidPoint, true, point(here))}, tpmtrust.CRLFresh, "",
 		},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers/internal/certpath"
+	"github.com/attestd/attestd/verifiers/internal/crl"
 )
 
 // Config says how a Store is made.
@@ -35,7 +36,7 @@ type Store struct {
 	links   *lru.Cache[[sha256.Size]byte, struct{}]
 	eks     *lru.Cache[[sha256.Size]byte, endorsement]
 	aks     *lru.Cache[[sha256.Size]byte, attestation]
-	crls    *lru.Cache[[sha256.Size]byte, *revocations]
+	crls    *crl.Cache
 }
 
 type endorsement struct {
@@ -141,11 +142,11 @@ func (s *Store) makeCaches(size int) error {
 	if size <= 0 {
 		size = limits.cachedNodes
 	}
-	var errs [4]error // each where a size is not above 0
+	var errs [3]error // each where a size is not above 0
 	s.links, errs[0] = lru.New[[sha256.Size]byte, struct{}](2 * size)
 	s.eks, errs[1] = lru.New[[sha256.Size]byte, endorsement](size)
 	s.aks, errs[2] = lru.New[[sha256.Size]byte, attestation](size)
-	s.crls, errs[3] = lru.New[[sha256.Size]byte, *revocations](limits.cachedCRLs)
+	s.crls = crl.NewCache(limits.cachedCRLs, limits.cachedCRLs*limits.crl)
 	return cmp.Or(errs[:]...)
 }
 
