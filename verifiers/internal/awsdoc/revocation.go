@@ -28,7 +28,7 @@ const (
 var crlLimits = struct {
 	lists      int // beside the evidence: a few for each of AWS's regions
 	bytes      int // of all of them together
-	signatures int // in one call; a list that was verified before costs none
+	signatures int // one for each list of the chain's CAs; one that was verified before costs none
 	cached     int
 }{lists: 256, bytes: 16 << 20, signatures: 16, cached: 64}
 
@@ -137,16 +137,17 @@ func (e *Engine) listOf(path chain, raw []byte, index int, left *int) (signedLis
 		if !bytes.Equal(issuer.subject, outline.Issuer) {
 			continue
 		}
+		// What is known counts, too: an answer must not depend on what was asked before.
+		if *left--; *left < 0 {
+			return signedList{}, &problem{
+				check: checkRevocation, class: attestd.ClassTooLarge, got: "more lists of the chain's CAs",
+				want: "at most " + strconv.Itoa(crlLimits.signatures),
+			}
+		}
 		if known := e.lists.Get(issuer.listed.issuer, raw); known != nil {
 			return signedList{known, issuer}, nil
 		}
-		list, err := e.verifyList(outline, issuer.listed.issuer.Certificate(), left)
-		if errors.Is(err, errListBudget) {
-			return signedList{}, &problem{
-				check: checkRevocation, class: attestd.ClassTooLarge, got: "more lists to verify",
-				want: "at most " + strconv.Itoa(crlLimits.signatures) + " new ones",
-			}
-		}
+		list, err := e.verifyList(outline, issuer.listed.issuer.Certificate())
 		if err != nil {
 			failed = err
 			continue
@@ -157,33 +158,25 @@ func (e *Engine) listOf(path chain, raw []byte, index int, left *int) (signedLis
 		e.lists.Add(issuer.listed.issuer, list)
 		return signedList{list, issuer}, nil
 	}
-	if failed != nil && !e.ofNamesake(path, outline, left) {
+	if failed != nil && !e.ofNamesake(path, outline) {
 		return signedList{}, invalid(failed)
 	}
 	return signedList{}, nil
 }
 
-var errListBudget = errors.New("too many lists to verify")
-
 // verifyList makes one public-key operation.
-func (e *Engine) verifyList(
-	outline crl.Outline, issuer *x509.Certificate, left *int,
-) (*crl.List, error) {
+func (e *Engine) verifyList(outline crl.Outline, issuer *x509.Certificate) (*crl.List, error) {
 	// As with certificates: AWS signs with ECDSA-SHA384 alone.
 	if algorithm := outline.Algorithm(); algorithm != x509.ECDSAWithSHA384 {
 		return nil, fmt.Errorf("signed with %s, want ECDSA-SHA384", algorithm)
 	}
-	if *left == 0 {
-		return nil, errListBudget
-	}
-	*left--
 	e.signatures.made.Add(1)
 	return outline.Verified(issuer)
 }
 
 // ofNamesake reports whether another root of the same name signed the list: AWS's own root and one
 // that was loaded by hand carry one name, and both have lists.
-func (e *Engine) ofNamesake(path chain, outline crl.Outline, left *int) bool {
+func (e *Engine) ofNamesake(path chain, outline crl.Outline) bool {
 	own := path.leaf
 	for own.above != nil {
 		own = own.above
@@ -193,7 +186,7 @@ func (e *Engine) ofNamesake(path chain, outline crl.Outline, left *int) bool {
 		if other.node == own || !bytes.Equal(other.subject, outline.Issuer) {
 			continue
 		}
-		if _, err := e.verifyList(outline, other.node.listed.issuer.Certificate(), left); err == nil {
+		if _, err := e.verifyList(outline, other.node.listed.issuer.Certificate()); err == nil {
 			return true
 		}
 	}
