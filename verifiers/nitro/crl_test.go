@@ -108,6 +108,7 @@ func TestRevocationLists(t *testing.T) {
 			[][]byte{list(forge.AWSCRLConfig{At: ended.Add(-time.Second)}), old}, nil, "stale", "",
 		},
 		"an ended one beside a fresh one": {[][]byte{root, old, region}, nil, "fresh", ""},
+		"a fresh one beside an ended one": {[][]byte{root, region, old}, nil, "fresh", ""},
 		"from after the time": {
 			[][]byte{root, zonal(forge.AWSCRLConfig{At: now.AddDate(0, 0, 2)})}, nil, "fresh", "",
 		},
@@ -183,8 +184,9 @@ func TestRevocationLists(t *testing.T) {
 		"without a number": {[][]byte{list(forge.AWSCRLConfig{Rewrite: withoutNumber})},
 			nil, "", invalid},
 		"seventeen of the root's": {many, nil, "", large},
-		"too many":           {slices.Repeat([][]byte{root}, 257), nil, "", large},
-		"seventeen MiB":      {[][]byte{make([]byte, 17<<20)}, nil, "", large},
+		"too many": {slices.Repeat([][]byte{listing(t, elsewhere,
+			forge.AWSCRLConfig{Issuer: forge.AWSZonal})}, 257), nil, "", large},
+		"seventeen MiB": {[][]byte{make([]byte, 17<<20)}, nil, "", large},
 	} {
 		t.Run(name, func(t *testing.T) {
 			of, crls := a, row.crls
@@ -218,6 +220,32 @@ func TestRevocationLists(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestListsAreCounted: each once, and those of others not at all.
+func TestListsAreCounted(t *testing.T) {
+	a := authority(t, forge.AWSOptions{})
+	root := listing(t, a, forge.AWSCRLConfig{})
+	other := listing(t, authority(t, forge.AWSOptions{Region: "eu-west-1"}),
+		forge.AWSCRLConfig{Issuer: forge.AWSZonal})
+	for want, lists := range map[string][][]byte{
+		"1 of the chain's CAs": {root, other, root},
+		"no list of the chain's CAs was given; the policy judges that as crl": {other},
+	} {
+		input := attestd.Input{
+			Evidence: document(t, a, forge.Document{}), At: a.At(), Demand: attestd.Recorded(),
+		}
+		input.Endorsements.CRLs = lists
+		claims, err := verifier(t, a.Root()).Verify(input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, check := range claims.Checks() {
+			if check.ID == "nitro/revocation-list" && check.Got != want {
+				t.Errorf("got %q, want %q", check.Got, want)
+			}
+		}
 	}
 }
 
