@@ -12,13 +12,14 @@ import (
 const (
 	// awsSuffix ends the names of AWS's roots (attestation process of the NSM API, section 2.1).
 	awsSuffix = ".nitro-enclaves"
-	// maxAWSLists is how many lists a Nitro document can be judged with, less some that come with it.
+	// maxAWSLists is how many lists a document can be judged with, less some that come with it.
 	maxAWSLists = 240
 )
 
-// retired reports whether a CA of AWS's has ended. AWS makes new ones for each region every two or three
-// weeks, and no document that is taken now has an old one above it: such CAs, their lists and floors stay
-// in the ledger and are neither given out nor told. They could else only come to be too many.
+// retired reports whether a CA of AWS's has ended. AWS makes new ones for each region every two or
+// three weeks, and no document that is taken now has an old one above it: such CAs, their lists and
+// floors stay in the ledger and are neither given out nor told. They could else only come to be too
+// many.
 func retired(format attestd.Format, until, at time.Time) bool {
 	return format == attestd.FormatNitro && until.Before(at)
 }

@@ -96,13 +96,15 @@ func TestRevocationLists(t *testing.T) {
 			[][]byte{list(forge.AWSCRLConfig{Issuer: forge.AWSZonal})}, nil, "missing", "",
 		},
 		"another region's beside": {[][]byte{listing(t, elsewhere, forge.AWSCRLConfig{
-			Issuer: forge.AWSRegional, Serials: []int64{serialZonal}}), root, region}, nil, "fresh", ""},
+			Issuer: forge.AWSRegional, Serials: []int64{serialZonal}}), root, region},
+			nil, "fresh", ""},
 		"one that is due now": {
 			[][]byte{root, zonal(forge.AWSCRLConfig{At: ended})}, nil, "fresh", "",
 		},
 		"one that was due a second ago": {[][]byte{root, old}, nil, "stale", ""},
 		"the root's that was due": {
-			[][]byte{list(forge.AWSCRLConfig{At: ended.Add(-time.Second)}), region}, nil, "stale", "",
+			[][]byte{list(forge.AWSCRLConfig{At: ended.Add(-time.Second)}), region},
+			nil, "stale", "",
 		},
 		"both were due": {
 			[][]byte{list(forge.AWSCRLConfig{At: ended.Add(-time.Second)}), old}, nil, "stale", "",
@@ -279,7 +281,8 @@ func TestAChainWithoutDistributionPoints(t *testing.T) {
 		Evidence: document(t, a, forge.Document{}), At: a.At(), Demand: attestd.Recorded(),
 	}
 	input.Endorsements.CRLs = [][]byte{
-		listing(t, a, forge.AWSCRLConfig{}), listing(t, a, forge.AWSCRLConfig{Issuer: forge.AWSRegional}),
+		listing(t, a, forge.AWSCRLConfig{}),
+		listing(t, a, forge.AWSCRLConfig{Issuer: forge.AWSRegional}),
 	}
 	claims, err := verifier(t, a.Root()).Verify(input)
 	if err != nil {
@@ -290,8 +293,8 @@ func TestAChainWithoutDistributionPoints(t *testing.T) {
 	}
 }
 
-// TestAListOfAnotherRootOfTheSameName: where two roots of one name are trusted, the list of one is no
-// forgery in the other's name, and it says nothing of the other's chain.
+// TestAListOfAnotherRootOfTheSameName: where two roots of one name are trusted, the list of one is
+// no forgery in the other's name, and it says nothing of the other's chain.
 func TestAListOfAnotherRootOfTheSameName(t *testing.T) {
 	a, b := authority(t, forge.AWSOptions{}), authority(t, forge.AWSOptions{})
 	v := verifier(t, a.Root(), b.Root())
@@ -332,7 +335,8 @@ func TestAListCostsOneSignature(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := [][]byte{
-		listing(t, a, forge.AWSCRLConfig{}), listing(t, a, forge.AWSCRLConfig{Issuer: forge.AWSRegional}),
+		listing(t, a, forge.AWSCRLConfig{}),
+		listing(t, a, forge.AWSCRLConfig{Issuer: forge.AWSRegional}),
 	}
 	input.Endorsements.CRLs = good
 	for _, want := range []uint64{3, 1, 1} {
@@ -380,7 +384,8 @@ func TestWhatIsKeptOfAChainIsItsOwn(t *testing.T) {
 	clear(first)
 	input := attestd.Input{Evidence: evidence, At: a.At(), Demand: attestd.Recorded()}
 	input.Endorsements.CRLs = [][]byte{
-		listing(t, a, forge.AWSCRLConfig{}), listing(t, a, forge.AWSCRLConfig{Issuer: forge.AWSRegional}),
+		listing(t, a, forge.AWSCRLConfig{}),
+		listing(t, a, forge.AWSCRLConfig{Issuer: forge.AWSRegional}),
 	}
 	claims, err := v.Verify(input)
 	if err != nil {

@@ -158,6 +158,25 @@ func TestDocumentsThatAreRefused(t *testing.T) {
 	}
 }
 
+// TestARevokedRegionIsRefused: lists count for instances as for enclaves, whose tests have the rest.
+func TestARevokedRegionIsRefused(t *testing.T) {
+	a := authority(t)
+	const region = 2 // serial numbers of a forged chain count from 1 at the root
+	list, err := a.CRL(forge.AWSCRLConfig{Serials: []int64{region}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	input := attestd.Input{
+		Evidence: document(t, a, forge.Document{}), At: a.At(), Demand: attestd.Recorded(),
+	}
+	input.Endorsements.CRLs = [][]byte{list}
+	var rejected *attestd.EvidenceError
+	if _, err := verifier(t, a).Verify(input); !errors.As(err, &rejected) ||
+		rejected.Check != "nitrotpm/revoked" || rejected.Class != attestd.ClassRevokedCert {
+		t.Errorf("got %v, want nitrotpm/revoked", err)
+	}
+}
+
 func TestDetectTellsInstancesFromEnclaves(t *testing.T) {
 	t.Parallel()
 	a := authority(t)

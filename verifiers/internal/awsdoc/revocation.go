@@ -140,7 +140,8 @@ func (e *Engine) listOf(path chain, raw []byte, index int, left *int) (signedLis
 		// What is known counts, too: an answer must not depend on what was asked before.
 		if *left--; *left < 0 {
 			return signedList{}, &problem{
-				check: checkRevocation, class: attestd.ClassTooLarge, got: "more lists of the chain's CAs",
+				check: checkRevocation, class: attestd.ClassTooLarge,
+				got:  "more lists of the chain's CAs",
 				want: "at most " + strconv.Itoa(crlLimits.signatures),
 			}
 		}
@@ -221,7 +222,8 @@ func checkFloors(lists []signedList, floors []attestd.CRLFloor) *problem {
 		if newest != nil && crl.CompareNumbers(newest.list.Number, number) < 0 {
 			return &problem{
 				check: checkRevocation, got: listName(*newest) + " as the newest",
-				want: "none before list " + new(big.Int).SetBytes(number).String() + ", which was seen",
+				want: "none before list " + new(big.Int).SetBytes(number).String() +
+					", which was seen",
 			}
 		}
 	}

@@ -103,7 +103,8 @@ func (s *Store) list(issuer *x509.Certificate, one given, left *int) (*crl.List,
 	list, err := s.verifyList(issuer, one.outline)
 	if err != nil {
 		return nil, refuse(ReasonCRL, attestd.ClassCollateralInvalid,
-			"a CRL in the name of "+quote(issuer.Subject.CommonName), "one that it signed").because(err)
+			"a CRL in the name of "+quote(issuer.Subject.CommonName),
+			"one that it signed").because(err)
 	}
 	s.crls.Add(key, list)
 	return list, nil
