@@ -167,7 +167,7 @@ func TestARevokedRegionIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	input := attestd.Input{
-		Evidence: document(t, a, forge.Document{}), At: a.At(), Demand: attestd.Recorded(),
+		Evidence: document(t, a, forge.Document{NitroTPM: true}), At: a.At(), Demand: attestd.Recorded(),
 	}
 	input.Endorsements.CRLs = [][]byte{list}
 	var rejected *attestd.EvidenceError
