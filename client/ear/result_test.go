@@ -200,7 +200,7 @@ func TestTokensInAnotherSpellingAreRefused(t *testing.T) {
 	unused := ""
 	for _, letter := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
 		if signature[len(signature)-1] != byte(letter) { // 64 bytes leave four bits unused
-			if unused = last + string(letter); strings.IndexRune("AQgw", letter) < 0 {
+			if unused = last + string(letter); !strings.ContainsRune("AQgw", letter) {
 				break
 			}
 		}

@@ -105,9 +105,7 @@ func (d refChangesDoc) table(lead ...string) report.Table {
 	for _, k := range d.Keys {
 		table.Rows = append(table.Rows, []string{k.Name, "key " + k.Change, "", short(k.SHA256)})
 	}
-	for _, line := range d.Head {
-		table.Notes = append(table.Notes, line)
-	}
+	table.Notes = append(table.Notes, d.Head...)
 	for _, name := range d.Known {
 		table.Notes = append(table.Notes, name+" is known already, and not added")
 	}

@@ -1,7 +1,6 @@
 package imports
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -231,5 +230,3 @@ func (i item) String() string {
 		return "a simple value"
 	}
 }
-
-func (i item) equal(other item) bool { return bytes.Equal(i.raw, other.raw) }

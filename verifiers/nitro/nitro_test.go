@@ -297,11 +297,14 @@ func TestConfigThatWillNotDoIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bare := *a.Root()
+	bare.Raw = nil
 	for name, config := range map[string]nitro.Config{
-		"a nil root":              {InsecureRoots: []*x509.Certificate{nil}},
-		"a root that is no CA":    {InsecureRoots: []*x509.Certificate{leaf}},
-		"a cache of minus one":    {ChainCacheSize: -1},
-		"a root without its data": {InsecureRoots: []*x509.Certificate{{}}},
+		"a root whose bytes are gone": {InsecureRoots: []*x509.Certificate{&bare}},
+		"a nil root":                  {InsecureRoots: []*x509.Certificate{nil}},
+		"a root that is no CA":        {InsecureRoots: []*x509.Certificate{leaf}},
+		"a cache of minus one":        {ChainCacheSize: -1},
+		"a root without its data":     {InsecureRoots: []*x509.Certificate{{}}},
 	} {
 		verifier, err := nitro.New(config)
 		var caller *attestd.CallerError

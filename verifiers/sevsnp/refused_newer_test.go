@@ -3,6 +3,7 @@ package sevsnp_test
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/testvectors/forge"
@@ -121,6 +122,24 @@ func vlekRows() []refusedRow {
 							}
 						}
 					}
+				}
+			})},
+		{name: "a VLEK with a stepping, which only a chip has", check: "sev-snp/vcek-product",
+			class: attestd.ClassChain, change: config(func(c *forge.VCEKConfig) { c.Product = "Milan-B1" })},
+		{name: "a VLEK in another town's name", check: "sev-snp/vcek-profile",
+			class: attestd.ClassChain, change: config(func(c *forge.VCEKConfig) {
+				c.Edit = func(cert *x509.Certificate) {
+					cert.Subject = pkix.Name{
+						CommonName: "SEV-VLEK", Country: []string{"US"}, Province: []string{"CA"},
+						Locality: []string{"Austin"}, Organization: []string{"Advanced Micro Devices"},
+						OrganizationalUnit: []string{"Engineering"},
+					}
+				}
+			})},
+		{name: "a VLEK with a street in its name", check: "sev-snp/vcek-profile",
+			class: attestd.ClassChain, change: config(func(c *forge.VCEKConfig) {
+				c.Edit = func(cert *x509.Certificate) {
+					cert.Subject.StreetAddress = []string{"Augustine Drive"}
 				}
 			})},
 		{name: "a VLEK for another TCB", check: "sev-snp/vcek-tcb", class: attestd.ClassTCB,

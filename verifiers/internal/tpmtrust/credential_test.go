@@ -223,6 +223,7 @@ func TestCredentialsThatAreNotMade(t *testing.T) {
 			i.EK.Key = &rsa.PublicKey{N: modulus(1024), E: 65537}
 		},
 		"a point that is not on its curve": func(i *tpmtrust.CredentialInput) {
+			//lint:ignore SA1019 no other form holds a point that is not on its curve
 			i.EK.Key = &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
 		},
 		"an RSA key of 512 bits": func(i *tpmtrust.CredentialInput) { i.EK.Key = &rsa.PublicKey{N: modulus(512), E: 65537} },
