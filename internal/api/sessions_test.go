@@ -216,7 +216,7 @@ func TestAPublishedReportIsTakenAsItsClientsSendIt(t *testing.T) {
 		if os.Getenv("ATTESTD_VECTORS") != "" {
 			t.Fatal(err)
 		}
-		t.Skip("published vectors are not here; `make ci` has them")
+		t.Skip("published vectors are not here: make vectors")
 	}
 	_, evidence, err := api.Unwrap(tsmCBOR, document)
 	if err != nil {
