@@ -265,6 +265,10 @@ func TestHundredCertificatesCostLessThanOneVerification(t *testing.T) {
 		return least
 	}
 	inputs := hostile(t)
+	counted := newVerifier(t)
+	if spent := cost(counted, func() { _, _ = counted.Verify(inputs["a hundred VCEKs of other chips"]) }); spent != 0 {
+		t.Errorf("a hundred VCEKs of other chips cost %d signatures, want none", spent)
+	}
 	honest := best(func() *sevsnp.Verifier { return warm }, honestInput)
 	for _, name := range []string{"a hundred spoilt VCEKs for the chip", "a hundred VCEKs of other chips"} {
 		got := best(func() *sevsnp.Verifier { return newVerifier(t) }, inputs[name])

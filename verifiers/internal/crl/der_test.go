@@ -41,6 +41,8 @@ func TestEachPartOfAListIsDemanded(t *testing.T) {
 	extended := func(all ...[]byte) func(map[string][]byte) {
 		return behind(put(tagExtensions, put(tagSequence, all...)))
 	}
+	entries := bytes.Repeat(put(tagSequence, []byte{2, 1, 9},
+		put(asn1.TagUTCTime, []byte("250501000000Z"))), 8)
 	const der, two = "not DER", "two signature algorithms"
 	for name, row := range map[string]struct {
 		edit func(map[string][]byte)
@@ -59,8 +61,9 @@ func TestEachPartOfAListIsDemanded(t *testing.T) {
 		"a length that another form has": {behind(put(tagSequence,
 			[]byte{tagSequence, 0x81, 0x12, 2, 1, 9},
 			put(asn1.TagUTCTime, []byte("250501000000Z")))), der},
-		"a length with a zero in front": {behind(slices.Concat([]byte{tagSequence, 0x82, 0, 0x81},
-			bytes.Repeat([]byte{0}, 0x81))), der},
+		"entries behind a length of two octets": {behind(put(tagSequence, entries)), ""},
+		"entries behind one with a zero in front": {behind(slices.Concat([]byte{tagSequence, 0x82, 0,
+			byte(len(entries))}, entries)), der},
 		"something behind the extensions": {behind(put(tagExtensions, put(tagSequence,
 			extension(20, []byte{2, 1, 1})), []byte{5, 0})), der},
 		"an extension in a set": {extended(put(0x31, []byte{6, 3, 0x55, 0x1d, 99},
