@@ -384,7 +384,8 @@ func TestALongListCostsNothingAgain(t *testing.T) {
 		return testing.AllocsPerRun(10, func() { mustVerify(t, v, input) })
 	}
 	none, short := allocations(), allocations(list(t, "Milan", forge.AMDCRLConfig{}))
-	if many := allocations(long); many != short || short > none+12 {
+	// The race detector makes one count differ from the next by some; an entry read would be 100,000.
+	if many := allocations(long); many > none+12 || short > none+12 {
 		t.Errorf("%v allocations without a list, %v with one, %v with one of %d entries",
 			none, short, many, len(entries))
 	}
