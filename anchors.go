@@ -1,5 +1,7 @@
 package attestd
 
+import "time"
+
 // Anchors are what the verifier's own side knows about keys and machines from before: what an
 // operator named, and what earlier exchanges showed. Nothing in them may come from the attester
 // whose evidence is judged, except the answer inside an [Activation], which is checked. The zero
@@ -19,6 +21,24 @@ type Anchors struct {
 	// CRLFloors are the newest revocation lists that the verifier's own side has seen. A newest list
 	// below its floor is one that somebody put back.
 	CRLFloors []CRLFloor
+	// DocumentFloors are the newest signed documents that the verifier's own side has seen, in the
+	// channel that it follows.
+	DocumentFloors []DocumentFloor
+	// TEEKeys are keys that a TEE's report states as those of a device inside the TEE, such as the vTPM
+	// of a paravisor: SHA-256 of each DER SubjectPublicKeyInfo. Only a verifier that verified that report
+	// sets them, for the verification of that device.
+	TEEKeys [][32]byte
+}
+
+// DocumentFloor is how far a maker's signed statements about one subject had come (see
+// [Endorsements.Documents]). A document below it is one that somebody put back.
+type DocumentFloor struct {
+	// Subject is what the document is about, as in "tcb-info/TDX/50806f000000" or
+	// "enclave-identity/TD_QE".
+	Subject string
+	// Evaluation is Intel's tcbEvaluationDataNumber, and IssuedAt the issueDate of the newest document.
+	Evaluation uint64
+	IssuedAt   time.Time
 }
 
 // CRLFloor is the number of the newest revocation list that was seen of an issuer and of one scope of

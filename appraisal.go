@@ -36,6 +36,10 @@ type Appraisal struct {
 	Claims json.RawMessage `json:"claims"`
 	// Handles are the names that the hardware gave; empty where nothing was verified.
 	Handles []Handle `json:"handles,omitempty"`
+	// Devices are the parts of composed evidence in the order of their paths' appearance, and Edges what
+	// ties them together; empty where the evidence is of one device.
+	Devices []DeviceAppraisal `json:"devices,omitempty"`
+	Edges   []Edge            `json:"edges,omitempty"`
 	// Standing says who it is, whose it is and in which state; nil where no registry was asked.
 	Standing *Standing `json:"standing,omitempty"`
 	// Trust is the EAR trustworthiness vector.
@@ -44,6 +48,24 @@ type Appraisal struct {
 	Policy PolicyRef `json:"policy"`
 	// EvidenceSHA256 is the digest of the evidence as received, in hex.
 	EvidenceSHA256 string `json:"evidence_sha256"`
+}
+
+// DeviceAppraisal is what the verdict has on one device of composed evidence. Its checks and reasons
+// stand among those of the whole, under its path.
+type DeviceAppraisal struct {
+	// Path names the device within the evidence, as in "cpu" or "vtpm".
+	Path    string `json:"path"`
+	Format  Format `json:"format"`
+	Summary string `json:"summary,omitempty"`
+	// Verdict, Tier and Risk are what the device's own checks make; the whole is never better.
+	Verdict Verdict   `json:"verdict"`
+	Tier    Tier      `json:"tier"`
+	Risk    RiskScore `json:"risk_score"`
+	// Freshness of the device's own evidence.
+	Freshness Freshness       `json:"freshness"`
+	Claims    json.RawMessage `json:"claims"`
+	Handles   []Handle        `json:"handles,omitempty"`
+	Trust     TrustVector     `json:"trust_vector"`
 }
 
 // NonceClientChosen labels a verdict on evidence that answers a nonce which the client chose. Who knows
@@ -72,6 +94,8 @@ type Standing struct {
 // Reason is one contribution to the risk.
 type Reason struct {
 	Check CheckID `json:"check"`
+	// Device is the path of the device that the reason is about, as in [Check].
+	Device string `json:"device,omitempty"`
 	// Group is the root cause; within a group only the most points count.
 	Group Group `json:"group"`
 	// Points from 0 to 100; a reason that rejects or leaves undecided has 100.

@@ -67,7 +67,8 @@ func (c Challenge) Binding(spki []byte) Binding {
 // Digest returns the value for the freshness field of the binding's format: SHA-512 (64 bytes)
 // where 64 bytes fit, SHA-256 (32 bytes) where the field is a TPM's extraData. The hash input is the
 // label followed by every part behind its length as a 32-bit big-endian number, so no two bindings
-// share an input.
+// share an input. Composite evidence has no such field: its digest is the root from which
+// [DeviceFreshness] derives the value of each device.
 //
 // Errors: a [*CallerError] where the nonce is not 32 to 64 bytes or the format is not known.
 func (b Binding) Digest() ([]byte, error) {
@@ -87,7 +88,7 @@ func (b Binding) Digest() ([]byte, error) {
 		message = append(message, part...)
 	}
 	switch b.Format {
-	case FormatNitro, FormatNitroTPM, FormatSEVSNP, FormatTDX:
+	case FormatNitro, FormatNitroTPM, FormatSEVSNP, FormatTDX, FormatComposite:
 		digest := sha512.Sum512(message)
 		return digest[:], nil
 	case FormatTPM, FormatAzureVTPM:

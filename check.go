@@ -40,8 +40,11 @@ func (r *Result) UnmarshalText(text []byte) error {
 
 // Check is one named step of a verification or an appraisal, with its outcome.
 type Check struct {
-	ID     CheckID `json:"id"`
-	Result Result  `json:"result"`
+	ID CheckID `json:"id"`
+	// Device is the path of the device that the check is about where evidence is composed of several;
+	// empty for what is about the whole.
+	Device string `json:"device,omitempty"`
+	Result Result `json:"result"`
 	// Got and Want say what was seen and what was wanted, in words or hex. Foreign text in them is
 	// quoted and cut; nonces and keys are never in them.
 	Got  string `json:"got"`
@@ -80,6 +83,8 @@ const (
 	// RuleFloor wants every component of a components fact to be at least the floor that the policy
 	// gives for the claims' product. Components are compared one by one, never as one number.
 	RuleFloor
+	// RuleAtMost wants an integer fact to be the given value or less.
+	RuleAtMost
 	// RuleDigest wants a bytes fact to be among the given hex strings.
 	RuleDigest
 	// RuleReference wants the claims' registers to match an active reference value.
@@ -88,7 +93,8 @@ const (
 	// from 0 to 63: the set may be larger, never smaller.
 	RuleCovers
 	// RuleNoneOf wants a bytes or text fact to be visible and none of the given hex strings or texts,
-	// which stand under the key `deny` where other rules have `want`.
+	// which stand under the key `deny` where other rules have `want`. A text with blanks in it is read as
+	// several names, of which none may be denied.
 	RuleNoneOf
 )
 
@@ -115,8 +121,13 @@ type CheckSpec struct {
 	Fact string
 	// Values are the texts that a policy may want of a RuleOneOf fact; none where the fact is open or
 	// a number. A fact can hold others, such as "missing": wanting those would be demanding nothing.
-	// Of a RuleNoneOf text fact they are those that can be denied: a misspelt one would deny nothing.
+	// Of a RuleNoneOf text fact they are those that can be denied: a misspelt one would deny nothing. Of a
+	// RuleFlag fact it is the one value that can be wanted, since of a Required check the other would wave
+	// it through. Of a RuleFloor fact they are the components that each floor must name.
 	Values []string
+	// Required says that a policy can neither wave the check through (`any`) nor score its failure: it
+	// rejects or leaves undecided. A policy that says otherwise is a configuration error.
+	Required bool
 }
 
 // Group is a root cause. Within a group only the worst reason counts towards the risk, so that one

@@ -44,6 +44,10 @@ type ClaimValues struct {
 	KeySPKI []byte
 	// InsecureRoots says that the chain ends in a root that was loaded by hand.
 	InsecureRoots bool
+	// Devices are the parts of composed evidence, and Edges what ties them together; none for evidence
+	// of one device.
+	Devices []Device
+	Edges   []Edge
 	// Events yields the events of replayed logs, in order; nil for none. It must give the same events
 	// each time and alias nothing of the input.
 	Events iter.Seq[Event]
@@ -119,6 +123,9 @@ func NewClaims(seal claims.Seal, values ClaimValues) *Claims {
 			return nil
 		}
 	}
+	if !wellComposed(values.Devices, values.Edges) {
+		return nil
+	}
 	return out
 }
 
@@ -162,6 +169,12 @@ func (c *Claims) Registers() iter.Seq[Register] { return slices.Values(c.values.
 
 // Handles yields the names that the hardware gave.
 func (c *Claims) Handles() iter.Seq[Handle] { return slices.Values(c.values.Handles) }
+
+// Devices yields the parts of composed evidence; none for evidence of one device.
+func (c *Claims) Devices() iter.Seq[Device] { return slices.Values(c.values.Devices) }
+
+// Edges yields what ties the devices together.
+func (c *Claims) Edges() iter.Seq[Edge] { return slices.Values(c.values.Edges) }
 
 // Events yields the events of the logs that were replayed, in their order; none where the evidence
 // brought no log. They are decoded anew on every call.

@@ -108,6 +108,30 @@ func (d Demand) WithKey(spki []byte) (Demand, error) {
 	return d, nil
 }
 
+// ForDevice returns the demand on one device of composite evidence: the same kind of demand, on the
+// value that [DeviceFreshness] derives for the device. A demand without a freshness value stays as it
+// is. The key of a binding is covered by the root, and a key that was added by [Demand.WithKey] is
+// demanded of no single device: who composes evidence says which device carries it.
+//
+// Errors: those of [DeviceFreshness], and a zero demand.
+func (d Demand) ForDevice(path string, format Format) (Demand, error) {
+	if d.IsZero() {
+		return Demand{}, errors.New("a zero demand has no devices")
+	}
+	device := Demand{mode: d.mode}
+	if len(d.fresh) == 0 {
+		return device, nil
+	}
+	var err error
+	if device.fresh, err = DeviceFreshness(d.fresh, path, format); err != nil {
+		return Demand{}, err
+	}
+	if d.mode == demandBinding {
+		device.key = bytes.Clone(d.key)
+	}
+	return device, nil
+}
+
 // IsZero reports whether nothing was demanded at all; a verifier must refuse such an Input.
 func (d Demand) IsZero() bool { return d.mode == demandNothingSet }
 

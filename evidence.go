@@ -26,6 +26,11 @@ type Endorsements struct {
 	Certificates [][]byte
 	// CRLs are X.509 certificate revocation lists in DER, in no particular order.
 	CRLs [][]byte
+	// Documents are signed statements that are neither, whole and in the maker's own form: Intel's TCB
+	// information and identities of enclaves, as the PCS answers them (JSON with a signature beside
+	// the object that it signs). They come from sources that the verifier's own side configured, never
+	// from whoever sent the evidence: an old one would be as authentic as a new one.
+	Documents [][]byte `json:"-"`
 }
 
 // Input is everything a verification depends on. The same Input gives the same answer for ever.

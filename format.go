@@ -23,12 +23,15 @@ const (
 	FormatTDX Format = "tdx"
 	// FormatAzureVTPM is the evidence of an Azure confidential or Trusted Launch VM.
 	FormatAzureVTPM Format = "azure-vtpm"
+	// FormatComposite is the evidence of several devices of one machine behind one nonce.
+	FormatComposite Format = "composite"
 )
 
 // Formats lists every format name, in the order in which people are shown them.
 func Formats() []Format {
 	return []Format{
 		FormatNitro, FormatNitroTPM, FormatSEVSNP, FormatTPM, FormatTDX, FormatAzureVTPM,
+		FormatComposite,
 	}
 }
 

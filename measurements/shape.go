@@ -87,6 +87,20 @@ var shapes = map[attestd.Format]shape{
 		algorithm: "SHA384", size: 48, names: []string{"MEASUREMENT"},
 		required: []string{"MEASUREMENT"}, taken: []string{"MEASUREMENT"}, single: "MEASUREMENT",
 	},
+	// Intel TDX: MRTD is the firmware, RTMR0 its configuration, RTMR1 what it started, RTMR2 what the
+	// boot loader started with which command line (TDX Virtual Firmware Design Guide, section 8). A value
+	// without RTMR1 and RTMR2 would take everything that one firmware can start for one image. They are
+	// zero where a paravisor measures into a TPM of its own, and that must be written out. RTMR3 is left
+	// to software in the TD, MRCONFIGID and the owner's registers to whoever launches it.
+	attestd.FormatTDX: {
+		algorithm: "SHA384", size: 48,
+		names: []string{"MRTD", "RTMR0", "RTMR1", "RTMR2", "RTMR3", "MRCONFIGID", "MROWNER",
+			"MROWNERCONFIG"},
+		required: []string{"MRTD", "RTMR1", "RTMR2"},
+		mayBeZero: []string{"RTMR0", "RTMR1", "RTMR2", "RTMR3", "MRCONFIGID", "MROWNER",
+			"MROWNERCONFIG"},
+		taken: []string{"MRTD", "RTMR0", "RTMR1", "RTMR2", "MRCONFIGID"},
+	},
 }
 
 func pcrNames(count int) []string {

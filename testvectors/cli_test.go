@@ -67,14 +67,15 @@ func (c commandLine) ask(t *testing.T, vector testvectors.Vector, at time.Time) 
 	evidence := filepath.Join(c.folder, "evidence")
 	write(t, evidence, vector.Evidence)
 	args := []string{"verify", "--recorded", "--at", at.Format(time.RFC3339Nano), "-o", "json"}
-	given := slices.Concat(vector.Endorsements.Certificates, vector.Endorsements.CRLs)
+	given := slices.Concat(vector.Endorsements.Certificates, vector.Endorsements.CRLs,
+		vector.Endorsements.Documents)
 	if len(given) > 0 {
 		collateral := filepath.Join(t.TempDir(), "collateral")
 		if err := os.Mkdir(collateral, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		for i, der := range given {
-			write(t, filepath.Join(collateral, fmt.Sprint(i)), der)
+		for i, data := range given {
+			write(t, filepath.Join(collateral, fmt.Sprint(i)), data)
 		}
 		args = append(args, "--collateral", collateral)
 	}

@@ -43,11 +43,18 @@ var stepKinds = map[string]stepKind{
 	"tsm-cbor": {run: decodeTSM},
 	"slice":    {words: 2, run: decodeSlice},
 
+	"combined": {words: 1, run: decodeCombined},
+	"escaped":  {words: 1, run: decodeEscaped},
+
+	"tdx-evidence": {files: 2, join: joinTDX},
+
 	"go-tpm-tools":             {words: 1, run: decodeGoTPMTools},
 	"go-tpm-tools-certificate": {words: 1, files: 2, join: joinGoTPMTools},
 	"go-attestation":           {run: decodeGoAttestation},
 	"tpm2-tools":               {files: 5, join: joinTPM2Tools},
 	"trustee-tpm":              {run: decodeTrusteeTPM},
+	"trustee-azure":            {run: decodeTrusteeAzure},
+	"azure-parts":              {files: 3, join: joinAzure},
 }
 
 func parseSteps(text string) ([]step, error) {

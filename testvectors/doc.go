@@ -9,8 +9,8 @@
 // # A record
 //
 // A record is a text file of lines "key: value", each key at most once, no other lines. A file
-// NAME.vector below manifest/FORMAT/ describes evidence, a file NAME.endorsement a certificate or a
-// CRL; both are known as FORMAT/NAME. A file NAME.log below manifest/logs/ describes a log of
+// NAME.vector below manifest/FORMAT/ describes evidence, a file NAME.endorsement a certificate, a CRL
+// or a signed document in JSON; both are known as FORMAT/NAME. A file NAME.log below manifest/logs/ describes a log of
 // measurements, which nothing signed. An unknown key, a double key, a key that has no meaning for the
 // kind of record, or a rejection without the check that must fail refuses the whole manifest.
 //
@@ -23,6 +23,11 @@
 //	                literal N (the N-th quoted text of at least 1,000 base64 characters in a Go
 //	                source file, counted from 1; adjacent quoted texts joined by + are one) |
 //	                tsm-cbor (outblob, then auxblob) | slice OFFSET LENGTH
+//	              steps for Intel's collateral, which leave what its service answers:
+//	                combined tcb_info, combined qe_identity (a document and its signature out of the
+//	                JSON that has a whole set of collateral) | escaped N (the N-th chain of a Go source
+//	                file that has chains escaped as in a query)
+//	              tdx-evidence (the container of a quote and its log, the quote cut at its end)
 //	              steps that make the container of TPM evidence from what others publish:
 //	                go-tpm-tools BANK (protobuf attest.Attestation, its quote over BANK, without the
 //	                certificate) | go-tpm-tools-certificate BANK (with it; also takes its issuer) |

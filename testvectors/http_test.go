@@ -3,6 +3,7 @@ package testvectors_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -14,12 +15,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/testvectors"
+	"github.com/attestd/attestd/verifiers/tdx/pcs"
 )
 
 // service is the entry of other programs: `attestd serve`, the real binary with its worker
@@ -30,9 +33,23 @@ type service struct {
 	raw    bool
 }
 
-// newService starts the binary with /v1/verify-recorded allowed and, unless it is nil, a document of
-// reference values. It stops the binary when the test ends.
-func newService(t *testing.T, reference []byte) service {
+// operated is what a vector takes from the operator of a service and never from who asks it: a document
+// of reference values, and signed documents with the certificate of who signed them.
+type operated struct{ reference, collateral string }
+
+func operatedFor(vector testvectors.Vector) operated {
+	out := operated{reference: string(vector.Reference())}
+	if len(vector.Endorsements.Documents) > 0 {
+		kept := slices.Concat(vector.Endorsements.Documents, vector.Endorsements.Certificates)
+		out.collateral = string(bytes.Join(kept, []byte{0}))
+	}
+	return out
+}
+
+// newService starts the binary with /v1/verify-recorded allowed, with what the vector takes from its
+// operator: documents are imported into its folder of collateral first. It stops the binary when the
+// test ends.
+func newService(t *testing.T, vector testvectors.Vector) service {
 	t.Helper()
 	name, err := builtBinary()
 	if err != nil {
@@ -44,10 +61,13 @@ func newService(t *testing.T, reference []byte) service {
 		t.Fatal(err)
 	}
 	settings, verify := filepath.Join(state, "config.yaml"), "allow_recorded: true"
-	if reference != nil {
+	if reference := vector.Reference(); reference != nil {
 		document := filepath.Join(state, "reference.yaml")
 		write(t, document, reference)
 		verify += ", local_references: [" + document + "]"
+	}
+	if len(vector.Endorsements.Documents) > 0 {
+		importDocuments(t, name, filepath.Join(state, "collateral"), vector.Endorsements)
 	}
 	write(t, settings, fmt.Appendf(nil, "schema: attestd.config.v1\nstate_dir: %s\n"+
 		"listen: {http: off, unix: s}\nchallenges: {ephemeral_key: true}\nverify: {%s}\n", state, verify))
@@ -81,6 +101,21 @@ func newService(t *testing.T, reference []byte) service {
 	return service{client: client}
 }
 
+// importDocuments fills a folder of collateral as an operator does.
+func importDocuments(t *testing.T, binary, folder string, given attestd.Endorsements) {
+	t.Helper()
+	args, files := []string{"collateral", "import", "--folder", folder}, t.TempDir()
+	for i, data := range slices.Concat(given.Certificates, given.Documents) {
+		file := filepath.Join(files, fmt.Sprint(i))
+		write(t, file, data)
+		args = append(args, file)
+	}
+	command := exec.Command(binary, args...) //nolint:gosec // the binary built above
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v: %s", args[:2], err, out)
+	}
+}
+
 func waitUntilReady(t *testing.T, client *http.Client, ended chan error) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -107,9 +142,15 @@ func (s service) ask(t *testing.T, vector testvectors.Vector, at time.Time) atte
 	t.Helper()
 	target, media, body := "http://attestd/v1/verify-recorded", "application/json", []byte(nil)
 	when := at.Format(time.RFC3339Nano)
-	given := vector.Endorsements
+	given, format := vector.Endorsements, ""
+	if len(given.Documents) > 0 {
+		format = string(vector.Format) // what is kept is looked up by the format that a request names
+	}
 	if s.raw && len(given.Certificates) == 0 && len(given.CRLs) == 0 {
 		target += "?at=" + url.QueryEscape(when)
+		if format != "" {
+			target += "&format=" + format
+		}
 		if len(vector.DemandNonce) > 0 {
 			target += "&nonce=" + hex.EncodeToString(vector.DemandNonce)
 		}
@@ -121,6 +162,9 @@ func (s service) ask(t *testing.T, vector testvectors.Vector, at time.Time) atte
 			"endorsements": map[string]any{
 				"certificates": inBase64(given.Certificates), "crls": inBase64(given.CRLs),
 			},
+		}
+		if format != "" {
+			members["format"] = format
 		}
 		if len(vector.DemandNonce) > 0 {
 			members["nonce"] = vector.DemandNonce
@@ -168,6 +212,26 @@ func inBase64(documents [][]byte) []string {
 	return out
 }
 
+// keepable returns the vector as a daemon of today can be asked: documents whose signer's certificate
+// has ended are not taken into a folder of collateral, so that the daemon has to do without them.
+func keepable(t *testing.T, vector testvectors.Vector) (testvectors.Vector, bool) {
+	t.Helper()
+	if len(vector.Endorsements.Documents) == 0 {
+		return vector, true
+	}
+	for _, der := range vector.Endorsements.Certificates {
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if certificate.Subject.CommonName == pcs.NameSigner && time.Now().After(certificate.NotAfter) {
+			vector.Endorsements.Documents = nil
+			return vector, false
+		}
+	}
+	return vector, true
+}
+
 // TestVectorsThroughHTTP wants the daemon to say what the library says, by JSON and by raw body.
 //
 // neg: 171
@@ -175,19 +239,27 @@ func TestVectorsThroughHTTP(t *testing.T) {
 	reference := newLibrary(t, judge.Config{})
 	vectors := append(corpus(t).Vectors, selfMade(t)...)
 	// Reference values are an operator's: a daemon for each document of them, and one for none.
-	services := map[string]service{}
-	for _, vector := range vectors {
-		document := vector.Reference()
-		through, running := services[string(document)]
+	// So are documents: those of one day must not be judged with those of another.
+	services := map[operated]service{}
+	for _, published := range vectors {
+		vector, kept := keepable(t, published)
+		through, running := services[operatedFor(vector)]
 		if !running {
-			through = newService(t, document)
-			services[string(document)] = through
+			through = newService(t, vector)
+			services[operatedFor(vector)] = through
 		}
 		want := reference.ask(t, vector, vector.At)
 		for _, raw := range []bool{false, true} {
 			through.raw = raw
 			t.Run(fmt.Sprintf("%s, raw %t", vector.Name, raw), func(t *testing.T) {
-				agrees(t, through, vector, want)
+				if kept {
+					agrees(t, through, vector, want)
+					return
+				}
+				got := through.ask(t, vector, vector.At)
+				if sameAnswer(t, got, want); got.Verdict == attestd.VerdictAccepted {
+					t.Error("accepted without its documents")
+				}
 			})
 		}
 	}

@@ -222,14 +222,18 @@ func assemble(records []record, blobs map[string][]byte, reasons map[string]stri
 	return corpus
 }
 
-// addEndorsement puts a revocation list beside the certificates; whatever else it is counts as one of
-// these, for the verifier to refuse.
-func addEndorsement(into *attestd.Endorsements, der []byte) {
-	if _, err := x509.ParseRevocationList(der); err == nil {
-		into.CRLs = append(into.CRLs, der)
+// addEndorsement puts a revocation list and a document beside the certificates; whatever else it is
+// counts as one of these, for the verifier to refuse.
+func addEndorsement(into *attestd.Endorsements, data []byte) {
+	if bytes.HasPrefix(data, []byte("{")) {
+		into.Documents = append(into.Documents, data)
 		return
 	}
-	into.Certificates = append(into.Certificates, der)
+	if _, err := x509.ParseRevocationList(data); err == nil {
+		into.CRLs = append(into.CRLs, data)
+		return
+	}
+	into.Certificates = append(into.Certificates, data)
 }
 
 // sources knows where the modules and the extra files lie on this machine.

@@ -158,6 +158,10 @@ func splices(body, donor testvectors.Vector) map[string]testvectors.Vector {
 			put("certificate table", slices.Concat(body.Evidence[:report], donor.Evidence[report:]),
 				donor.Endorsements)
 		}
+	case attestd.FormatTDX:
+		for what, evidence := range tdxSplices(body, donor) {
+			put(what, evidence, body.Endorsements)
+		}
 	case attestd.FormatTPM:
 		own, other := parts(body.Evidence), parts(donor.Evidence)
 		splice := func(what string, edit func(*tpmevidence.Evidence)) {

@@ -32,3 +32,11 @@ type Verifier interface {
 	// built, those inside certificate chains included. Tests and benchmarks gate on it.
 	SignaturesVerified() uint64
 }
+
+// Composer is a verifier whose evidence is composed of that of several devices. Its Claims have
+// Devices, and its answers name checks of its parts beside its own, with the device's path.
+type Composer interface {
+	Verifier
+	// Parts are the verifiers that it shows the devices' evidence to.
+	Parts() []Verifier
+}

@@ -10,11 +10,12 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester"
+	"github.com/attestd/attestd/attester/internal/tsm"
 )
 
 // Where the kernel offers reports.
 const (
-	DefaultConfigFS = "/sys/kernel/config/tsm/report"
+	DefaultConfigFS = tsm.DefaultPath
 	DefaultDevice   = "/dev/sev-guest"
 )
 
@@ -50,7 +51,7 @@ func Open(path string) (*Guest, error) {
 		case err != nil:
 			seen = append(seen, err)
 		case info.IsDir():
-			return &Guest{&configFS{root: candidate, files: kernelFiles{}}}, nil
+			return &Guest{configFS{tsm.At(candidate, nil)}}, nil
 		default:
 			return &Guest{&device{path: candidate}}, nil
 		}

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester"
+	"github.com/attestd/attestd/attester/internal/tsm/tsmtest"
 	"github.com/attestd/attestd/attester/snp"
 	"github.com/attestd/attestd/testvectors/forge"
 	"github.com/attestd/attestd/verifiers/sevsnp"
@@ -90,79 +89,17 @@ func (p platform) accept(t *testing.T, evidence attester.Evidence) {
 	}
 }
 
-// tree is configfs-tsm as the kernel keeps it: files appear with a folder and vanish with it.
-type tree struct {
-	t        *testing.T
-	report   func(data []byte) []byte
-	table    []byte // nil where the driver has no such file
-	provider string
-	// meddle is called after the report was read, as somebody else who writes into the entry would be.
-	meddle func(*tree)
-	deny   error // to mkdir
-
-	folder     string
-	inblob     []byte
-	generation int
-}
-
-func (f *tree) Mkdir(path string) error {
-	if f.deny != nil {
-		return f.deny
+// tree is the kernel's configfs-tsm in such a guest.
+func (p platform) tree(t *testing.T, table []byte) *tsmtest.Tree {
+	return &tsmtest.Tree{
+		T: t, Provider: "sev_guest", Beside: table,
+		Make: func(data []byte) ([]byte, error) { return p.report(t, data), nil },
 	}
-	if f.folder != "" {
-		f.t.Errorf("%q while %q is there", path, f.folder)
-	}
-	f.folder, f.inblob, f.generation = path, nil, 0
-	return nil
-}
-
-func (f *tree) Rmdir(path string) error {
-	if path != f.folder {
-		f.t.Errorf("removed %q, made %q", path, f.folder)
-	}
-	f.folder = ""
-	return nil
-}
-
-func (f *tree) Read(path string) ([]byte, error) {
-	if filepath.Dir(path) != f.folder {
-		return nil, fs.ErrNotExist
-	}
-	switch filepath.Base(path) {
-	case "provider":
-		return []byte(f.provider + "\n"), nil
-	case "generation":
-		return []byte(strconv.Itoa(f.generation) + "\n"), nil
-	case "outblob":
-		report := f.report(f.inblob)
-		if f.meddle != nil {
-			f.meddle(f)
-		}
-		return report, nil
-	case "auxblob":
-		if f.table == nil {
-			return nil, fs.ErrNotExist
-		}
-		return f.table, nil
-	}
-	return nil, fs.ErrNotExist
-}
-
-func (f *tree) Write(path string, data []byte) error {
-	if path != filepath.Join(f.folder, "inblob") || len(data) != 64 {
-		f.t.Errorf("wrote %d bytes to %q", len(data), path)
-	}
-	f.inblob = bytes.Clone(data)
-	f.generation++
-	return nil
 }
 
 func TestConfigFSGivesWhatTheVerifierAccepts(t *testing.T) {
 	p := newPlatform(t)
-	tree := &tree{
-		t: t, provider: "sev_guest", report: func(data []byte) []byte { return p.report(t, data) },
-		table: append(bytes.Clone(p.table), make([]byte, 4096-len(p.table)%4096)...),
-	}
+	tree := p.tree(t, append(bytes.Clone(p.table), make([]byte, 4096-len(p.table)%4096)...))
 	guest := snp.OverFiles("/tsm", tree)
 	for range 2 {
 		evidence, err := guest.Collect(t.Context(), attester.Request{Freshness: freshness()})
@@ -174,44 +111,35 @@ func TestConfigFSGivesWhatTheVerifierAccepts(t *testing.T) {
 		}
 		p.accept(t, evidence)
 	}
-	if tree.folder != "" {
-		t.Errorf("%q was left behind", tree.folder)
+	if left := tree.Left(); left != "" {
+		t.Errorf("%q was left behind", left)
 	}
 }
 
 func TestConfigFSThatGivesSomethingElseIsRefused(t *testing.T) {
 	p := newPlatform(t)
-	good := func(data []byte) []byte { return p.report(t, data) }
 	for _, row := range []struct {
-		name string
-		tree tree
-		want string
+		name   string
+		change func(*tsmtest.Tree)
+		want   string
 	}{
-		{"another provider", tree{provider: "tdx_guest", report: good}, `reports here come from "tdx_guest"`},
-		{
-			"somebody else's write meanwhile",
-			tree{provider: "sev_guest", report: good, meddle: func(f *tree) { f.generation++ }}, "generation went from 0 to 2",
-		},
-		{
-			"a report over other data",
-			tree{provider: "sev_guest", report: func([]byte) []byte { return p.report(t, make([]byte, 64)) }},
-			"other data than was asked for",
-		},
-		{
-			"half a report",
-			tree{provider: "sev_guest", report: func(data []byte) []byte { return good(data)[:1000] }}, "1000 bytes",
-		},
-		{"no right to make an entry", tree{deny: fs.ErrPermission}, "entry for a report"},
+		{"another provider", func(f *tsmtest.Tree) { f.Provider = "tdx_guest" }, `reports here come from "tdx_guest"`},
+		{"a report over other data", func(f *tsmtest.Tree) {
+			f.Make = func([]byte) ([]byte, error) { return p.report(t, make([]byte, 64)), nil }
+		}, "other data than was asked for"},
+		{"half a report", func(f *tsmtest.Tree) {
+			f.Make = func(data []byte) ([]byte, error) { return p.report(t, data)[:1000], nil }
+		}, "1000 bytes"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			row.tree.t = t
-			evidence, err := snp.OverFiles("/tsm", &row.tree).Collect(t.Context(),
-				attester.Request{Freshness: freshness()})
+			tree := p.tree(t, p.table)
+			row.change(tree)
+			evidence, err := snp.OverFiles("/tsm", tree).Collect(t.Context(), attester.Request{Freshness: freshness()})
 			if err == nil || !strings.Contains(err.Error(), row.want) || evidence.Bytes != nil {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
-			if row.tree.folder != "" {
-				t.Errorf("%q was left behind", row.tree.folder)
+			if left := tree.Left(); left != "" {
+				t.Errorf("%q was left behind", left)
 			}
 		})
 	}
@@ -234,10 +162,7 @@ func TestATableThatCannotBeUsedIsLeftOutAndSaid(t *testing.T) {
 		{"one that ends outside", over, "ends at byte"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			guest := snp.OverFiles("/tsm", &tree{
-				t: t, provider: "sev_guest", table: row.table,
-				report: func(data []byte) []byte { return p.report(t, data) },
-			})
+			guest := snp.OverFiles("/tsm", p.tree(t, row.table))
 			evidence, err := guest.Collect(t.Context(), attester.Request{Freshness: freshness()})
 			if err != nil {
 				t.Fatal(err)

@@ -139,6 +139,12 @@ type Own struct {
 	Tenant     string            `json:"tenant,omitempty"`
 	State      attestd.State     `json:"state,omitempty"`
 	Policy     attestd.PolicyRef `json:"policy"`
+	// Device is the path of the device that the part is about; empty for the whole of a machine. Edges,
+	// of the whole of composed evidence alone, say by what its devices are known to be in one machine,
+	// without words; WeakestEdge is what that comes to, nil where the evidence was of one device.
+	Device      string         `json:"device,omitempty"`
+	Edges       []attestd.Edge `json:"edges,omitempty"`
+	WeakestEdge *attestd.Grade `json:"weakest_edge,omitempty"`
 }
 
 // Verify reads a token. It is strict about everything that a decision rests on, and passes over claims
@@ -407,6 +413,9 @@ func (r *reader) own(members map[string]json.RawMessage) *Own {
 	inner.text("tenant", false, &own.Tenant)
 	inner.member("state", false, &own.State)
 	inner.member("policy", true, &own.Policy)
+	inner.text("device", false, &own.Device)
+	inner.member("edges", false, &own.Edges)
+	inner.member("weakest_edge", false, &own.WeakestEdge)
 	if inner.err != nil {
 		r.fail("%s: %w", ownName, inner.err)
 	}

@@ -31,7 +31,7 @@ type Input struct {
 	// At is the time as of which the evidence was judged.
 	At             time.Time
 	EvidenceDigest [32]byte
-	// Specs are the checks of the format's verifier.
+	// Specs are the checks of the format's verifier; of one that composes, those of its parts too.
 	Specs []attestd.CheckSpec
 }
 
@@ -58,6 +58,8 @@ func Appraise(input Input) attestd.Appraisal {
 type appraiser struct {
 	input   Input
 	verdict attestd.Appraisal
+	// device is the path of the device that is appraised; empty for the whole.
+	device string
 }
 
 func (w *appraiser) run() {
@@ -116,7 +118,8 @@ func (w *appraiser) fixed(id attestd.CheckID, got, want string) {
 			continue
 		}
 		check := attestd.Check{
-			ID: id, Result: attestd.ResultFail, Got: got, Want: want, Spec: spec.Spec, Hint: spec.Hint,
+			ID: id, Device: w.device, Result: attestd.ResultFail, Got: got, Want: want, Spec: spec.Spec,
+			Hint: spec.Hint,
 		}
 		w.verdict.Checks = append(w.verdict.Checks, check)
 		made := outcome{effect: attestd.EffectRejects}
@@ -135,7 +138,8 @@ func (w *appraiser) passed(id attestd.CheckID, got, want string) {
 	for _, spec := range fixedSpecs {
 		if spec.ID == id {
 			w.verdict.Checks = append(w.verdict.Checks, attestd.Check{
-				ID: id, Result: attestd.ResultPass, Got: got, Want: want, Spec: spec.Spec, Hint: spec.Hint,
+				ID: id, Device: w.device, Result: attestd.ResultPass, Got: got, Want: want, Spec: spec.Spec,
+				Hint: spec.Hint,
 			})
 		}
 	}
@@ -145,11 +149,11 @@ var fixedSpecs = fixedChecks()
 
 // claims appraises what was verified.
 func (w *appraiser) claims() {
-	claims, policy := w.input.Claims, w.input.Policy
+	claims := w.input.Claims
 	verified := claims.Checks()
 	room := len(verified) + 8
-	if policy != nil {
-		room += len(policy.formats[w.input.Format])
+	if of := w.section(w.input.Format); of != nil {
+		room += len(of.rules)
 	}
 	w.verdict.Checks = append(make([]attestd.Check, 0, room), verified...)
 	w.verdict.Summary, w.verdict.Freshness = claims.Summary(), claims.Freshness()
@@ -158,28 +162,50 @@ func (w *appraiser) claims() {
 	}
 	w.verdict.Handles = slices.Collect(claims.Handles())
 	vector := vectorOf(claims)
+	w.devices(&vector)
+	w.appraise(claims, &vector)
+	w.verdict.Trust = vector.trust
+}
+
+// section returns what the policy says about a format; nil where there is no policy, or it does not
+// name the format.
+func (w *appraiser) section(format attestd.Format) *section {
+	if w.input.Policy == nil {
+		return nil
+	}
+	return w.input.Policy.formats[format]
+}
+
+// appraise holds claims, of the whole or of the device at hand, to the rules of their format.
+func (w *appraiser) appraise(claims *attestd.Claims, vector *vector) {
 	if claims.InsecureRoots() {
 		w.fixed(CheckRoots, "a root that was loaded by hand", "a root that is compiled in")
 	} else {
 		w.passed(CheckRoots, "a root that is compiled in", "a root that is compiled in")
 	}
+	format := claims.Format()
+	of := w.section(format)
 	switch {
-	case policy == nil:
+	case w.input.Policy == nil:
 		w.fixed(CheckPolicy, "no policy", "a policy")
-	case policy.formats[w.input.Format] == nil:
-		w.fixed(CheckFormat, "no rules for "+string(w.input.Format), "rules for every check")
+	case of == nil:
+		w.fixed(CheckFormat, "no rules for "+string(format), "rules for every check")
 	default:
-		w.passed(CheckFormat, string(w.input.Format), string(w.input.Format))
-		for i := range policy.formats[w.input.Format] {
-			w.apply(&policy.formats[w.input.Format][i], &vector)
+		w.passed(CheckFormat, string(format), string(format))
+		if composed := hasDevices(claims); composed != of.composed || composed && w.device != "" {
+			w.fixed(CheckClaims, devicesOrNot[composed], devicesOrNot[of.composed && w.device == ""])
+		}
+		for i := range of.rules {
+			// Whose machine it is is asked once, of the whole.
+			if r := &of.rules[i]; w.device == "" || r.spec.ID != CheckOwnership {
+				w.apply(claims, r, vector)
+			}
 		}
 	}
-	w.verdict.Trust = vector.trust
 }
 
 // apply makes one check of the policy.
-func (w *appraiser) apply(r *rule, vector *vector) {
-	claims := w.input.Claims
+func (w *appraiser) apply(claims *attestd.Claims, r *rule, vector *vector) {
 	var found finding
 	switch {
 	case r.spec.Rule == attestd.RuleReference:
@@ -195,7 +221,7 @@ func (w *appraiser) apply(r *rule, vector *vector) {
 		found = r.compare(value, known, claims.Product())
 	}
 	check := attestd.Check{
-		ID: r.spec.ID, Result: found.result, Got: found.got, Want: found.want,
+		ID: r.spec.ID, Device: w.device, Result: found.result, Got: found.got, Want: found.want,
 		Spec: r.spec.Spec, Hint: r.spec.Hint,
 	}
 	if found.remedy != "" {
@@ -222,7 +248,7 @@ func (w *appraiser) reason(check attestd.Check, group attestd.Group, made outcom
 		detail = "got " + check.Got
 	}
 	w.verdict.Reasons = append(w.verdict.Reasons, attestd.Reason{
-		Check: check.ID, Group: group, Points: points, Effect: made.effect,
+		Check: check.ID, Device: check.Device, Group: group, Points: points, Effect: made.effect,
 		Detail: detail, Remedy: check.Hint,
 	})
 }

@@ -59,6 +59,9 @@ func (r *rule) meets(value attestd.Value) bool {
 	case attestd.RuleAtLeast:
 		number, ok := value.Uint()
 		return ok && number >= r.least
+	case attestd.RuleAtMost:
+		number, ok := value.Uint()
+		return ok && number <= r.most
 	case attestd.RuleOneOf:
 		if number, ok := value.Uint(); ok {
 			return slices.Contains(r.numbers, number)
@@ -76,7 +79,10 @@ func (r *rule) meets(value attestd.Value) bool {
 	case attestd.RuleNoneOf:
 		// What is masked could be any of them.
 		if text, ok := value.Text(); ok {
-			return len(r.texts) > 0 && !slices.Contains(r.texts, text)
+			// A text with blanks names several things, such as advisories: none of them may be denied.
+			return len(r.texts) > 0 && !slices.ContainsFunc(strings.Fields(text), func(one string) bool {
+				return slices.Contains(r.texts, one)
+			})
 		}
 		digest, ok := value.Bytes()
 		return ok && !slices.ContainsFunc(r.digests, func(denied []byte) bool {

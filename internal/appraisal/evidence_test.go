@@ -1,6 +1,7 @@
 package appraisal_test
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
@@ -123,15 +124,22 @@ func only(specs []attestd.CheckSpec, format attestd.Format, rules map[string]str
 	var out strings.Builder
 	fmt.Fprintf(&out, "schema: attestd.policy.v1\nid: only\nformats:\n  %s:\n", format)
 	names := []string{"measurement/known", "ownership/known"}
+	strictest := map[string]string{} // what no policy waives
 	for _, spec := range specs {
-		if spec.Stage == attestd.StageAppraise {
-			names = append(names, strings.TrimPrefix(string(spec.ID), string(format)+"/"))
+		if spec.Stage != attestd.StageAppraise {
+			continue
+		}
+		name := strings.TrimPrefix(string(spec.ID), string(format)+"/")
+		if names = append(names, name); spec.Required && spec.Rule == attestd.RuleFlag {
+			strictest[name] = "{want: false, otherwise: undecided}"
+		} else if spec.Required {
+			strictest[name] = "{want: [" + strings.Join(spec.Values, ", ") + "], otherwise: undecided}"
 		}
 	}
 	for _, name := range names {
 		rule, ok := rules[name]
 		if !ok {
-			rule = "any"
+			rule = cmp.Or(strictest[name], "any")
 		}
 		fmt.Fprintf(&out, "    %s: %s\n", name, rule)
 	}

@@ -29,11 +29,12 @@ func Own(policy *Policy, verdict attestd.Appraisal, method string) attestd.Appra
 		work.fixed(CheckPolicy, "another policy than that of the verdict", "the same policy")
 		return work.closed()
 	}
-	rules := policy.formats[verdict.Format]
-	if rules == nil {
+	of := policy.formats[verdict.Format]
+	if of == nil {
 		return verdict
 	}
-	rule, at := ruleOf(rules, CheckOwnership), indexOfCheck(work.verdict.Checks, CheckOwnership)
+	rules := of.rules
+	rule, at := ruleOf(rules, CheckOwnership), indexOfCheck(work.verdict.Checks, CheckOwnership, "")
 	if rule == nil || at < 0 {
 		// A verdict about claims has this check: one without it was not made by Appraise.
 		work.fixed(CheckClaims, "a verdict without a check of ownership", "every check of the policy")
@@ -91,7 +92,8 @@ func reopen(policy *Policy, verdict attestd.Appraisal) *appraiser {
 // closed puts the reasons into the order in which the checks ran, then worst first, and scores them.
 func (w *appraiser) closed() attestd.Appraisal {
 	slices.SortStableFunc(w.verdict.Reasons, func(a, b attestd.Reason) int {
-		return indexOfCheck(w.verdict.Checks, a.Check) - indexOfCheck(w.verdict.Checks, b.Check)
+		return indexOfCheck(w.verdict.Checks, a.Check, a.Device) -
+			indexOfCheck(w.verdict.Checks, b.Check, b.Device)
 	})
 	worstFirst(w.verdict.Reasons)
 	w.verdict.Risk, w.verdict.Tier = Score(w.verdict.Reasons)
@@ -109,8 +111,11 @@ func instanceIdentity(rules []rule, verdict attestd.Appraisal) int8 {
 	if err := json.Unmarshal(verdict.Claims, &claims); err == nil {
 		made.nameOperatorsKey(claims.Residency == "none")
 	}
+	for i := range verdict.Devices {
+		made.include(verdict.Devices[i].Format, verdict.Devices[i].Trust)
+	}
 	for i := range rules {
-		at := indexOfCheck(verdict.Checks, rules[i].spec.ID)
+		at := indexOfCheck(verdict.Checks, rules[i].spec.ID, "")
 		found := finding{result: attestd.ResultFail, outcome: rules[i].otherwise}
 		if at >= 0 {
 			found.result = verdict.Checks[at].Result
@@ -129,6 +134,7 @@ func ruleOf(rules []rule, id attestd.CheckID) *rule {
 	return nil
 }
 
-func indexOfCheck(checks []attestd.Check, id attestd.CheckID) int {
-	return slices.IndexFunc(checks, func(c attestd.Check) bool { return c.ID == id })
+// indexOfCheck finds the check of the device, or with an empty device that of the whole.
+func indexOfCheck(checks []attestd.Check, id attestd.CheckID, device string) int {
+	return slices.IndexFunc(checks, func(c attestd.Check) bool { return c.ID == id && c.Device == device })
 }

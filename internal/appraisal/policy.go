@@ -42,7 +42,14 @@ var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 type Policy struct {
 	ref      attestd.PolicyRef
 	document []byte
-	formats  map[attestd.Format][]rule
+	formats  map[attestd.Format]*section
+}
+
+// section is what a policy says about one format.
+type section struct {
+	rules []rule
+	// composed says that the format's evidence is composed of that of devices.
+	composed bool
 }
 
 // BuiltinNames lists the policies that are compiled in.
@@ -89,12 +96,16 @@ func ParsePolicy(source string, doc []byte) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tables of checks: %w", err)
 	}
+	return parsePolicy(source, doc, known)
+}
+
+func parsePolicy(source string, doc []byte, known map[attestd.Format]*table) (*Policy, error) {
 	root, problems := yamldoc.Parse(source, doc, MaxPolicy)
 	digest := sha256.Sum256(doc)
 	policy := &Policy{
 		ref:      attestd.PolicyRef{Digest: "sha256:" + hex.EncodeToString(digest[:])},
 		document: bytes.Clone(doc),
-		formats:  make(map[attestd.Format][]rule),
+		formats:  make(map[attestd.Format]*section),
 	}
 	if root != nil {
 		policy.read(root, known)
@@ -172,16 +183,18 @@ func (p *Policy) readFormat(entry yamldoc.Entry, known map[attestd.Format]*table
 			rules = append(rules, readRule(node, spec, of.kinds[spec.Fact]))
 		}
 	}
-	p.formats[format] = rules
+	p.formats[format] = &section{rules: rules, composed: of.composed}
 }
 
 // Describe says in words what the policy makes of a check of a format: "any", or what is wanted and
 // what a difference leads to.
 func (p *Policy) Describe(format attestd.Format, id attestd.CheckID) (text string, named bool) {
-	for i := range p.formats[format] {
-		if r := &p.formats[format][i]; r.spec.ID == id {
-			return r.describe(), true
-		}
+	of := p.formats[format]
+	if of == nil {
+		return "", false
+	}
+	if r := ruleOf(of.rules, id); r != nil {
+		return r.describe(), true
 	}
 	return "", false
 }

@@ -31,6 +31,7 @@ type rule struct {
 	// Of these, the one that spec.Rule names is set.
 	flag    bool
 	least   uint64
+	most    uint64
 	numbers []uint64
 	texts   []string
 	digests [][]byte
@@ -43,6 +44,9 @@ func readRule(node *yamldoc.Node, spec attestd.CheckSpec, kind attestd.Kind) rul
 	read := rule{spec: spec}
 	if node.IsText("any") {
 		read.any, read.want = true, "any"
+		if spec.Required {
+			node.Problem("cannot be any: %s", requiredHint)
+		}
 		return read
 	}
 	if !node.IsMap() {
@@ -63,8 +67,17 @@ func readRule(node *yamldoc.Node, spec attestd.CheckSpec, kind attestd.Kind) rul
 	if none := fields.Get("none-loaded"); none != nil && ok {
 		read.noneLoaded = readOutcome(none)
 	}
+	for _, key := range []string{"otherwise", "none-loaded"} {
+		if made := fields.Get(key); spec.Required && made != nil && made.IsUint() {
+			made.Problem("cannot be points: %s", requiredHint)
+		}
+	}
 	return read
 }
+
+// requiredHint says what a policy can make of a required check. Points would be a way to wave it
+// through: few of them are accepted.
+const requiredHint = "no policy waives this check; want {want: ..., otherwise: reject or undecided}"
 
 // wantKey is the key under which a rule's values stand. A list of what must not be is called so: read
 // as a list of what is wanted it would let in exactly those it was written against.
@@ -98,11 +111,18 @@ func readOutcome(node *yamldoc.Node) outcome {
 func (r *rule) readWant(node *yamldoc.Node, kind attestd.Kind) {
 	switch r.spec.Rule {
 	case attestd.RuleFlag:
-		r.flag, _ = node.Flag()
-		r.want = strconv.FormatBool(r.flag)
+		flag, ok := node.Flag()
+		r.flag, r.want = flag, strconv.FormatBool(flag)
+		if known := r.spec.Values; ok && len(known) > 0 && !slices.Contains(known, r.want) {
+			// Wanting what is stale, say, would let in exactly what the check is against.
+			node.Problem("got %s, want %s", r.want, strings.Join(known, " or "))
+		}
 	case attestd.RuleAtLeast:
 		r.least, _ = node.Uint()
 		r.want = "at least " + strconv.FormatUint(r.least, 10)
+	case attestd.RuleAtMost:
+		r.most, _ = node.Uint()
+		r.want = "at most " + strconv.FormatUint(r.most, 10)
 	case attestd.RuleOneOf:
 		r.readOneOf(node, kind)
 	case attestd.RuleDigest:
@@ -239,6 +259,14 @@ func (r *rule) readFloors(node *yamldoc.Node) {
 		for _, component := range components {
 			value, _ := component.Value.Uint()
 			floor = append(floor, attestd.Component{Name: component.Key, Value: value})
+			if known := r.spec.Values; len(known) > 0 && !slices.Contains(known, component.Key) {
+				component.Value.Problem("unknown component%s", yamldoc.DidYouMean(component.Key, known))
+			}
+		}
+		for _, name := range r.spec.Values {
+			if _, given := named(floor, name); !given && len(floor) > 0 {
+				product.Value.Problem("component %s is missing: give each its floor, 0 for none", name)
+			}
 		}
 		r.floors[product.Key] = floor
 	}

@@ -14,6 +14,8 @@ import (
 type table struct {
 	specs []attestd.CheckSpec // StageAppraise checks, in the order in which they are made
 	kinds map[string]attestd.Kind
+	// composed says that the format's claims have devices, each of which its own format's rules are for.
+	composed bool
 }
 
 // tables are made once: they are the same for every set of roots.
@@ -22,12 +24,16 @@ var tables = sync.OnceValues(func() (map[attestd.Format]*table, error) {
 	if err != nil {
 		return nil, err
 	}
+	return tablesOf(list), nil
+})
+
+func tablesOf(list []verifiers.Verifier) map[attestd.Format]*table {
 	made := make(map[attestd.Format]*table, len(list))
 	for _, verifier := range list {
 		made[verifier.Format()] = tableOf(verifier)
 	}
-	return made, nil
-})
+	return made
+}
 
 func tableOf(verifier verifiers.Verifier) *table {
 	made := &table{kinds: map[string]attestd.Kind{factOwnership: attestd.KindText}}
@@ -39,7 +45,11 @@ func tableOf(verifier verifiers.Verifier) *table {
 			made.specs = append(made.specs, spec)
 		}
 	}
+	_, made.composed = verifier.(verifiers.Composer)
 	for _, spec := range sharedChecks() {
+		if made.composed && spec.Rule == attestd.RuleReference {
+			continue // what runs is measured by the devices, and compared there
+		}
 		if !slices.ContainsFunc(made.specs, func(s attestd.CheckSpec) bool { return s.ID == spec.ID }) {
 			made.specs = append(made.specs, spec)
 		}

@@ -130,4 +130,21 @@ func (v *vector) note(spec *attestd.CheckSpec, found finding) {
 	}
 }
 
+// include takes over what a device says. Where one of them is signed by a key of the machine's own, so
+// is the whole.
+func (v *vector) include(format attestd.Format, device attestd.TrustVector) {
+	v.profile.named = v.profile.named || profiles[format].named
+	say, of := values(&v.trust), values(&device)
+	for i := range say {
+		worsen(say[i], *of[i])
+	}
+}
+
+func values(v *attestd.TrustVector) [8]*int8 {
+	return [...]*int8{
+		&v.InstanceIdentity, &v.Configuration, &v.Executables, &v.FileSystem, &v.Hardware,
+		&v.RuntimeOpaque, &v.StorageOpaque, &v.SourcedData,
+	}
+}
+
 func worsen(claim *int8, say int8) { *claim = max(*claim, say) }

@@ -80,6 +80,7 @@ func run(opts options, out string, gate bool) error {
 	}{
 		{"AWS Nitro", nitroFigures},
 		{"AMD SEV-SNP", snpFigures},
+		{"Intel TDX", tdxFigures},
 		{"TPM 2.0", tpmFigures},
 		{"event logs", eventlogFigures},
 		{"process", processFigures},

@@ -78,8 +78,12 @@ func servedFigures(opts options, url string) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	var journeys [3]journey
-	for index, asked := range []question{document, report, quote} {
+	domain, err := tdxQuestion(opts)
+	if err != nil {
+		return nil, err
+	}
+	var journeys [4]journey
+	for index, asked := range []question{document, report, quote, domain} {
 		if journeys[index], err = overHTTP(opts, url, asked); err != nil {
 			return nil, err
 		}
@@ -93,7 +97,7 @@ func servedFigures(opts options, url string) ([]Figure, error) {
 		return nil, err
 	}
 	const times = "x its time"
-	ofNitro, ofSNP, ofTPM := journeys[0], journeys[1], journeys[2]
+	ofNitro, ofSNP, ofTPM, ofTDX := journeys[0], journeys[1], journeys[2], journeys[3]
 	return []Figure{
 		atMost("HTTP, a request without work (healthz)", ofNitro.floor, "us", 100, 10),
 		atMost("HTTP verify-recorded through a worker, nitro", ofNitro.total(), "us", 5000, 5),
@@ -107,6 +111,9 @@ func servedFigures(opts options, url string) ([]Figure, error) {
 		atMost("HTTP verify-recorded through a worker, tpm, over the verifier alone",
 			ofTPM.over(ofTPM.alone), times, 3, 5),
 		atMost("HTTP, tpm, beyond the verifier, rejected", ofTPM.edge, "us", 250, 8),
+		atMost("HTTP verify-recorded through a worker, tdx, over the verifier alone",
+			ofTDX.over(ofTDX.alone), times, 3, 5),
+		atMost("HTTP, tdx, beyond the verifier, rejected", ofTDX.edge, "us", 250, 8),
 	}, nil
 }
 

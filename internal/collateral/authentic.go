@@ -12,6 +12,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers/all"
+	"github.com/attestd/attestd/verifiers/tdx/pcs"
 )
 
 // Limits of what is taken.
@@ -38,6 +39,8 @@ type issuer struct {
 	line string
 	// versioned says that it signs keys of single machines (AMD's ASK and ASVK), and kind which.
 	kind Kind
+	// signs is set of a key that signs Intel's documents, which is no CA.
+	signs *pcs.Signer
 }
 
 // newIssuer describes a CA whose own signature was verified, or that is a root.
@@ -88,7 +91,8 @@ var compiledIn = sync.OnceValues(func() ([]*issuer, error) {
 })
 
 // pinnedIssuers returns the CAs that are compiled in, and the roots that an operator named. The latter may
-// be of any format, as they are for verifiers; one that is called like AMD's is one of AMD's, and so with AWS's.
+// be of any format, as they are for verifiers; one that is called like AMD's is one of AMD's, and so with AWS's and
+// Intel's.
 func pinnedIssuers(insecure []*x509.Certificate) ([]*issuer, error) {
 	compiled, err := compiledIn()
 	if err != nil {
@@ -105,6 +109,8 @@ func pinnedIssuers(insecure []*x509.Certificate) ([]*issuer, error) {
 			format = attestd.FormatSEVSNP
 		case strings.HasSuffix(root.Subject.CommonName, awsSuffix):
 			format = attestd.FormatNitro
+		case root.Subject.CommonName == pcs.NameRoot:
+			format = attestd.FormatTDX
 		}
 		issuers = append(issuers, newIssuer(root, format, true))
 	}
@@ -165,9 +171,12 @@ type authority struct {
 
 // authenticCA verifies an intermediate CA at a time. Roots are never taken: they are compiled in.
 func authenticCA(issuers []*issuer, der []byte, at time.Time) (*authority, error) {
-	certificate, err := x509.ParseCertificate(der)
+	certificate, err := parseCertificate(der)
 	if err != nil {
-		return nil, unreadable("certificate", err)
+		return nil, err
+	}
+	if isSigner(certificate) {
+		return newSigner(issuers, der, at)
 	}
 	above, err := signer(issuers, certificate, "")
 	if err != nil {
@@ -192,6 +201,19 @@ func authenticCA(issuers []*issuer, der []byte, at time.Time) (*authority, error
 			"%q is not an ASK or ASVK of its root's product line", name)
 	}
 	return &authority{found, der}, nil
+}
+
+func parseCertificate(der []byte) (*x509.Certificate, error) {
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, unreadable("certificate", err)
+	}
+	return certificate, nil
+}
+
+// isSigner says whether a certificate is that of a key that signs Intel's documents, by its name.
+func isSigner(certificate *x509.Certificate) bool {
+	return !certificate.IsCA && certificate.Subject.CommonName == pcs.NameSigner
 }
 
 func checkValidity(certificate *x509.Certificate, name string, at time.Time) error {

@@ -22,7 +22,8 @@ import (
 
 // A bundle is one file: a line that names the form and the length of the note behind it, the note, and the
 // objects. The note is a signed note (C2SP signed-note) that says how many objects there are, how many
-// bytes, and their SHA-256. The objects are DER, each behind its length (32 bits, big-endian), in the order
+// bytes, and their SHA-256. The objects are DER, or Intel's documents as they were published, those of the
+// early channel with a mark before them; each stands behind its length (32 bits, big-endian), in the order
 // of their bytes and each once: there is one bundle of a set of objects and a key.
 const (
 	bundleMagic = "attestd-collateral-bundle v1 "
@@ -162,8 +163,8 @@ func bundleObjects(payload []byte) (objects [][]byte, ok bool) {
 	return objects, len(objects) > 0
 }
 
-// Objects returns everything that is held and usable, for a bundle: lists, CAs and certificates of
-// machines. It verifies what it gives out.
+// Objects returns everything that is held and usable, for a bundle: lists, CAs, documents of both channels
+// and certificates of machines. It verifies what it gives out.
 //
 // Errors: where the folder cannot be read.
 func (s *Store) Objects() ([][]byte, error) {
@@ -174,12 +175,28 @@ func (s *Store) Objects() ([][]byte, error) {
 	for _, of := range s.Sets() {
 		objects = append(append(objects, of.Certificates...), of.CRLs...)
 	}
+	// What several formats are judged with is one object.
+	slices.SortFunc(objects, bytes.Compare)
+	objects = append(slices.CompactFunc(objects, bytes.Equal), s.documents()...)
 	err := s.eachMachine(func(_ string, der []byte, _ *endorsed, err error) {
 		if err == nil {
 			objects = append(objects, der)
 		}
 	})
 	return objects, err
+}
+
+// documents returns the usable documents of both channels, those of the early one with their mark.
+func (s *Store) documents() (found [][]byte) {
+	s.mu.Lock()
+	rows, unusable := s.ledger.Documents, s.unusable
+	s.mu.Unlock()
+	for _, row := range rows {
+		if document, err := s.readObject(row.file(), maxJSON); err == nil && unusable[row.SHA256] == nil {
+			found = append(found, In(row.Channel, [][]byte{document})...)
+		}
+	}
+	return found
 }
 
 // eachMachine verifies the certificate of every machine that is held.

@@ -26,22 +26,29 @@ func (s *Store) machineFile(machine Machine, csp string) string {
 	return filepath.Join(s.folder, machineFolder, machine.Line, string(machine.Kind), name+".der")
 }
 
-// For returns the certificates that are held for the machine that evidence names, or else what to look
-// for, which is for [Store.Want]. Nothing in evidence is believed: it is read at fixed offsets, only to
-// look something up, and whoever judges verifies what is found. Both results are empty for evidence that
-// is no SEV-SNP report, that names no machine, or whose key AMD gives to cloud providers alone.
+// For returns the certificates that are held for the machines that evidence names, and what to look for of
+// those that it names and that are not held, which is for [Store.Want]. Nothing in evidence is believed: it
+// is read at fixed offsets, only to look something up, and whoever judges verifies what is found. Both
+// results are empty for evidence without an SEV-SNP report or TD quote in it, that names no machine, or
+// whose key AMD gives to cloud providers alone. What is held for a platform of Intel's is in [Store.Sets].
 func (s *Store) For(format attestd.Format, evidence []byte) (certificates [][]byte, wanted *Wanted) {
-	if format != attestd.FormatSEVSNP {
-		return nil, nil
+	var missing Wanted
+	for _, report := range reportsOf(format, evidence) {
+		machines := machinesOf(report)
+		var held [][]byte
+		for _, machine := range machines {
+			held = append(held, s.certificatesOf(machine)...)
+		}
+		certificates = append(certificates, held...)
+		if len(held) == 0 && len(machines) > 0 && machines[0].Kind != VLEK && len(missing.Machines) == 0 {
+			missing.Machines = machines
+		}
 	}
-	machines := machinesOf(evidence)
-	for _, machine := range machines {
-		certificates = append(certificates, s.certificatesOf(machine)...)
-	}
-	if len(certificates) > 0 || len(machines) == 0 || machines[0].Kind == VLEK {
+	missing.Platforms = s.missing(format, evidence)
+	if len(missing.Machines)+len(missing.Platforms) == 0 {
 		return certificates, nil
 	}
-	return nil, &Wanted{Machines: machines}
+	return certificates, &missing
 }
 
 func (s *Store) certificatesOf(machine Machine) (found [][]byte) {

@@ -18,8 +18,10 @@ func NewFetcherFor(
 		return nil, err
 	}
 	fetcher.config.Pace = pace
-	fetcher.kds = newKDS(pace, config.Proxy, roots, dial)
-	fetcher.kds.timeout = timeout
+	for index := range fetcher.clients {
+		fetcher.clients[index] = newClient(pace, config.Proxy, roots, dial)
+		fetcher.clients[index].timeout = timeout
+	}
 	return fetcher, nil
 }
 

@@ -2,10 +2,8 @@ package collateral
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -14,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/attestd/attestd"
-	"github.com/attestd/attestd/internal/strict"
 )
 
 // Defaults and limits of a fetcher.
@@ -40,6 +37,8 @@ type FetchConfig struct {
 	// Proxy is the operator's HTTP proxy, nil for none. The environment is not asked. What is fetched is
 	// encrypted through it, and verified as ever.
 	Proxy *url.URL
+	// Intel says what is asked for of Intel's.
+	Intel IntelConfig
 	// Report is told of each step; nil for nobody.
 	Report func(Event)
 }
@@ -60,72 +59,32 @@ const (
 	OutcomeWaiting = "waiting"
 )
 
-// Fetching is what a folder's fetcher last came to.
-type Fetching struct {
-	Form string `json:"form"`
-	// Last request, and last one that was answered. Zero for never.
-	Last     time.Time `json:"last"`
-	Answered time.Time `json:"answered"`
-	// NotBefore is when the service may be asked again.
-	NotBefore time.Time `json:"not_before"`
-	// Failures since the last answer, the first of them, and the last one's error.
-	Failures int       `json:"failures"`
-	Since    time.Time `json:"since"`
-	Error    string    `json:"error"`
-	// Looked says when each list and chain was last looked for.
-	Looked map[string]time.Time `json:"looked"`
-	// Refused are lists and chains of which the last answer could not be used.
-	Refused map[string]Refusal `json:"refused"`
-}
+// vendor says whose service is asked. A service that fails does not keep the other from being asked.
+type vendor uint8
 
-// Refusal is an answer that could not be used.
-type Refusal struct {
-	// Since is when the first of them came.
-	Since time.Time `json:"since"`
-	Error string    `json:"error"`
-}
+const (
+	amd vendor = iota
+	intel
+)
 
-const fetchForm = "attestd.collateral-fetch.v1"
-
-// Fetching returns what the fetcher of this folder last came to; the zero Fetching where there was none.
-func (s *Store) Fetching() Fetching {
-	const limit = 16 << 10
-	document, err := readFile(filepath.Join(s.folder, fetchFile), limit)
-	var read Fetching
-	if err == nil {
-		err = strict.DecodeJSON(document, strict.JSONLimits{Bytes: limit, Depth: 3}, &read)
-	}
-	if err != nil || read.Form != fetchForm || read.Looked == nil || read.Refused == nil {
-		return Fetching{
-			Form: fetchForm, Looked: map[string]time.Time{}, Refused: map[string]Refusal{},
-		}
-	}
-	return read
-}
-
-// Failing returns why nothing comes from the service, or what of its answers could not be used, and since
-// when; nil where all is well.
-func (f Fetching) Failing() (since time.Time, err error) {
-	if f.Failures > 0 {
-		since, err = f.Since, errors.New(attestd.Excerpt(f.Error, 200))
-	}
-	for _, what := range slices.Sorted(maps.Keys(f.Refused)) {
-		refused := f.Refused[what]
-		if since.IsZero() || refused.Since.Before(since) {
-			since = refused.Since
-		}
-		err = errors.Join(err, errors.New(attestd.Excerpt(what+": "+refused.Error, 200)))
-	}
-	return since, err
-}
-
-// Fetcher asks AMD's key distribution service, slowly, and hands what it says to the store, which verifies
-// it. It is never part of a verification.
+// Fetcher asks AMD's key distribution service and Intel's provisioning certification service, slowly, and
+// hands what they say to the store, which verifies it. It is never part of a verification.
 type Fetcher struct {
 	store  *Store
 	config FetchConfig
-	kds    *kds
-	state  Fetching
+	// clients by vendor: a PCCS of the operator's own has an authority of its own.
+	clients [2]*client
+	state   Fetching
+}
+
+func (f *Fetcher) client(of vendor) *client { return f.clients[of] }
+
+// host names the service for people.
+func (f *Fetcher) host(of vendor) string {
+	if of == amd {
+		return kdsHost
+	}
+	return f.config.Intel.host()
 }
 
 // NewFetcher returns a fetcher for a store.
@@ -162,7 +121,13 @@ func NewFetcher(store *Store, config FetchConfig) (*Fetcher, error) {
 		return nil, unfit(errors.New("the proxy is no address of the form http://HOST:PORT"),
 			"what is fetched through it is encrypted all the same")
 	}
-	return &Fetcher{store: store, config: config, kds: newKDS(config.Pace, config.Proxy, nil, nil)}, nil
+	if err := config.Intel.check(store); err != nil {
+		return nil, err
+	}
+	return &Fetcher{store: store, config: config, clients: [2]*client{
+		newClient(config.Pace, config.Proxy, nil, nil),
+		newClient(config.Pace, config.Proxy, config.Intel.Roots, nil),
+	}}, nil
 }
 
 // Pull looks once for everything: lists, missing CAs, and the queue.
@@ -191,7 +156,7 @@ func (f *Fetcher) Watch(ctx context.Context) error {
 	for {
 		if _, err := f.store.Changed(); err != nil {
 			f.tell("folder", OutcomeFailed, err.Error())
-		} else if !f.store.now().Before(f.state.NotBefore) {
+		} else {
 			_ = f.round(ctx, false) // it is reported and kept
 		}
 		if err := pause(ctx, watchEvery); err != nil {
@@ -213,16 +178,25 @@ func (f *Fetcher) begin() (unlock func(), err error) {
 	return unlock, err
 }
 
-// round does what is due. A service that cannot be reached ends it; an answer of no use does not.
+// round does what is due. A service that cannot be reached is not asked on; an answer of no use does not
+// end it.
 func (f *Fetcher) round(ctx context.Context, all bool) error {
 	var failed error
+	var silent [2]bool
+	host := kdsHost
 	for _, one := range f.jobs(all) {
+		if silent[one.vendor] || !all && f.store.now().Before(f.contact(one.vendor).NotBefore) {
+			continue
+		}
 		err := f.do(ctx, one)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", one.what, err))
 		}
-		if errors.Is(err, errUnanswered) || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, errUnanswered) {
+			silent[one.vendor], host = true, f.host(one.vendor)
 		}
 	}
 	if failed == nil {
@@ -230,7 +204,7 @@ func (f *Fetcher) round(ctx context.Context, all bool) error {
 	}
 	return &attestd.CallerError{
 		Class: attestd.ClassCollateralUnavailable,
-		Hint: "is " + kdsHost + " to be reached on port 443? A site without a way out imports a bundle " +
+		Hint: "is " + host + " to be reached on port 443? A site without a way out imports a bundle " +
 			"(attestd collateral export)",
 		Err: failed,
 	}
@@ -238,7 +212,8 @@ func (f *Fetcher) round(ctx context.Context, all bool) error {
 
 // job is one thing to ask for.
 type job struct {
-	what string
+	vendor vendor
+	what   string
 	// every is how often it is asked for, zero for a wish, which says itself when.
 	every time.Duration
 	run   func(ctx context.Context) (outcome string, err error)
@@ -252,24 +227,25 @@ func (f *Fetcher) jobs(all bool) []job {
 		for _, kind := range []Kind{VCEK, VLEK} {
 			if !f.store.issues(kind, line) {
 				run := func(ctx context.Context) (string, error) { return f.chain(ctx, kind, line) }
-				found = append(found, job{"chain " + string(kind) + " " + line, every, run})
+				found = append(found, job{amd, "chain " + string(kind) + " " + line, every, run})
 			}
 		}
 		run := func(ctx context.Context) (string, error) { return f.list(ctx, line) }
-		found = append(found, job{"list " + line, every, run})
+		found = append(found, job{amd, "list " + line, every, run})
 	}
+	found = append(found, f.intelJobs()...)
 	now := f.store.now()
 	found = slices.DeleteFunc(found, func(one job) bool {
 		last := f.state.Looked[one.what]
 		return !all && now.Sub(last) < one.every && !now.Before(last)
 	})
 	for _, w := range f.store.wishes() {
-		if !w.Refused && (all || !now.Before(w.Next)) {
+		if !w.Refused && w.Platform == nil && (all || !now.Before(w.Next)) {
 			run := func(ctx context.Context) (string, error) { return f.machine(ctx, w) }
-			found = append(found, job{"machine " + w.Machines[0].String(), 0, run})
+			found = append(found, job{amd, "machine " + w.Machines[0].String(), 0, run})
 		}
 	}
-	return found
+	return append(found, f.intelWishes(all)...)
 }
 
 func (s *Store) jitterOf(what string, most time.Duration) time.Duration {
@@ -329,18 +305,18 @@ func (f *Fetcher) list(ctx context.Context, line string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	body, err := f.ask(ctx, path, maxList)
+	said, err := f.ask(ctx, amd, kdsAddress+path, maxList)
 	if err != nil {
 		return "", err
 	}
-	found, err := authenticList(f.store.known(), body, f.store.now())
+	found, err := authenticList(f.store.known(), said.body, f.store.now())
 	if err != nil {
 		return "", err
 	}
 	if found.row.IssuerName != "ARK-"+line {
 		return "", fmt.Errorf("the answer is the list of %s", found.row.IssuerName)
 	}
-	return f.take(ctx, [][]byte{body})
+	return f.take(ctx, amd, [][]byte{said.body})
 }
 
 // chain looks for the CA of a kind of keys. The root that comes with it is compared with the known one.
@@ -349,15 +325,15 @@ func (f *Fetcher) chain(ctx context.Context, kind Kind, line string) (string, er
 	if err != nil {
 		return "", err
 	}
-	body, err := f.ask(ctx, path, maxChain)
+	said, err := f.ask(ctx, amd, kdsAddress+path, maxChain)
 	if err != nil {
 		return "", err
 	}
-	objects, err := Decode(body)
+	objects, err := Decode(said.body)
 	if err != nil {
 		return "", err
 	}
-	outcome, err := f.take(ctx, objects)
+	outcome, err := f.take(ctx, amd, objects)
 	if err == nil && !f.store.issues(kind, line) {
 		err = fmt.Errorf("the answer has no CA for a %s of %s", kind, line)
 	}
@@ -371,20 +347,20 @@ func (f *Fetcher) machine(ctx context.Context, w wish) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		body, err := f.ask(ctx, path, maxCertificate)
+		said, err := f.ask(ctx, amd, kdsAddress+path, maxCertificate)
 		if errors.Is(err, errNone) {
 			continue
 		}
 		if err == nil {
 			var found *endorsed
-			found, err = authenticMachine(f.store.known(), body, f.store.now())
+			found, err = authenticMachine(f.store.known(), said.body, f.store.now())
 			if err == nil && found.machine != machine {
 				err = fmt.Errorf("the answer is for %s", found.machine)
 			}
 		}
 		if err == nil {
 			var outcome string
-			if outcome, err = f.take(ctx, [][]byte{body}); err == nil {
+			if outcome, err = f.take(ctx, amd, [][]byte{said.body}); err == nil {
 				return outcome, nil
 			}
 		}
@@ -403,78 +379,12 @@ func (s *Store) known() []*issuer {
 }
 
 // take hands objects to the store, which verifies them.
-func (f *Fetcher) take(ctx context.Context, objects [][]byte) (string, error) {
-	items, err := f.store.Import(ctx, objects, kdsHost)
+func (f *Fetcher) take(ctx context.Context, from vendor, objects [][]byte) (string, error) {
+	items, err := f.store.Import(ctx, objects, f.host(from))
 	for _, item := range items {
 		if item.Outcome == Taken {
 			return Taken, err
 		}
 	}
 	return Held, err
-}
-
-// errUnanswered marks a service that gave no answer: others need not be asked for now.
-var errUnanswered = errors.New("not answered")
-
-// ask asks for a path at the pace that the folder remembers, also over restarts.
-func (f *Fetcher) ask(ctx context.Context, path string, limit int64) ([]byte, error) {
-	if wait := f.state.NotBefore.Sub(f.store.now()); wait > 0 && wait <= 2*waitMost &&
-		f.state.Failures > 0 {
-		return nil, fmt.Errorf("%w: not to be asked before %s: %s", errUnanswered,
-			f.state.NotBefore.Format(time.RFC3339), f.state.Error)
-	}
-	if wait := f.state.Last.Add(f.config.Pace).Sub(f.store.now()); wait > 0 && wait <= f.config.Pace {
-		f.tell(kdsHost, OutcomeWaiting, "for "+wait.Round(100*time.Millisecond).String())
-		if err := pause(ctx, wait); err != nil {
-			return nil, err
-		}
-	}
-	// Kept before the request: a process that dies at each request must not ask at each start.
-	f.state.Last = f.store.now().UTC()
-	if err := f.keep(); err != nil {
-		return nil, err
-	}
-	body, err := f.kds.get(ctx, path, limit)
-	now := f.store.now().UTC()
-	if err == nil || errors.Is(err, errNone) {
-		f.state.Answered, f.state.Failures, f.state.Error = now, 0, ""
-		f.state.NotBefore, f.state.Since = time.Time{}, time.Time{}
-		return body, errors.Join(err, f.keep())
-	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if f.state.Failures++; f.state.Failures == 1 {
-		f.state.Since = now
-	}
-	f.state.Error = attestd.Excerpt(err.Error(), 200)
-	after := min(f.config.Pace<<min(f.state.Failures, 16), waitMost)
-	var told *waitError
-	if errors.As(err, &told) {
-		after = max(told.after, after)
-	}
-	// A fleet that lost the same service does not come back in the same second.
-	after += f.store.jitterOf(now.String(), after/4)
-	f.state.NotBefore = now.Add(after)
-	return nil, errors.Join(fmt.Errorf("%w: %w", errUnanswered, err), f.keep())
-}
-
-func (f *Fetcher) keep() error {
-	f.state.Form = fetchForm
-	document, err := json.Marshal(f.state)
-	if err != nil {
-		return err
-	}
-	return writeWhole(filepath.Join(f.store.folder, fetchFile), document)
-}
-
-func pause(ctx context.Context, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

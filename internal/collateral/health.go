@@ -5,9 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/tdx/pcs"
 )
 
 // Age is how far a list or certificate is into its time. The zero Age is Expired: what nobody looked at
@@ -49,10 +51,14 @@ type Row struct {
 	Format attestd.Format `json:"format"`
 	Kind   string         `json:"kind"`
 	Name   string         `json:"name"`
-	// Number of a list in decimal, Scope its distribution point, Entries how many it revokes.
-	Number  string    `json:"number,omitempty"`
-	Scope   string    `json:"scope,omitempty"`
-	Entries int       `json:"entries"`
+	// Number of a list in decimal, or the evaluation number of a document; Scope its distribution point,
+	// Entries how many it revokes.
+	Number  string `json:"number,omitempty"`
+	Scope   string `json:"scope,omitempty"`
+	Entries int    `json:"entries"`
+	// Channel of a document. Idle says that judges are given another one, so that nobody waits for it.
+	Channel Channel   `json:"channel,omitempty"`
+	Idle    bool      `json:"idle,omitempty"`
 	From    time.Time `json:"from"`
 	Until   time.Time `json:"until"`
 	// Refresh and GraceFrom are when it becomes Due and Grace.
@@ -101,14 +107,52 @@ func (s *Store) Health(at time.Time) []Row {
 			})
 		}
 	}
+	rows = append(rows, s.documentHealth(at, listed)...)
 	for _, held := range s.ledger.Certificates {
 		if retired(held.Format, held.Until, at) {
 			continue
 		}
+		kind := KindCA
+		if held.Format == attestd.FormatTDX && held.Name == pcs.NameSigner {
+			kind = KindSigner
+		}
 		rows = append(rows, s.aged(Row{
-			Format: held.Format, Kind: KindCA, Name: held.Name, From: held.From, Until: held.Until,
+			Format: held.Format, Kind: kind, Name: held.Name, From: held.From, Until: held.Until,
 			Source: held.Source, Taken: held.Taken, SHA256: held.SHA256,
 		}, at, held.SHA256))
+	}
+	return rows
+}
+
+// documentHealth returns the state of every document, and of what is missing beside them. The caller holds
+// mu; listed are the issuers of which a list is held.
+func (s *Store) documentHealth(at time.Time, listed map[string]bool) []Row {
+	var rows []Row
+	levels, identity := false, false
+	for _, held := range s.ledger.Documents {
+		idle := held.Channel != s.channel
+		rows = append(rows, s.aged(Row{
+			Format: attestd.FormatTDX, Kind: held.kind(), Name: held.name(), Channel: held.Channel, Idle: idle,
+			Number: strconv.FormatUint(held.Evaluation, 10), From: held.From, Until: held.Until,
+			Source: held.Source, Taken: held.Taken, SHA256: held.SHA256,
+		}, at, held.key()))
+		levels = levels || !idle && held.kind() == pcs.KindTCBInfo.String()
+		identity = identity || !idle && held.kind() == pcs.KindIdentity.String()
+	}
+	missing := func(kind, name string, channel Channel) {
+		rows = append(rows, Row{
+			Format: attestd.FormatTDX, Kind: kind, Name: name, Channel: channel, Problem: "none was imported yet",
+		})
+	}
+	// No quote can be judged with a part of it alone.
+	if levels && !identity {
+		missing(pcs.KindIdentity.String(), "TD_QE", s.channel)
+	}
+	if levels && !listed[pcs.NameRoot] {
+		missing(KindList, pcs.NameRoot, "")
+	}
+	if levels && !listed[pcs.NamePlatform] && !listed[pcs.NameProcessor] {
+		missing(KindList, pcs.NamePlatform, "")
 	}
 	return rows
 }
@@ -153,11 +197,12 @@ func (s *Store) jitter(what string, most time.Duration) time.Duration {
 	return most / (1 << 16) * part
 }
 
-// Judge returns the worst of rows as an error, nil where all are fresh or due, and whether it is a failure
-// already: a list in its grace is only a warning.
+// Judge returns the worst of rows that are in use as an error, nil where all are fresh or due, and whether
+// it is a failure already: a list in its grace is only a warning.
 func Judge(rows []Row) (failing bool, err error) {
 	for _, row := range rows {
 		switch {
+		case row.Idle:
 		case row.Problem != "":
 			failing = true
 			err = errors.Join(err, fmt.Errorf("%s %s: %s", row.Kind, row.Name, row.Problem))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/tdx/pcs"
 )
 
 // MaxObjects bounds what one import may bring.
@@ -39,19 +40,34 @@ type Item struct {
 	Format attestd.Format `json:"format"`
 	// Name is the issuer of a list, the CA's name, or the machine.
 	Name string `json:"name"`
-	// Number of a list, in decimal.
-	Number  string    `json:"number,omitempty"`
+	// Number of a list, in decimal;
+	// of one of Intel's documents its evaluation number.
+	Number string `json:"number,omitempty"`
+	// Channel of one of Intel's documents.
+	Channel Channel   `json:"channel,omitempty"`
 	From    time.Time `json:"from"`
 	Until   time.Time `json:"until"`
 	SHA256  string    `json:"sha256"`
 	Outcome string    `json:"outcome"`
 }
 
-// Decode returns the DER objects in a file as vendors publish them: one in DER, or some in PEM.
+// Decode returns the objects in a file as vendors publish them: one in DER, some in PEM, one of Intel's
+// documents, or the combined form in which others exchange what Intel publishes for one platform.
 //
 // Errors: where it holds anything else.
 func Decode(data []byte) ([][]byte, error) {
 	trimmed := bytes.TrimSpace(data)
+	if pcs.IsCombined(trimmed) {
+		split, err := pcs.SplitCombined(trimmed)
+		if err != nil {
+			return nil, invalid("get it from its maker again, as it was written", "combined collateral: %s",
+				attestd.Excerpt(err.Error(), 160))
+		}
+		return slices.Concat(split.Certificates, split.CRLs, split.Documents), nil
+	}
+	if isDocument(trimmed) {
+		return [][]byte{trimmed}, nil
+	}
 	if !bytes.HasPrefix(trimmed, []byte("-----BEGIN ")) {
 		return [][]byte{data}, nil
 	}
@@ -97,6 +113,7 @@ func (s *Store) Import(ctx context.Context, objects [][]byte, source string) ([]
 	}
 	s.mu.Unlock()
 	job.next.Lists, job.next.Certificates = slices.Clone(job.next.Lists), slices.Clone(job.next.Certificates)
+	job.next.Documents = slices.Clone(job.next.Documents)
 	if err := job.all(objects); err != nil {
 		return nil, err
 	}
@@ -114,7 +131,7 @@ type taking struct {
 	issuers []*issuer
 	next    ledger
 	items   []Item
-	// objects to write, by digest, and certificates of machines by path.
+	// objects to write, by file, and certificates of machines by path.
 	objects, machines map[string][]byte
 	wishes            []string
 	changed           bool
@@ -127,7 +144,8 @@ func (t *taking) all(objects [][]byte) error {
 		if len(der) > maxList {
 			return tooMuch("an object of %d bytes, want at most %d", len(der), maxList)
 		}
-		if certificate, err := x509.ParseCertificate(der); err == nil && certificate.IsCA {
+		if certificate, err := x509.ParseCertificate(der); err == nil &&
+			(certificate.IsCA || isSigner(certificate)) {
 			cas = append(cas, der)
 			continue
 		}
@@ -181,8 +199,12 @@ func (t *taking) takeCA(der []byte) error {
 		return err
 	}
 	digest := sha256.Sum256(der)
+	kind := KindCA
+	if isSigner(certificate) {
+		kind = KindSigner
+	}
 	item := Item{
-		Kind: KindCA, Name: attestd.Excerpt(certificate.Subject.CommonName, 80), Outcome: Held,
+		Kind: kind, Name: attestd.Excerpt(certificate.Subject.CommonName, 80), Outcome: Held,
 		From: certificate.NotBefore.UTC(), Until: certificate.NotAfter.UTC(), SHA256: hex.EncodeToString(digest[:]),
 	}
 	for _, known := range t.issuers {
@@ -208,11 +230,14 @@ func (t *taking) takeCA(der []byte) error {
 		Format: item.Format, Name: item.Name, From: item.From, Until: item.Until, SHA256: item.SHA256,
 		Source: t.source, Taken: t.at.UTC(),
 	})
-	t.objects[item.SHA256], t.changed = der, true
+	t.objects[item.SHA256+derFile], t.changed = der, true
 	return nil
 }
 
 func (t *taking) takeOther(der []byte) error {
+	if _, document := channelOf(der); isDocument(document) {
+		return t.takeDocument(der)
+	}
 	if _, err := x509.ParseRevocationList(der); err == nil {
 		return t.takeList(der)
 	}
@@ -241,12 +266,12 @@ func (t *taking) takeList(der []byte) error {
 			return err
 		}
 		// The same list comes back where its file was lost.
-		_, lost := t.store.readObject(last.SHA256, maxList)
-		_, coming := t.objects[last.SHA256]
+		_, lost := t.store.readObject(last.file(), maxList)
+		_, coming := t.objects[last.file()]
 		changes = changes || lost != nil && !coming
 	}
 	if changes {
-		item.Outcome, t.changed, t.objects[row.SHA256] = Taken, true, der
+		item.Outcome, t.changed, t.objects[row.file()] = Taken, true, der
 		if place >= 0 {
 			t.next.Lists[place] = row
 		} else {
@@ -305,8 +330,8 @@ func (t *taking) write() error {
 		t.forget(t.wishes)
 		return nil
 	}
-	for digest, der := range t.objects {
-		if err := writeWhole(t.store.object(digest), der); err != nil {
+	for file, content := range t.objects {
+		if err := writeWhole(t.store.object(file), content); err != nil {
 			return err
 		}
 	}
@@ -340,6 +365,9 @@ func (t *taking) write() error {
 // may be of another one.
 func (t *taking) forget(keys []string) {
 	for _, w := range t.store.wishes() {
+		if w.Platform != nil && slices.Contains(keys, w.key()) {
+			_ = os.Remove(t.store.wishFile(w.key()))
+		}
 		for _, machine := range w.Machines {
 			if slices.Contains(keys, machine.key()) {
 				_ = os.Remove(t.store.wishFile(w.key()))

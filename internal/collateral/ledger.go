@@ -34,8 +34,11 @@ type ledger struct {
 	Seed string `json:"seed"`
 	// Lists has one row for each issuer and scope of revocation lists, also where the list is gone.
 	Lists []listRow `json:"lists"`
-	// Certificates of intermediate CAs.
+	// Certificates of intermediate CAs, and of keys that sign documents.
 	Certificates []certificateRow `json:"certificates"`
+	// Documents has one row for each channel and subject, also where the document is gone. A folder that
+	// never had one is written as before there were any.
+	Documents []documentRow `json:"documents,omitempty"`
 }
 
 // listRow is the newest revocation list of one issuer and scope.
@@ -139,6 +142,15 @@ func (l *ledger) check() error {
 		}
 		seen[key] = true
 	}
+	for _, row := range l.Documents {
+		if err := row.check(); err != nil {
+			return err
+		}
+		if seen[row.key()] {
+			return errors.New("a document twice")
+		}
+		seen[row.key()] = true
+	}
 	for _, row := range l.Certificates {
 		if !isDigest(row.SHA256) || row.Format == "" || seen[row.SHA256] {
 			return errors.New("a certificate without a digest, or twice")
@@ -169,6 +181,7 @@ func (s *Store) writeLedger(next ledger) error {
 	slices.SortFunc(next.Certificates, func(a, b certificateRow) int {
 		return strings.Compare(string(a.Format)+a.Name+a.SHA256, string(b.Format)+b.Name+b.SHA256)
 	})
+	slices.SortFunc(next.Documents, func(a, b documentRow) int { return strings.Compare(a.key(), b.key()) })
 	if err := next.check(); err != nil { // what cannot be read again must never be put in place
 		return fmt.Errorf("the next ledger: %w", err)
 	}
@@ -189,19 +202,31 @@ func tooMuch(format string, args ...any) error {
 	}
 }
 
+// Endings of the files of objects.
+const (
+	derFile  = ".der"
+	jsonFile = ".json"
+)
+
 // object is where an object lies.
-func (s *Store) object(digest string) string {
-	return filepath.Join(s.folder, objectsFolder, digest+".der")
-}
+func (s *Store) object(name string) string { return filepath.Join(s.folder, objectsFolder, name) }
+
+// file is where the object of a row lies.
+func (l listRow) file() string { return l.SHA256 + derFile }
+
+func (c certificateRow) file() string { return c.SHA256 + derFile }
 
 // clearObjects removes objects that no row names, of which a reader of the ledger before has had time.
 func (s *Store) clearObjects(kept ledger) {
 	named := map[string]bool{}
 	for _, row := range kept.Lists {
-		named[row.SHA256+".der"] = true
+		named[row.file()] = true
 	}
 	for _, row := range kept.Certificates {
-		named[row.SHA256+".der"] = true
+		named[row.file()] = true
+	}
+	for _, row := range kept.Documents {
+		named[row.file()] = true
 	}
 	folder := filepath.Join(s.folder, objectsFolder)
 	entries, _ := os.ReadDir(folder)

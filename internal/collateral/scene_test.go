@@ -46,6 +46,8 @@ type scene struct {
 	mu     sync.Mutex
 	// only is the one root by hand where there is one; else there are those of the test authorities.
 	only *x509.Certificate
+	// beside is a root by hand beside those.
+	beside []*x509.Certificate
 }
 
 func newScene(t *testing.T) *scene {
@@ -65,7 +67,7 @@ func (s *scene) roots() []*x509.Certificate {
 	if s.only != nil {
 		return []*x509.Certificate{s.only}
 	}
-	return []*x509.Certificate{made(s, milan).ARK, made(s, genoa).ARK, made(s, turin).ARK}
+	return append([]*x509.Certificate{made(s, milan).ARK, made(s, genoa).ARK, made(s, turin).ARK}, s.beside...)
 }
 
 // open opens the folder once more, as another process would.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,9 +40,11 @@ type Store struct {
 	issuers  []*issuer
 	sets     map[attestd.Format]set.Set
 	unusable map[string]error // by digest: held, and not given out
+	channel  Channel          // of documents, that are given out
 	// seen is how far the lists had come, by issuer and scope; witness is where that is kept too.
-	seen    map[string]listRow
-	witness string
+	seen     map[string]listRow
+	seenDocs map[string]documentRow
+	witness  string
 }
 
 // Open opens the store in a folder and makes it where there is none. now is the clock that validity is
@@ -59,7 +62,10 @@ func Open(folder string, now func() time.Time, insecure ...*x509.Certificate) (*
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{folder: folder, now: now, pinned: pinned, machines: machines, asking: newAsking(), seen: map[string]listRow{}}
+	s := &Store{
+		folder: folder, now: now, pinned: pinned, machines: machines, asking: newAsking(), channel: Standard,
+		seen: map[string]listRow{}, seenDocs: map[string]documentRow{},
+	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, unfit(err, "name a folder that this user can make")
 	}
@@ -138,19 +144,20 @@ type view struct {
 	sets     map[attestd.Format]set.Set
 	unusable map[string]error
 	at       time.Time
+	channel  Channel
 }
 
 // assemble verifies what the ledger names and makes the sets.
 func (s *Store) assemble(read ledger) view {
 	v := view{
 		ledger: read, issuers: slices.Clone(s.pinned), sets: map[attestd.Format]set.Set{},
-		unusable: map[string]error{}, at: s.now(),
+		unusable: map[string]error{}, at: s.now(), channel: s.following(),
 	}
 	pending := slices.Clone(read.Certificates)
 	for range maxPath { // a chain's certificates stand in the order of their names
 		var left []certificateRow
 		for _, row := range pending {
-			der, err := s.readObject(row.SHA256, maxCertificate)
+			der, err := s.readObject(row.file(), maxCertificate)
 			if err == nil {
 				err = v.addCA(row, der)
 			}
@@ -163,14 +170,23 @@ func (s *Store) assemble(read ledger) view {
 		}
 	}
 	for _, row := range read.Lists {
-		der, err := s.readObject(row.SHA256, maxList)
+		der, err := s.readObject(row.file(), maxList)
 		if err == nil {
 			err = v.addList(row, der)
 		}
 		v.unusable[row.SHA256] = err
 		v.addFloor(row)
 	}
+	for _, row := range read.Documents {
+		document, err := s.readObject(row.file(), maxJSON)
+		if err == nil {
+			err = v.addDocument(row, document)
+		}
+		v.unusable[row.SHA256] = err
+		v.addDocumentFloor(row)
+	}
 	v.shareAWS()
+	v.compose()
 	maps.DeleteFunc(v.unusable, func(_ string, err error) bool { return err == nil })
 	return v
 }
@@ -223,6 +239,9 @@ func (v *view) addFloor(row listRow) {
 	of := v.sets[row.Format]
 	of.Floors = append(of.Floors, attestd.CRLFloor{Issuer: [32]byte(issuer), Number: number})
 	v.sets[row.Format] = of
+	if row.Format == attestd.FormatTDX {
+		v.raise(row.Format, listFloor(row))
+	}
 }
 
 // show makes a view the current one.
@@ -234,7 +253,7 @@ func (s *Store) show(v view) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.witnessed(v.ledger.Lists); err != nil {
+	if err := s.witnessed(v.ledger); err != nil {
 		return err
 	}
 	if v.ledger.Machines != s.ledger.Machines {
@@ -245,22 +264,23 @@ func (s *Store) show(v view) error {
 }
 
 // readObject reads an object and demands that it is the one of that name.
-func (s *Store) readObject(digest string, limit int64) ([]byte, error) {
-	der, err := readFile(s.object(digest), limit)
+func (s *Store) readObject(name string, limit int64) ([]byte, error) {
+	der, err := readFile(s.object(name), limit)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, errors.New("its file is gone")
 	case err != nil:
 		return nil, err
 	}
+	digest, _, _ := strings.Cut(name, ".")
 	if got := sha256.Sum256(der); hex.EncodeToString(got[:]) != digest {
 		return nil, errors.New("its file was changed")
 	}
 	return der, nil
 }
 
-// Sets returns what judges of each format need: intermediate CAs, revocation lists, and floors, the
-// latter also where the list itself is gone. It is what the last Open, Import or Changed found; the
+// Sets returns what judges of each format need: intermediate CAs, revocation lists, documents, and floors,
+// the latter also where the list or document itself is gone. It is what the last Open, Import or Changed found; the
 // certificates of machines are not in it. A format without collateral has no entry.
 func (s *Store) Sets() map[attestd.Format]set.Set {
 	s.mu.Lock()
@@ -269,7 +289,8 @@ func (s *Store) Sets() map[attestd.Format]set.Set {
 	for format, of := range s.sets {
 		out[format] = set.Set{
 			Certificates: slices.Clone(of.Certificates), CRLs: slices.Clone(of.CRLs),
-			Floors: slices.Clone(of.Floors),
+			Floors: slices.Clone(of.Floors), Documents: slices.Clone(of.Documents),
+			DocumentFloors: slices.Clone(of.DocumentFloors),
 		}
 	}
 	return out
@@ -323,7 +344,8 @@ func (s *Store) Changed() (Change, error) {
 // sameLedger compares all of it: an older copy that went on by itself comes to the same generation.
 func sameLedger(a, b ledger) bool {
 	return a.Generation == b.Generation && a.Machines == b.Machines && a.Seed == b.Seed &&
-		slices.Equal(a.Lists, b.Lists) && slices.Equal(a.Certificates, b.Certificates)
+		slices.Equal(a.Lists, b.Lists) && slices.Equal(a.Certificates, b.Certificates) &&
+		slices.Equal(a.Documents, b.Documents)
 }
 
 func sameSet(a, b set.Set) bool {

@@ -38,18 +38,28 @@ const (
 	maxWantedDoc = 8 << 10
 )
 
-// Wanted is the certificate of a machine that evidence named and that is not held.
+// Wanted is what evidence named and what is not held: the certificate of a machine, or what Intel publishes
+// about a platform.
 type Wanted struct {
 	// Machines is one, or one for each product line that the machine may be of: tried in that order.
 	Machines []Machine
+	// Platforms whose TCB information is missing.
+	Platforms []Platform
 }
 
 // String names it in one line.
 func (w Wanted) String() string {
-	if len(w.Machines) == 0 {
+	var names []string
+	if len(w.Machines) > 0 {
+		names = append(names, w.Machines[0].String())
+	}
+	for _, platform := range w.Platforms {
+		names = append(names, platform.String())
+	}
+	if len(names) == 0 {
 		return "nothing"
 	}
-	return w.Machines[0].String()
+	return strings.Join(names, ", ")
 }
 
 // ErrNotQueued says that a wish was not queued because there are too many.
@@ -57,12 +67,14 @@ var ErrNotQueued = errors.New("not queued: too many certificates are asked for")
 
 // wish is a file of the queue.
 type wish struct {
-	Form     string    `json:"form"`
+	Form string `json:"form"`
+	// Machines, or else a Platform.
 	Machines []Machine `json:"machines"`
+	Platform *Platform `json:"platform,omitempty"`
 	Source   string    `json:"source"`
 	Asked    time.Time `json:"asked"`
 	Tries    int       `json:"tries"`
-	// Next is when it may be tried. Refused says that AMD has no such certificate.
+	// Next is when it may be tried. Refused says that the vendor has no such thing.
 	Next    time.Time `json:"next"`
 	Refused bool      `json:"refused"`
 	Last    string    `json:"last"`
@@ -71,8 +83,11 @@ type wish struct {
 const wishForm = "attestd.collateral-wanted.v1"
 
 func (w wish) check() error {
-	if w.Form != wishForm || len(w.Machines) == 0 || len(w.Machines) > len(lines) {
+	if w.Form != wishForm || len(w.Machines) > len(lines) || (len(w.Machines) == 0) != (w.Platform != nil) {
 		return errors.New("not a wish")
+	}
+	if w.Platform != nil {
+		return w.Platform.check()
 	}
 	for _, machine := range w.Machines {
 		if err := machine.check(); err != nil {
@@ -88,6 +103,9 @@ func (w wish) check() error {
 // key names the wish by all of its machines. Evidence that names one line alone must not stand in the way
 // of a machine that may be of two: AMD would have nothing for the one, and the other would wait a day.
 func (w wish) key() string {
+	if w.Platform != nil {
+		return w.Platform.key()
+	}
 	if len(w.Machines) == 1 {
 		return w.Machines[0].key()
 	}
@@ -99,19 +117,40 @@ func (w wish) key() string {
 	return hex.EncodeToString(digest[:16])
 }
 
-// Want queues a wish for the fetcher, durably, once for each machine. source is who sent the evidence, such
+// Want queues a wish for the fetcher, durably, once for each machine and platform. source is who sent the evidence, such
 // as an address: no source takes the queue for itself. Want it when evidence could not be decided for want
-// of the certificate, never instead of deciding.
+// of it, never instead of deciding.
 //
 // Errors: [ErrNotQueued] where the source or the queue is over its limit; others where the disk fails.
 func (s *Store) Want(source string, wanted Wanted) error {
-	next := wish{
-		Form: wishForm, Machines: slices.Clone(wanted.Machines), Source: attestd.Excerpt(source, 100),
-		Asked: s.now().UTC(), Next: s.now().UTC(),
+	base := wish{
+		Form: wishForm, Source: attestd.Excerpt(source, 100), Asked: s.now().UTC(), Next: s.now().UTC(),
 	}
-	if err := next.check(); err != nil {
-		return invalid("only what Store.For returned can be wanted", "%w", err)
+	var wishes []wish
+	if len(wanted.Machines) > 0 || len(wanted.Platforms) == 0 {
+		one := base
+		one.Machines = slices.Clone(wanted.Machines)
+		wishes = append(wishes, one)
 	}
+	for _, platform := range wanted.Platforms {
+		one := base
+		one.Machines, one.Platform = []Machine{}, &platform
+		wishes = append(wishes, one)
+	}
+	var failed error
+	for _, one := range wishes {
+		if err := one.check(); err != nil {
+			return invalid("only what Store.For returned can be wanted", "%w", err)
+		}
+		if err := s.wantOne(one); err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// wantOne queues one wish.
+func (s *Store) wantOne(next wish) error {
 	s.asking.mu.Lock()
 	defer s.asking.mu.Unlock()
 	path := s.wishFile(next.key())
@@ -196,12 +235,13 @@ func (s *Store) wishes() []wish {
 	return found
 }
 
-// Waiting is a certificate that is wanted and not there.
+// Waiting is what is wanted and not there: a certificate of a machine, or what there is about a platform.
 type Waiting struct {
-	Machine Machine   `json:"machine"`
-	Asked   time.Time `json:"asked"`
-	Tries   int       `json:"tries"`
-	// Refused says that AMD has no such certificate; it is not asked for again until Next.
+	Machine  Machine   `json:"machine,omitzero"`
+	Platform Platform  `json:"platform,omitzero"`
+	Asked    time.Time `json:"asked"`
+	Tries    int       `json:"tries"`
+	// Refused says that the vendor has no such thing; it is not asked for again until Next.
 	Refused bool      `json:"refused"`
 	Next    time.Time `json:"next"`
 	Last    string    `json:"last,omitempty"`
@@ -211,7 +251,13 @@ type Waiting struct {
 func (s *Store) Queue() []Waiting {
 	found := []Waiting{}
 	for _, w := range s.wishes() {
-		found = append(found, Waiting{w.Machines[0], w.Asked, w.Tries, w.Refused, w.Next, w.Last})
+		one := Waiting{Asked: w.Asked, Tries: w.Tries, Refused: w.Refused, Next: w.Next, Last: w.Last}
+		if w.Platform != nil {
+			one.Platform = *w.Platform
+		} else {
+			one.Machine = w.Machines[0]
+		}
+		found = append(found, one)
 	}
 	return found
 }
@@ -258,7 +304,7 @@ func (a *asking) allow(source string, now time.Time) bool {
 	return true
 }
 
-// refusedBy keeps a wish that AMD has nothing for.
+// refusedBy keeps a wish that the vendor has nothing for.
 func (w wish) refusedBy(now time.Time, why string) wish {
 	w.Refused, w.Last, w.Next = true, attestd.Excerpt(why, 160), now.Add(wantedKeep).UTC()
 	w.Tries++

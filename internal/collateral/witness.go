@@ -16,7 +16,8 @@ import (
 
 // A folder that is replaced by an older copy of itself forgets how far its lists had come, and nothing in
 // it shows that. So an open store remembers it, and refuses a folder that is behind; and a record outside
-// of the folder, which names each list's number and date, does the same from one process to the next.
+// of the folder, which names the number and date of each list and document, does the same from one process
+// to the next.
 
 const witnessForm = "attestd.collateral-floors.v1"
 
@@ -24,6 +25,16 @@ const witnessForm = "attestd.collateral-floors.v1"
 type record struct {
 	Form  string     `json:"form"`
 	Lists []listSeen `json:"lists"`
+	// Documents is absent where there never was one.
+	Documents []documentSeen `json:"documents,omitempty"`
+}
+
+// documentSeen is how far the documents of one channel and subject had come.
+type documentSeen struct {
+	Channel    Channel   `json:"channel"`
+	Subject    string    `json:"subject"`
+	Evaluation uint64    `json:"evaluation"`
+	From       time.Time `json:"issue_date"`
 }
 
 // listSeen is how far the lists of one issuer and scope had come.
@@ -43,7 +54,7 @@ type listSeen struct {
 // Errors: a *attestd.CallerError of class CONFIG where the folder is behind the record, or the record
 // cannot be read.
 func (s *Store) Witness(path string) error {
-	read, err := readRecord(path)
+	read, documents, err := readRecord(path)
 	if err != nil {
 		return unfit(fmt.Errorf("the record of collateral %q cannot be read: %w", attestd.Excerpt(path, 200), err),
 			"put it back from a backup; without it an older collateral folder would pass for the newest")
@@ -55,7 +66,12 @@ func (s *Store) Witness(path string) error {
 			s.seen[key] = row
 		}
 	}
-	if err := s.behind(s.ledger.Lists, path); err != nil {
+	for key, row := range documents {
+		if last, known := s.seenDocs[key]; !known || last.isBehind(row) != nil {
+			s.seenDocs[key] = row
+		}
+	}
+	if err := s.behind(s.ledger, path); err != nil {
 		return err
 	}
 	s.witness = path
@@ -64,15 +80,20 @@ func (s *Store) Witness(path string) error {
 
 // witnessed refuses a ledger that is behind what was seen of the folder, and otherwise remembers it. The
 // caller holds mu.
-func (s *Store) witnessed(lists []listRow) error {
-	if err := s.behind(lists, s.witness); err != nil {
+func (s *Store) witnessed(read ledger) error {
+	if err := s.behind(read, s.witness); err != nil {
 		return err
 	}
 	moved := false
-	for _, row := range lists {
+	for _, row := range read.Lists {
 		last, known := s.seen[row.key()]
 		moved = moved || !known || last.Number != row.Number || !last.From.Equal(row.From)
 		s.seen[row.key()] = row
+	}
+	for _, row := range read.Documents {
+		last, known := s.seenDocs[row.key()]
+		moved = moved || !known || last.Evaluation != row.Evaluation || !last.From.Equal(row.From)
+		s.seenDocs[row.key()] = row
 	}
 	if !moved || s.witness == "" {
 		return nil
@@ -81,9 +102,9 @@ func (s *Store) witnessed(lists []listRow) error {
 }
 
 // behind says what of a ledger is behind what was seen.
-func (s *Store) behind(lists []listRow, path string) error {
-	held := make(map[string]listRow, len(lists))
-	for _, row := range lists {
+func (s *Store) behind(read ledger, path string) error {
+	held := make(map[string]listRow, len(read.Lists))
+	for _, row := range read.Lists {
 		held[row.key()] = row
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.seen)) {
@@ -93,17 +114,35 @@ func (s *Store) behind(lists []listRow, path string) error {
 		if there {
 			err = isBehind(row, last)
 		}
-		if err == nil {
-			continue
+		if err != nil {
+			return olderCopy(err, path)
 		}
-		hint := "put the newest copy of the collateral folder back"
-		if path != "" {
-			hint += "; if this one is meant to be used, remove " + attestd.Excerpt(path, 200) +
-				" and restart: what was revoked since is then not known until it is imported again"
+	}
+	documents := make(map[string]documentRow, len(read.Documents))
+	for _, row := range read.Documents {
+		documents[row.key()] = row
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.seenDocs)) {
+		last := s.seenDocs[key]
+		row, there := documents[key]
+		err := fmt.Errorf("it has no %s any more of %s", last.kind(), attestd.Excerpt(last.name(), 80))
+		if there {
+			err = row.isBehind(last)
 		}
-		return unfit(fmt.Errorf("the collateral folder is an older copy: %w", err), hint)
+		if err != nil {
+			return olderCopy(err, path)
+		}
 	}
 	return nil
+}
+
+func olderCopy(err error, path string) error {
+	hint := "put the newest copy of the collateral folder back"
+	if path != "" {
+		hint += "; if this one is meant to be used, remove " + attestd.Excerpt(path, 200) +
+			" and restart: what was revoked since is then not known until it is imported again"
+	}
+	return unfit(fmt.Errorf("the collateral folder is an older copy: %w", err), hint)
 }
 
 // isBehind says in what a list is behind another of the same issuer and scope.
@@ -120,25 +159,25 @@ func isBehind(row, last listRow) error {
 	return nil
 }
 
-func readRecord(path string) (map[string]listRow, error) {
+func readRecord(path string) (map[string]listRow, map[string]documentRow, error) {
 	document, err := readFile(path, maxLedger)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var read record
 	if err := strict.DecodeJSON(document, strict.JSONLimits{Bytes: maxLedger, Depth: 4}, &read); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if read.Form != witnessForm {
-		return nil, fmt.Errorf("form %q, want %q", attestd.Excerpt(read.Form, 40), witnessForm)
+		return nil, nil, fmt.Errorf("form %q, want %q", attestd.Excerpt(read.Form, 40), witnessForm)
 	}
 	seen := map[string]listRow{}
 	for _, one := range read.Lists {
 		if !isDigest(one.Issuer) || !isNumber(one.Number) || one.Format == "" || one.From.IsZero() {
-			return nil, errors.New("a list without issuer, number or date")
+			return nil, nil, errors.New("a list without issuer, number or date")
 		}
 		row := listRow{
 			Format: one.Format, Issuer: one.Issuer, IssuerName: one.IssuerName, Scope: one.Scope,
@@ -146,7 +185,15 @@ func readRecord(path string) (map[string]listRow, error) {
 		}
 		seen[row.key()] = row
 	}
-	return seen, nil
+	documents := map[string]documentRow{}
+	for _, one := range read.Documents {
+		if _, err := ParseChannel(string(one.Channel)); err != nil || !isSubject(one.Subject) || one.From.IsZero() {
+			return nil, nil, errors.New("a document without channel, subject or date")
+		}
+		row := documentRow{Channel: one.Channel, Subject: one.Subject, Evaluation: one.Evaluation, From: one.From}
+		documents[row.key()] = row
+	}
+	return seen, documents, nil
 }
 
 // writeRecord puts the record in place. The caller holds mu.
@@ -156,6 +203,12 @@ func (s *Store) writeRecord() error {
 		row := s.seen[key]
 		written.Lists = append(written.Lists, listSeen{
 			row.Format, row.Issuer, row.IssuerName, row.Scope, row.Number, row.From,
+		})
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.seenDocs)) {
+		row := s.seenDocs[key]
+		written.Documents = append(written.Documents, documentSeen{
+			row.Channel, row.Subject, row.Evaluation, row.From,
 		})
 	}
 	document, err := json.MarshalIndent(written, "", " ")

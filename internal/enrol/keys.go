@@ -95,8 +95,21 @@ func Keys(verdict attestd.Appraisal) []subject.Key {
 			add(string(kind), subject.FoldHardware(subject.BarKind(kind), handle.Value))
 		}
 	}
-	claims := factsOf(verdict.Claims)
-	switch verdict.Format {
+	addFacts(add, verdict.Format, verdict.Claims)
+	// What a device shows of its owner is the machine's only where the devices hang together: otherwise
+	// anybody's TPM would make a stranger's processor its owner's.
+	if weakest, composed := verdict.WeakestEdge(); composed && weakest >= attestd.GradeSimultaneous {
+		for i := range verdict.Devices {
+			addFacts(add, verdict.Devices[i].Format, verdict.Devices[i].Claims)
+		}
+	}
+	return keys
+}
+
+// addFacts adds the names that facts of a format give the machine.
+func addFacts(add func(kind, value string), format attestd.Format, view []byte) {
+	claims := factsOf(view)
+	switch format {
 	case attestd.FormatNitro:
 		instance, pcr4 := claims.text("instance_id"), claims.text("pcr4")
 		if instance != "" && (pcr4 == "" || pcr4 == PCROf(instance)) {
@@ -110,7 +123,6 @@ func Keys(verdict attestd.Appraisal) []subject.Key {
 	case attestd.FormatTPM:
 		add(KindGCEProject, claims.text("gce_project"))
 	}
-	return keys
 }
 
 // PCROf returns the PCR3 of a role's ARN or the PCR4 of an instance's id, in hex: SHA-384 over 48 zero

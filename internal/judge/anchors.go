@@ -6,6 +6,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/measurements"
+	"github.com/attestd/attestd/verifiers"
 )
 
 // named remembers which keys reference values name. An inventory can have many thousand, and to
@@ -41,18 +42,42 @@ func (n *named) of(index *measurements.Index, format attestd.Format) keys {
 	return found
 }
 
-// anchors returns the caller's anchors and the keys that the reference values name for the format.
-func (j *Judge) anchors(request Request, format attestd.Format) attestd.Anchors {
-	anchors, named := request.Anchors, j.named.of(request.References, format)
-	anchors.AttestationKeys = joined(anchors.AttestationKeys, named.attestation)
-	anchors.EndorsementKeys = joined(anchors.EndorsementKeys, named.endorsement)
+// anchors returns the caller's anchors and the keys that the reference values name for the verifier's
+// format, and for those of its parts: a TPM is the same one inside composed evidence.
+func (j *Judge) anchors(request Request, verifier verifiers.Verifier) attestd.Anchors {
+	anchors := request.Anchors
+	for _, format := range formatsOf(verifier) {
+		named := j.named.of(request.References, format)
+		anchors.AttestationKeys = joined(anchors.AttestationKeys, named.attestation)
+		anchors.EndorsementKeys = joined(anchors.EndorsementKeys, named.endorsement)
+	}
 	return anchors
+}
+
+// formatsOf lists the verifier's format and those of its parts, each once.
+func formatsOf(verifier verifiers.Verifier) []attestd.Format {
+	formats := []attestd.Format{verifier.Format()}
+	composer, composes := verifier.(verifiers.Composer)
+	if !composes {
+		return formats
+	}
+	for _, part := range composer.Parts() {
+		for _, format := range formatsOf(part) {
+			if !slices.Contains(formats, format) {
+				formats = append(formats, format)
+			}
+		}
+	}
+	return formats
 }
 
 // joined copies an inventory only where there are two.
 func joined(given, named [][32]byte) [][32]byte {
-	if len(given) == 0 {
+	switch {
+	case len(given) == 0:
 		return named
+	case len(named) == 0:
+		return given
 	}
 	return slices.Concat(given, named)
 }

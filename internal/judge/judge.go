@@ -38,7 +38,9 @@ type Config struct {
 // Judge is safe for concurrent use.
 type Judge struct {
 	verifiers []verifiers.Verifier
-	specs     map[attestd.Format][]attestd.CheckSpec
+	// specs are each verifier's own checks, answers those that its errors can name: of one that
+	// composes, the checks of its parts too.
+	specs, answers map[attestd.Format][]attestd.CheckSpec
 	// credential is MakeCredential of verifiers/tpm.
 	credential credentialMaker
 	named      named
@@ -92,12 +94,28 @@ func New(config Config) (*Judge, error) {
 func newWith(list []verifiers.Verifier) *Judge {
 	judge := &Judge{
 		verifiers: list, specs: make(map[attestd.Format][]attestd.CheckSpec, len(list)),
+		answers:    make(map[attestd.Format][]attestd.CheckSpec, len(list)),
 		credential: makeCredential,
 	}
 	for _, verifier := range list {
-		judge.specs[verifier.Format()] = verifier.Checks()
+		format := verifier.Format()
+		judge.specs[format] = verifier.Checks()
+		judge.answers[format] = append(answersOf(verifier), Checks()...)
 	}
 	return judge
+}
+
+// answersOf lists the checks that an answer of the verifier can name.
+func answersOf(verifier verifiers.Verifier) []attestd.CheckSpec {
+	specs := verifier.Checks()
+	composer, composes := verifier.(verifiers.Composer)
+	if !composes {
+		return specs
+	}
+	for _, part := range composer.Parts() {
+		specs = append(specs, answersOf(part)...)
+	}
+	return specs
 }
 
 // Judge returns the verdict on a request. Evidence that is rejected or cannot be decided is a
@@ -117,7 +135,7 @@ func (j *Judge) Judge(request Request) (attestd.Appraisal, error) {
 	}
 	claims, err := verify(verifier, attestd.Input{
 		Evidence: request.Evidence, Endorsements: request.Endorsements, At: request.At,
-		Demand: request.Demand, Anchors: j.anchors(request, verifier.Format()),
+		Demand: request.Demand, Anchors: j.anchors(request, verifier),
 	})
 	if err != nil && !isAnswer(err) {
 		return attestd.Appraisal{}, err
@@ -157,14 +175,10 @@ func (j *Judge) refuse(
 func (j *Judge) appraise(
 	request Request, verifier verifiers.Verifier, claims *attestd.Claims, err error,
 ) attestd.Appraisal {
-	specs := j.specs[verifier.Format()]
-	if err != nil {
-		specs = append(slices.Clone(specs), Checks()...)
-	}
 	return appraisal.Appraise(appraisal.Input{
 		Format: verifier.Format(), Claims: claims, Err: err, Policy: request.Policy,
 		References: request.References, At: request.At,
-		EvidenceDigest: sha256.Sum256(request.Evidence), Specs: specs,
+		EvidenceDigest: sha256.Sum256(request.Evidence), Specs: j.answers[verifier.Format()],
 	})
 }
 
@@ -370,10 +384,14 @@ func (j *Judge) Facts() map[attestd.Format][]attestd.FactSpec {
 	return facts
 }
 
-// SignaturesVerified counts the public-key signature verifications of all verifiers.
+// SignaturesVerified counts the public-key signature verifications of all verifiers. One that composes
+// makes none but through its parts, which are in the list themselves.
 func (j *Judge) SignaturesVerified() uint64 {
 	var count uint64
 	for _, verifier := range j.verifiers {
+		if _, composes := verifier.(verifiers.Composer); composes {
+			continue
+		}
 		count += verifier.SignaturesVerified()
 	}
 	return count

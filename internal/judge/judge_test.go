@@ -14,6 +14,7 @@ import (
 	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/testvectors/forge"
 	"github.com/attestd/attestd/verifiers"
+	"github.com/attestd/attestd/verifiers/all"
 )
 
 // broken is a verifier that is at fault in the way that a test asks for. It makes no Claims; no
@@ -107,8 +108,6 @@ func TestJudgeRefusesWhatCannotBeAsked(t *testing.T) {
 			attestd.ClassUnsupported, "no known format"},
 		{"a format that does not exist", func(r *judge.Request) { r.Format = "sgx" },
 			attestd.ClassUnsupported, `unknown format "sgx"`},
-		{"a format without a verifier in this build", func(r *judge.Request) { r.Format = "tdx" },
-			attestd.ClassUnsupported, `no verifier for format "tdx"`},
 		{"a zero demand", func(r *judge.Request) { r.Demand = attestd.Demand{} },
 			attestd.ClassMalformed, "nothing was demanded"},
 		{"a time that no verdict can say", func(r *judge.Request) {
@@ -135,6 +134,18 @@ func TestJudgeRefusesWhatCannotBeAsked(t *testing.T) {
 				t.Error("a refusal was given to what cannot be asked")
 			}
 		})
+	}
+}
+
+func TestAFormatWithoutAVerifierIsRefused(t *testing.T) {
+	_, request := enclave(t)
+	request.Format = attestd.FormatTDX
+	made := judge.NewWith([]verifiers.Verifier{&broken{format: attestd.FormatNitro}})
+	_, err := made.Judge(request)
+	var caller *attestd.CallerError
+	if !errors.As(err, &caller) || caller.Class != attestd.ClassUnsupported || caller.Hint == "" ||
+		!strings.Contains(err.Error(), `no verifier for format "tdx"`) {
+		t.Errorf("got %v, want UNSUPPORTED with a hint", err)
 	}
 }
 
@@ -313,11 +324,17 @@ func TestSpecsAndFactsAreWholeAndOnce(t *testing.T) {
 			t.Errorf("%s has no facts", format)
 		}
 	}
-	want := []attestd.Format{
-		attestd.FormatNitro, attestd.FormatNitroTPM, attestd.FormatSEVSNP, attestd.FormatTPM,
+	list, err := all.New(all.Config{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !slices.Equal(made.Formats(), want) {
-		t.Errorf("got %v, want %v", made.Formats(), want)
+	if got := made.Formats(); len(got) != len(list) {
+		t.Errorf("got %v, want a format for each of %d verifiers", got, len(list))
+	}
+	for _, verifier := range list {
+		if !slices.Contains(made.Formats(), verifier.Format()) {
+			t.Errorf("%s is missing", verifier.Format())
+		}
 	}
 }
 

@@ -14,6 +14,6 @@ func (j *Judge) Verify(request Request) (*attestd.Claims, error) {
 	}
 	return verify(verifier, attestd.Input{
 		Evidence: request.Evidence, Endorsements: request.Endorsements, At: request.At,
-		Demand: request.Demand, Anchors: j.anchors(request, verifier.Format()),
+		Demand: request.Demand, Anchors: j.anchors(request, verifier),
 	})
 }

@@ -49,7 +49,7 @@ type Desk interface {
 	Settle(machine enrol.Machine, owners []subject.Ownership) enrol.Settlement
 }
 
-// Config is what an Engine is made of. Every field is required.
+// Config is what an Engine is made of. Every field is required but DocumentFloor.
 type Config struct {
 	Store Store
 	Judge service.Judge
@@ -57,6 +57,10 @@ type Config struct {
 	Rules subject.Rules
 	// InForce returns the documents in force.
 	InForce func() *service.Standard
+	// DocumentFloor reads, unverified, what a signed document says of its own age, for rehearsals that
+	// bring documents; false for what is none. Without it documents that are newer than the stored
+	// evidence are refused as ones from the future.
+	DocumentFloor func(document []byte) (attestd.DocumentFloor, bool)
 	// Tenants there are.
 	Tenants []string
 	// Grounds is told what speaks for a quarantine, after it is on disk.
@@ -138,7 +142,7 @@ func (e *Engine) Start(
 		}
 	}
 	replaced := len(ask.Policy) != 0 || len(ask.References) != 0 || len(ask.CRLs) != 0 ||
-		len(ask.Certificates) != 0
+		len(ask.Certificates) != 0 || len(ask.Documents) != 0
 	if !ask.DryRun && (replaced || !ask.At.IsZero()) {
 		return wire.Reappraisal{}, &attestd.CallerError{
 			Class: attestd.ClassMalformed,
@@ -172,8 +176,8 @@ func (e *Engine) variant(ask wire.ReappraisalRequest) (*service.Standard, error)
 			})
 		}
 	}
-	if len(ask.CRLs) != 0 || len(ask.Certificates) != 0 {
-		if err := addCollateral(&documents, ask); err != nil {
+	if len(ask.CRLs) != 0 || len(ask.Certificates) != 0 || len(ask.Documents) != 0 {
+		if err := addCollateral(&documents, ask, e.config.DocumentFloor); err != nil {
 			return nil, err
 		}
 	}
@@ -182,7 +186,10 @@ func (e *Engine) variant(ask wire.ReappraisalRequest) (*service.Standard, error)
 
 // addCollateral adds what the request brings to the collateral of every format: verifiers leave the
 // lists of other issuers alone.
-func addCollateral(documents *service.Documents, ask wire.ReappraisalRequest) error {
+func addCollateral(
+	documents *service.Documents, ask wire.ReappraisalRequest,
+	floorOf func([]byte) (attestd.DocumentFloor, bool),
+) error {
 	changed := make(map[attestd.Format]service.Document, len(attestd.Formats()))
 	for _, format := range attestd.Formats() {
 		kept, err := set.Parse(documents.Collateral[format].Bytes)
@@ -191,6 +198,8 @@ func addCollateral(documents *service.Documents, ask wire.ReappraisalRequest) er
 		}
 		kept.CRLs = slices.Concat(kept.CRLs, ask.CRLs)
 		kept.Certificates = slices.Concat(kept.Certificates, ask.Certificates)
+		kept.Documents = slices.Concat(kept.Documents, ask.Documents)
+		kept.DocumentFloors = raised(kept.DocumentFloors, ask.Documents, floorOf)
 		document, err := kept.Marshal()
 		if err != nil {
 			return &attestd.CallerError{
@@ -201,6 +210,43 @@ func addCollateral(documents *service.Documents, ask wire.ReappraisalRequest) er
 	}
 	documents.Collateral = changed
 	return nil
+}
+
+// raised returns the floors with those of the documents that are newer. Stored evidence is judged as of its
+// own day, and a verifier would leave what is newer alone, as something from the future, unless a floor says
+// that it exists. What cannot be read has none: verifiers refuse it.
+func raised(
+	floors []attestd.DocumentFloor, documents [][]byte,
+	floorOf func([]byte) (attestd.DocumentFloor, bool),
+) []attestd.DocumentFloor {
+	if floorOf == nil {
+		return floors
+	}
+	out := slices.Clone(floors)
+	for _, document := range documents {
+		floor, is := floorOf(document)
+		if !is {
+			continue
+		}
+		place := slices.IndexFunc(out, func(other attestd.DocumentFloor) bool {
+			return other.Subject == floor.Subject
+		})
+		switch {
+		case place < 0:
+			out = append(out, floor)
+		case isNewer(floor, out[place]):
+			out[place] = floor
+		}
+	}
+	return out
+}
+
+// isNewer compares as verifiers do: the evaluation number comes first.
+func isNewer(one, other attestd.DocumentFloor) bool {
+	if one.Evaluation != other.Evaluation {
+		return one.Evaluation > other.Evaluation
+	}
+	return one.IssuedAt.After(other.IssuedAt)
 }
 
 // Trigger begins a run over everything that was judged by other documents than those in force. It is

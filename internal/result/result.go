@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -194,6 +193,11 @@ type own struct {
 	Tenant     string            `json:"tenant,omitempty"`
 	State      *attestd.State    `json:"state,omitempty"`
 	Policy     attestd.PolicyRef `json:"policy"`
+	// Device is the path of the device that the part is about; empty for the whole. Edges, of the whole
+	// alone, say by what the devices are known to be in one machine, and WeakestEdge what that comes to.
+	Device      string         `json:"device,omitempty"`
+	Edges       []edge         `json:"edges,omitempty"`
+	WeakestEdge *attestd.Grade `json:"weakest_edge,omitempty"`
 }
 
 // encode writes the payload. Its members are few and fixed; json.Marshal sorts them.
@@ -201,34 +205,21 @@ func (i *Issuer) encode(said Statement, id string, now, ends time.Time) ([]byte,
 	named := profiles[said.Profile]
 	given := said.Appraisal
 	status := StatusOf(given, said.State)
-	submod := map[string]any{named.status: status}
-	// With "none" there is no claim beside it: readers that work the status out of the vector
-	// (veraison/ear, UpdateStatusFromTrustVector) would make of an undecided verdict what the rest affirms.
-	submod[named.vector] = map[string]int8{}
-	if status != None {
-		submod[named.vector] = vectorOf(given.Trust)
-	}
-	policy := given.Policy.ID
-	if given.Policy.Digest != "" {
-		policy += "@" + given.Policy.Digest
-	}
-	switch {
-	case policy == "":
-	case named.severalPolicies:
-		submod[named.policy] = []string{policy}
-	default:
-		submod[named.policy] = policy
-	}
+	submod := named.part(given, status)
 	if len(said.KeySPKI) != 0 && given.Verdict == attestd.VerdictAccepted {
 		submod[named.attestation] = map[string]string{
 			"akpub": base64.RawURLEncoding.EncodeToString(said.KeySPKI),
 		}
 	}
 	submod[Own] = i.own(said)
+	submods := map[string]any{string(given.Format): submod}
+	if err := named.addDevices(submods, given); err != nil {
+		return nil, err
+	}
 	token := map[string]any{
 		"eat_profile": named.tag, "iat": now.Unix(), "exp": ends.Unix(), "jti": id,
 		named.verifier: map[string]string{"developer": i.config.Developer, "build": i.config.Build},
-		"submods":      map[string]any{string(given.Format): submod},
+		"submods":      submods,
 	}
 	if named.topStatus {
 		token[named.status] = status
@@ -253,7 +244,6 @@ func (i *Issuer) own(said Statement) own {
 	out := own{
 		Format: given.Format, Verdict: given.Verdict, RiskScore: riskOf(given), Tier: tierNow(given),
 		Freshness: given.Freshness, EvidenceAt: given.At.Unix(), Policy: given.Policy,
-		Failing: []attestd.CheckID{},
 	}
 	if given.ID != "" {
 		digest := sha256.Sum256([]byte(given.ID))
@@ -265,10 +255,9 @@ func (i *Issuer) own(said Statement) own {
 	if given.Nonce != "" { // the verdict knows better than whoever asks for its result
 		out.Nonce = given.Nonce
 	}
-	for _, check := range given.Checks {
-		if check.Result == attestd.ResultFail && !slices.Contains(out.Failing, check.ID) {
-			out.Failing = append(out.Failing, check.ID)
-		}
+	out.Failing = failing(given, func(attestd.Check) bool { return true })
+	if weakest, composed := given.WeakestEdge(); composed {
+		out.Edges, out.WeakestEdge = edgesOf(given), &weakest
 	}
 	if given.Standing != nil {
 		out.Subject, out.Tenant = given.Standing.Subject, given.Standing.Tenant

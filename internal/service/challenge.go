@@ -52,14 +52,14 @@ func (w Wish) checkKeys() error {
 	fault := func(class attestd.Class, format string, args ...any) error {
 		return &attestd.CallerError{
 			Class: class, Err: fmt.Errorf(format, args...),
-			Hint: "give both keys as TPMT_PUBLIC, for format tpm; or none, where a certificate or the " +
-				"operator vouches for the attestation key",
+			Hint: "give both keys as TPMT_PUBLIC, for format tpm or composite; or none, where a certificate, " +
+				"a TEE's report or the operator vouches for the attestation key",
 		}
 	}
 	switch {
 	case attestation == 0 && endorsement == 0:
 		return nil
-	case w.Format != attestd.FormatTPM:
+	case !hasTPM(w.Format):
 		return fault(attestd.ClassMalformed, "format %q takes no attestation key", w.Format)
 	case attestation == 0 || endorsement == 0:
 		return fault(attestd.ClassMalformed, "got one of attestation key and endorsement key, want both")
@@ -68,6 +68,12 @@ func (w Wish) checkKeys() error {
 			max(attestation, endorsement), MaxPublic)
 	}
 	return nil
+}
+
+// hasTPM reports whether evidence of the format can have a TPM's quote whose key a credential vouches
+// for. That of azure-vtpm needs none: the report of the TEE states the key of the TPM inside it.
+func hasTPM(format attestd.Format) bool {
+	return format == attestd.FormatTPM || format == attestd.FormatComposite
 }
 
 // credential makes a credential within the limits: there must be room for the challenge before any
@@ -125,7 +131,7 @@ func (s Submission) checkSecret() error {
 	switch {
 	case size == 0:
 		return nil
-	case s.Format != attestd.FormatTPM:
+	case !hasTPM(s.Format):
 		return unwanted(fmt.Errorf("format %q has no credentials to answer", s.Format))
 	case size < MinSecret || size > MaxSecret:
 		return &attestd.CallerError{

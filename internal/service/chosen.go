@@ -169,7 +169,7 @@ func (s *Service) VerifySession(
 			Format: submission.Format, Evidence: submission.Evidence,
 			Endorsements: s.endorsed(submission.Format, submission.Evidence, submission.Endorsements),
 			At:           s.config.Store.Now(), Policy: document, References: standard.documents.References,
-			Collateral: standard.documents.Collateral[submission.Format],
+			Collateral: standard.collateralOf(submission.Format),
 		},
 	}
 	if refusal != nil {

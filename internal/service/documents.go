@@ -109,6 +109,15 @@ func (s *Standard) Of(tenant string) (Document, *appraisal.Policy) {
 	return s.documents.Policy, s.policy
 }
 
+// collateralOf returns what is kept for a format. Evidence whose format is not named is given everything:
+// it is the judge that detects what it is, and verifiers leave alone what is not of their maker.
+func (s *Standard) collateralOf(format attestd.Format) Document {
+	if format == "" {
+		format = attestd.FormatComposite // its set holds that of every format
+	}
+	return s.documents.Collateral[format]
+}
+
 // digest names the documents by which a tenant's evidence of a format is judged: those of another tenant
 // or format are not among them, so that their change touches nobody else.
 func (s *Standard) digest(tenant string, format attestd.Format) string {

@@ -88,18 +88,20 @@ type Job struct {
 // Anchors returns what the job and its collateral, which was read before, say is known from before. The
 // keys that reference values name are not among it: they are added where the reference values are read.
 func (j Job) Anchors(kept set.Set) attestd.Anchors {
-	return attestd.Anchors{Activation: j.Activation, LastSeen: j.LastSeen, CRLFloors: kept.Floors}
+	return attestd.Anchors{
+		Activation: j.Activation, LastSeen: j.LastSeen,
+		CRLFloors: kept.Floors, DocumentFloors: kept.DocumentFloors,
+	}
 }
 
 // Beside returns the endorsements that the evidence is verified with: those of the job, and the
-// collateral that is kept. A caller can add to what is kept, never take from it.
+// collateral that is kept. A caller can add to what is kept, never take from it; signed documents are
+// those that are kept alone, since an old one is as authentic as a new one.
 func (j Job) Beside(kept set.Set) attestd.Endorsements {
-	if len(kept.Certificates)+len(kept.CRLs) == 0 {
-		return j.Endorsements
-	}
 	return attestd.Endorsements{
 		Certificates: slices.Concat(j.Endorsements.Certificates, kept.Certificates),
 		CRLs:         slices.Concat(j.Endorsements.CRLs, kept.CRLs),
+		Documents:    kept.Documents,
 	}
 }
 

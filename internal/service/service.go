@@ -203,7 +203,7 @@ func (s *Service) Verify(ctx context.Context, submission Submission) (attestd.Ap
 		Format: submission.Format, Evidence: submission.Evidence,
 		Endorsements: s.endorsed(submission.Format, submission.Evidence, submission.Endorsements),
 		At:           s.config.Store.Now(), Policy: document, References: standard.documents.References,
-		Collateral: standard.documents.Collateral[submission.Format],
+		Collateral: standard.collateralOf(submission.Format),
 	}
 	v := verification{submission: submission, taken: taken, standard: standard, policy: policy}
 	if refusal != nil {
@@ -289,7 +289,7 @@ func (s *Service) VerifyRecorded(ctx context.Context, recording Recording) (atte
 		Endorsements: s.endorsed(recording.Format, recording.Evidence, recording.Endorsements),
 		At:           at, Demand: DemandSpec{Mode: DemandRecorded, Nonce: recording.Nonce, KeySPKI: recording.KeySPKI},
 		Policy: standard.documents.Recorded, References: standard.documents.References,
-		Collateral: standard.documents.Collateral[recording.Format],
+		Collateral: standard.collateralOf(recording.Format),
 	})
 }
 

@@ -16,7 +16,8 @@ import (
 // residencyActivated is the value of the fact ak_residency of a key that answered a credential.
 const residencyActivated = "activated"
 
-// tpmFacts are the facts of the format tpm that are remembered. A fact that is not there or not
+// tpmFacts are the facts of a TPM that are remembered, whether its evidence stood alone or beside that
+// of other devices. A fact that is not there or not
 // visible is nil; one of another kind is an error, never a zero.
 type tpmFacts struct {
 	Residency    *string      `json:"ak_residency"`
@@ -53,7 +54,14 @@ func (o *octetString) UnmarshalText(text []byte) error {
 // states. No verdict of the verifier is like that.
 func State(activation attestd.Activation, given attestd.Appraisal) (attestd.TPMState, error) {
 	var facts tpmFacts
-	if err := json.Unmarshal(given.Claims, &facts); err != nil {
+	claims := []byte(given.Claims)
+	if len(given.Devices) != 0 {
+		var found bool
+		if claims, found = given.PartOf(attestd.FormatTPM); !found {
+			return attestd.TPMState{}, errors.New("accepted, and no device is the TPM whose key was activated")
+		}
+	}
+	if err := json.Unmarshal(claims, &facts); err != nil {
 		return attestd.TPMState{}, fmt.Errorf("claims: %s", attestd.Excerpt(err.Error(), 160))
 	}
 	answer := sha256.Sum256(activation.Answer)

@@ -38,6 +38,26 @@ func TestWhatIsRememberedIsReadStrictly(t *testing.T) {
 	if got, err := read(earlier, good); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("activated earlier: got %+v, %v; want %+v", got, err, want)
 	}
+	// Beside a processor the TPM's own claims count, and those of no other part.
+	part := func(format attestd.Format, claims string) attestd.DeviceAppraisal {
+		return attestd.DeviceAppraisal{Path: "p", Format: format, Claims: json.RawMessage(claims)}
+	}
+	for what, row := range map[string]struct {
+		devices []attestd.DeviceAppraisal
+		good    bool
+	}{
+		"a TPM beside a processor": {[]attestd.DeviceAppraisal{part("sev-snp", "{}"), part("tpm", good)}, true},
+		"a processor that says so": {[]attestd.DeviceAppraisal{part("sev-snp", good), part("tpm", "{}")}, false},
+		"no TPM":                   {[]attestd.DeviceAppraisal{part("sev-snp", good)}, false},
+		"two TPMs":                 {[]attestd.DeviceAppraisal{part("tpm", good), part("tpm", good)}, false},
+	} {
+		got, err := service.State(answered, attestd.Appraisal{
+			Format: attestd.FormatComposite, Claims: json.RawMessage(good), Devices: row.devices,
+		})
+		if (err == nil) != row.good || row.good && !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v", what, got, err)
+		}
+	}
 	log := good[strings.Index(good, `,"ima_offset"`) : len(good)-1]
 	want.IMA = nil
 	for what, claims := range map[string]string{

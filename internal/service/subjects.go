@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
@@ -148,7 +149,12 @@ func (s *Service) decide(
 	}
 	machine := enrol.MachineOf(given, v.submission.Tenant, v.submission.Source)
 	seen := subject.Observe(given)
-	if seen.Instance.Value != "" {
+	if seen.Hearsay {
+		// Holds of the name still hold it back; nothing is had by it.
+		machine.Keys = slices.DeleteFunc(machine.Keys, func(key subject.Key) bool {
+			return key.Kind == enrol.KindInstance
+		})
+	} else if seen.Instance.Value != "" {
 		id, err := subject.AgentID(s.config.Subjects.TrustDomain, given.Format, seen.Instance)
 		if err != nil {
 			return decision{}, fmt.Errorf("subject: %w", err)

@@ -28,13 +28,20 @@ func (w *world) newTPM(rules map[string]string) *forge.TPM {
 	name := hex.EncodeToString(digest[:])
 	w.options.moduleID = "ek:" + name
 	var policy strings.Builder
-	policy.WriteString("schema: attestd.policy.v1\nid: tpm\ndescription: test\nformats:\n  tpm:\n")
-	for _, spec := range w.specs {
-		if check, ours := strings.CutPrefix(string(spec.ID), "tpm/"); ours && spec.Stage == attestd.StageAppraise {
-			fmt.Fprintf(&policy, "    %s: %s\n", check, cmp.Or(rules[check], "any"))
+	policy.WriteString("schema: attestd.policy.v1\nid: tpm\ndescription: test\nformats:\n")
+	for _, format := range []attestd.Format{attestd.FormatTPM, attestd.FormatSEVSNP, attestd.FormatComposite} {
+		fmt.Fprintf(&policy, "  %s:\n", format)
+		for _, spec := range w.specs {
+			check, ours := strings.CutPrefix(string(spec.ID), string(format)+"/")
+			if ours && spec.Stage == attestd.StageAppraise {
+				fmt.Fprintf(&policy, "    %s: %s\n", check, cmp.Or(rules[check], "any"))
+			}
 		}
+		if format != attestd.FormatComposite {
+			policy.WriteString("    measurement/known: any\n")
+		}
+		policy.WriteString("    ownership/known: any\n")
 	}
-	policy.WriteString("    measurement/known: any\n    ownership/known: any\n")
 	w.must(w.service.Replace(context.Background(), service.Documents{
 		Policy: service.Document{Source: "tpm", Bytes: []byte(policy.String())}, Recorded: owned(w, "r"),
 		References: []service.Document{{Source: "inventory", Bytes: []byte(

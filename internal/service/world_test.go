@@ -54,6 +54,8 @@ type worldOptions struct {
 	machines service.Machines
 	// held is a hold that the store does not have yet.
 	held subject.Key
+	// roots of other vendors than AWS that the judge takes.
+	roots []*x509.Certificate
 	// moduleID of the enclave; empty for forge's.
 	moduleID string
 }
@@ -128,7 +130,9 @@ func newWorld(t testing.TB, o worldOptions) *world {
 	var err error
 	w.aws, err = forge.NewAWS(forge.AWSOptions{At: time.Now(), ModuleID: o.moduleID})
 	w.must(err)
-	judging, err := judge.New(judge.Config{InsecureRoots: []*x509.Certificate{w.aws.Root()}})
+	judging, err := judge.New(judge.Config{
+		InsecureRoots: append([]*x509.Certificate{w.aws.Root()}, o.roots...),
+	})
 	w.must(err)
 	w.specs, w.local = judging.Specs(), service.NewLocal(judging)
 	w.must(w.open())
@@ -179,7 +183,7 @@ func (w *world) open() error {
 	w.service, err = service.New(service.Config{
 		Store: w.store, Issuer: issuer, Judge: asked, Refuse: w.local,
 		Policy: owned(w, "test"), RecordedPolicy: owned(w, "recorded"), TenantPolicies: w.options.tenants,
-		Formats: []attestd.Format{attestd.FormatNitro, attestd.FormatTPM},
+		Formats: []attestd.Format{attestd.FormatNitro, attestd.FormatTPM, attestd.FormatComposite},
 		Tenants: []string{"default", "blue"}, Timeout: 30 * time.Second, Concurrency: slots, Waiting: 1 << 16,
 		AllowRecorded: true, Machines: w.options.machines,
 		Subjects: service.Subjects{

@@ -139,7 +139,14 @@ func compareBoot(s *Subject, seen Observation, backward bool) {
 	if seen.Boot == "" || seen.Boot == s.Boot || backward && !s.stands(CodeClone, seen.At) {
 		return
 	}
-	if slices.Contains(s.Trail.Boots, seen.Boot) {
+	at := slices.Index(s.Trail.Boots, seen.Boot)
+	if at < 0 {
+		return
+	}
+	// A machine that answers in two formats in turn gives one boot two names.
+	if alike(s.Boot, seen.Boot) || slices.ContainsFunc(s.Trail.Boots[:at], func(between string) bool {
+		return alike(between, seen.Boot)
+	}) {
 		s.suspect(CodeClone, seen, pointsProven, false, "an earlier boot of the machine came back")
 	}
 }
@@ -231,17 +238,34 @@ func grounds(s Subject, seen Observation, rules Rules) []Grounds {
 }
 
 // Reborn reports whether boot is one that began after the boot at the time of a hold. Where one of
-// them is not known nothing is shown. Boots that end in a counter must have counted on.
+// them is not known nothing is shown, nor where the one is named by a TPM's count and the other by a
+// processor's report: the machine chooses in which format it answers. Boots that end in a counter must
+// have counted on.
 func Reborn(held, boot string) bool {
 	if held == "" || boot == "" || held == boot {
 		return false
 	}
 	before, was, counted := cutCount(held)
 	after, is, both := cutCount(boot)
-	if counted && both && before == after {
-		return int32(is-was) > 0 //nolint:gosec // the sign is what is asked for
+	switch {
+	case byTPM(before) != byTPM(after):
+		return false
+	case before != after:
+		return true
+	default:
+		return counted && both && int32(is-was) > 0 //nolint:gosec // the sign is what is asked for
 	}
-	return true
+}
+
+// byTPM reports whether a boot is named by its machine, which a TPM's count follows, and not by a
+// processor's report.
+func byTPM(boot string) bool { return strings.Contains(boot, ":") }
+
+// alike reports whether two boots are named in the same way.
+func alike(a, b string) bool {
+	_, _, counted := cutCount(a)
+	_, _, both := cutCount(b)
+	return byTPM(a) == byTPM(b) && counted == both
 }
 
 func cutCount(boot string) (machine string, count uint32, counted bool) {

@@ -16,4 +16,11 @@ const (
 	CodeTwoKeys    Code = "two-keys"    // two keys took turns within one boot
 	CodeClockBack  Code = "clock-back"  // a TPM's clock went back: restored, cleared, or a copy
 	CodeOwnership  Code = "ownership"   // the machine is nobody's any more
+	CodeRiskSpike  Code = "risk-spike"  // a caller's risk was high or critical when it asked
+
+	// What is seen of a caller while it runs.
+	CodeTenantPivot Code = "tenant-pivot"     // it asked for the data of several other tenants
+	CodeTwoPlaces   Code = "token-two-places" // one credential was shown from two places
+	CodeNovelScope  Code = "novel-scope"      // it asked for much that it never had asked for
+	CodeDenialBurst Code = "denial-burst"     // it was denied many times in a row
 )

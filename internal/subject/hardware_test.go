@@ -55,3 +55,29 @@ func TestAMachineOfAzureIsOneInWhateverCase(t *testing.T) {
 		t.Errorf("%+v and %+v", lower.Instance, upper.Instance)
 	}
 }
+
+// TestTheClockOfAPartIsTheMachines: a TPM that runs backward shows a copy beside a processor as well.
+func TestTheClockOfAPartIsTheMachines(t *testing.T) {
+	part := func(path string, format attestd.Format, claims string) attestd.DeviceAppraisal {
+		return attestd.DeviceAppraisal{Path: path, Format: format, Claims: []byte(claims)}
+	}
+	whole := attestd.Appraisal{
+		Format: attestd.FormatComposite, Claims: []byte(`{"clock":1}`), Freshness: attestd.FreshnessBinding,
+		Devices: []attestd.DeviceAppraisal{
+			part("cpu", attestd.FormatSEVSNP, `{"clock":2}`),
+			part("vtpm", attestd.FormatTPM, `{"clock":3,"clock_safe":true,"reset_count":4}`),
+		},
+	}
+	seen := subject.Observe(whole)
+	if !seen.Proven || seen.Clock == nil || seen.Clock.Milliseconds != 3 || !seen.Clock.Safe || seen.Clock.Resets != 4 {
+		t.Errorf("got %+v of clock %+v", seen, seen.Clock)
+	}
+	whole.Devices = whole.Devices[:1]
+	if seen := subject.Observe(whole); seen.Clock != nil {
+		t.Errorf("got clock %+v where there is no TPM", seen.Clock)
+	}
+	whole.Claims = []byte("null")
+	if subject.Observe(whole).Proven {
+		t.Error("what was not verified proves something")
+	}
+}

@@ -88,6 +88,9 @@ func (w *Write) change(s Subject, move Move, kind string, act Act) {
 	if move == MoveRelease {
 		next.Signals, next.Bad, next.Good = nil, 0, 0
 		next.Trail.Boots, next.Trail.KeyChanges, next.Trail.Former = nil, nil, ""
+		if next.Format == "" { // a name without hardware: what spoke against it are signals alone
+			next.Floor = attestd.Risk(0)
+		}
 	}
 	settle(&next, s, act.At)
 	risk, _ := next.RiskAt(act.At)

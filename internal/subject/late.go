@@ -61,11 +61,13 @@ func Late(s Subject, at time.Time, ahead time.Duration, rules Rules) (Write, boo
 	return write, true
 }
 
-// Ended says what follows where signals no longer count: the risk falls. Nobody becomes trusted by it;
-// that takes evidence.
+// Ended says what follows where signals no longer count, or count for less: the risk falls. Nobody becomes
+// trusted by it; that takes evidence.
 func Ended(s Subject, at time.Time) (Write, bool) {
-	left := without(s.Signals, func(signal Signal) bool { return !signal.Counts(at) })
-	if len(left) == len(s.Signals) {
+	left := faded(s.Signals, at)
+	stood, _ := Weigh(s.Floor, s.Signals, s.ChangedAt)
+	is, _ := Weigh(s.Floor, left, at)
+	if len(left) == len(s.Signals) && (Barred(s.State) || stood == is) {
 		return Write{}, false
 	}
 	next := s.clone()

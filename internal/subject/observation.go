@@ -15,6 +15,10 @@ type Observation struct {
 	// Endorsement keys and chip ids are public: what is not proven says nothing about the machine it
 	// names, and counts against whoever sent it.
 	Proven bool
+	// Hearsay says that the instance's name comes from a part of the machine that vouches for the key of
+	// the others by what it runs, and that it was not shown to run what is known: whoever has such
+	// hardware can start that part with another machine's name in it. It moves nobody, also accepted.
+	Hearsay bool
 	// ID of the subject that the instance names; see [AgentID].
 	ID       ID
 	Format   attestd.Format
@@ -70,20 +74,77 @@ func Observe(verdict attestd.Appraisal) Observation {
 	if digest, err := hex.DecodeString(verdict.EvidenceSHA256); err == nil && len(digest) == 32 {
 		seen.Evidence = [32]byte(digest)
 	}
-	var facts struct {
-		Clock  *uint64 `json:"clock"`
-		Safe   bool    `json:"clock_safe"`
-		Resets uint32  `json:"reset_count"`
-	}
+	var facts tpmFacts
 	verified := len(verdict.Claims) != 0 && string(verdict.Claims) != "null" &&
 		json.Unmarshal(verdict.Claims, &facts) == nil
 	seen.Proven = verified && verdict.Freshness == attestd.FreshnessBinding
-	if verified && verdict.Format == attestd.FormatTPM && facts.Clock != nil {
-		seen.Clock = &Clock{
-			Milliseconds: *facts.Clock, Safe: facts.Safe, Resets: facts.Resets, Plain: seen.Boot != "",
-		}
+	seen.Hearsay = hearsay(verdict)
+	if verified {
+		seen.Clock = clockOf(verdict)
 	}
 	return seen
+}
+
+// hearsay reports whether a device that vouches for another's key was not shown to run what is known, or
+// its memory is open to its host. In evidence of one device, and where the other's key vouches for
+// itself, there is none.
+func hearsay(verdict attestd.Appraisal) bool {
+	return slices.ContainsFunc(verdict.Edges, func(edge attestd.Edge) bool {
+		return edge.Grade == attestd.GradeCryptographic &&
+			(spokenAgainst(verdict, edge.From) || !vouched(verdict, edge.From))
+	})
+}
+
+func spokenAgainst(verdict attestd.Appraisal, device string) bool {
+	return slices.ContainsFunc(verdict.Reasons, func(r attestd.Reason) bool {
+		return r.Device == device && (r.Check == checkMeasurement || r.Group == attestd.GroupDebug)
+	})
+}
+
+// checkMeasurement is the check of a device's measurements.
+const checkMeasurement attestd.CheckID = "measurement/known"
+
+// vouched reports whether somebody answers for what a device runs. A paravisor of AMD's has a signer; a
+// trust domain has none, so that there the policy must have asked, whatever it makes of the answer.
+func vouched(verdict attestd.Appraisal, device string) bool {
+	var whole struct {
+		Signer string `json:"paravisor_signer"`
+	}
+	if json.Unmarshal(verdict.Claims, &whole) != nil || whole.Signer != "td" {
+		return true
+	}
+	var part struct {
+		Debug *bool `json:"debug"`
+	}
+	at := slices.IndexFunc(verdict.Devices, func(d attestd.DeviceAppraisal) bool { return d.Path == device })
+	if at < 0 || json.Unmarshal(verdict.Devices[at].Claims, &part) != nil || part.Debug == nil || *part.Debug {
+		return false
+	}
+	return slices.ContainsFunc(verdict.Checks, func(c attestd.Check) bool {
+		return c.ID == checkMeasurement && c.Device == device && c.Result == attestd.ResultPass
+	})
+}
+
+// tpmFacts are what a TPM states of its clock.
+type tpmFacts struct {
+	Clock     *uint64 `json:"clock"`
+	Safe      bool    `json:"clock_safe"`
+	Resets    uint32  `json:"reset_count"`
+	Hierarchy string  `json:"ak_hierarchy"`
+}
+
+// clockOf returns the clock of the machine's TPM, whether its evidence stood alone or beside that of
+// other devices; nil where there is none. Its counts are plain in the endorsement hierarchy alone.
+func clockOf(verdict attestd.Appraisal) *Clock {
+	var facts tpmFacts
+	claims, found := verdict.PartOf(attestd.FormatTPM)
+	if !found || json.Unmarshal(claims, &facts) != nil || facts.Clock == nil {
+		return nil
+	}
+	return &Clock{
+		Milliseconds: *facts.Clock, Safe: facts.Safe, Resets: facts.Resets,
+		Plain: facts.Hierarchy == "endorsement",
+	}
 }
 
 // detailOf names the checks that speak against it, worst first, at most three.

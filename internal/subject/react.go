@@ -9,13 +9,13 @@ import (
 )
 
 // React says what follows from evidence. The order is that of who is protected from whom: what is not
-// proven moves nobody; what another tenant's policy said moves nobody of this one; what is held stays
+// proven, or says a name that nobody vouches for, moves nobody; what another tenant's policy said moves nobody of this one; what is held stays
 // held whatever its evidence says; then the evidence counts.
 //
 // Undecided evidence moves nobody either: what could not be decided is no pass and no rejection.
 func React(known Known, seen Observation, rules Rules) Reaction {
 	reaction := Reaction{Standing: attestd.Standing{Ownership: string(MethodNone)}}
-	if !seen.Proven {
+	if !seen.Proven || seen.Hearsay && !seen.Again {
 		return reaction
 	}
 	reaction.Barred = heldBy(known.Bars, seen)

@@ -14,7 +14,7 @@ func verdict() attestd.Appraisal {
 	return attestd.Appraisal{
 		ID: "a1", Verdict: attestd.VerdictAccepted, Format: attestd.FormatTPM, Risk: attestd.Risk(12),
 		Freshness: attestd.FreshnessBinding, At: start,
-		Claims: json.RawMessage(`{"clock":1234,"clock_safe":true,"reset_count":7}`),
+		Claims: json.RawMessage(`{"clock":1234,"clock_safe":true,"reset_count":7,"ak_hierarchy":"endorsement"}`),
 		Handles: []attestd.Handle{
 			{Kind: attestd.HandleInstance, Value: "ek:aa"}, {Kind: attestd.HandleBoot, Value: "ek:aa/7"},
 			{Kind: attestd.HandleHost, Value: "chip"},

@@ -60,7 +60,7 @@ func Weigh(floor attestd.RiskScore, signals []Signal, at time.Time) (attestd.Ris
 func counted(signals []Signal, at time.Time) []Signal {
 	var own, foreign []Signal
 	for _, signal := range signals {
-		signal.Points = max(0, min(100, signal.Points))
+		signal.Points = signal.PointsAt(at)
 		switch {
 		case !signal.Counts(at) || signal.Points == 0:
 		case signal.Source == SourceSelf:
@@ -164,8 +164,11 @@ func raise(signals []Signal, one Signal) []Signal {
 			out = append(out, old)
 			continue
 		}
-		if old.Points > one.Points {
-			one.Points, one.Detail = old.Points, old.Detail
+		if points := old.PointsAt(one.At); points > one.Points {
+			one.Points, one.Detail = points, old.Detail
+		}
+		if old.Fade == 0 || one.Fade != 0 && old.Fade > one.Fade {
+			one.Fade = old.Fade
 		}
 		if old.Until.IsZero() || !one.Until.IsZero() && old.Until.After(one.Until) {
 			one.Until = old.Until

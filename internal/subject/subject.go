@@ -86,11 +86,15 @@ type Signal struct {
 	Group  attestd.Group `json:"group"`
 	Points int           `json:"points"`
 	Detail string        `json:"detail"`
-	// Source says who reported it: "attestd", or the name of an operator.
+	// Source says who reported it: "attestd", or the name of an enforcement point.
 	Source string    `json:"source"`
 	At     time.Time `json:"at"`
 	// Until is when it no longer counts; zero for until fresh evidence or a person ends it.
 	Until time.Time `json:"until,omitzero"`
+	// Fade is after how long half of the points are left, in nanoseconds; 0 for all of them until Until.
+	Fade time.Duration `json:"fade,omitzero"`
+	// Halved is how many halvings the row was written with.
+	Halved int `json:"halved,omitzero"`
 }
 
 // BarKind says what a bar holds.

@@ -116,6 +116,8 @@ type Filter struct {
 	Text string
 	// Overdue selects what was due before this time; zero selects all.
 	Overdue time.Time
+	// Signalled selects what has signals against it, whether they still count or not.
+	Signalled bool
 	// After is the id (or key) behind which the page begins, Limit its length, 1 to 1000.
 	After string
 	Limit int

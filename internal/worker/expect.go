@@ -46,7 +46,7 @@ func (e expectation) read(payload []byte) (outcome, error) {
 func (e expectation) check(a attestd.Appraisal) error {
 	return errors.Join(
 		e.checkSubject(a), e.checkFreshness(a), checkTier(a), checkGrounds(a), checkText(a),
-		e.checkKeys(a), e.checkHandles(a),
+		e.checkKeys(a), e.checkHandles(a), checkDevices(a), checkWhole(a),
 	)
 }
 

@@ -121,6 +121,9 @@ func TestEveryFieldCrosses(t *testing.T) {
 	verdict.Verdict, verdict.Tier, verdict.Risk = attestd.VerdictRejected, attestd.TierHigh, attestd.Risk(83)
 	verdict.Freshness, verdict.Claims = attestd.FreshnessBinding, json.RawMessage(`{"a":1}`)
 	verdict.Reasons[0].Effect, verdict.Checks[0].Result = attestd.EffectScored, attestd.ResultFail
+	for i := range verdict.Devices {
+		verdict.Devices[i].Risk = attestd.Risk(40 + i)
+	}
 	verdict.Standing = nil // the registry's word, which no worker has
 	verdict.Nonce = ""     // the service's: no worker knows who chose a nonce
 	got, err := worker.DecodeVerdict(worker.EncodeVerdict(verdict))

@@ -72,8 +72,17 @@ func newCases(t testing.TB) cases {
 	late := job(document, fresh, appraisal.Production)
 	late.At = late.At.Add(48 * time.Hour)
 	activated, lost, unanswered, backward := newTPMJobs(t, nonce)
+	instances, err := forge.NewAWS(forge.AWSOptions{ModuleID: forge.NitroTPMModuleID})
+	must(err)
+	both, err := forge.Composite(nonce, forge.SNPPart(fields, vcek.Key),
+		forge.NitroTPMPart(instances, forge.Document{}))
+	must(err)
+	composed := job(both, fresh, appraisal.Recorded)
+	composed.Format, composed.Endorsements = attestd.FormatComposite, snp.Endorsements
+	early := job(both, recorded, appraisal.Recorded)
+	early.Format, early.Endorsements = attestd.FormatComposite, snp.Endorsements
 	return cases{
-		roots: []*x509.Certificate{aws.Root(), amd.ARK},
+		roots: []*x509.Certificate{aws.Root(), amd.ARK, instances.Root()},
 		jobs: map[string]service.Job{
 			"nitro, recorded":               job(document, recorded, appraisal.Recorded),
 			"nitro, fresh":                  job(document, fresh, appraisal.Production),
@@ -84,6 +93,8 @@ func newCases(t testing.TB) cases {
 			"sev-snp, production":           strict,
 			"sev-snp, without endorsements": lonely,
 			"no format at all":              job([]byte("hello"), recorded, appraisal.Recorded),
+			"composite, fresh":              composed,
+			"composite, recorded":           early,
 			"tpm, activated":                activated,
 			"tpm, a wrong answer":           lost,
 			"tpm, no answer":                unanswered,
@@ -170,7 +181,7 @@ func TestAWorkerJudgesLikeTheJudge(t *testing.T) {
 	seen := map[attestd.Verdict]int{}
 	answers := map[string]string{
 		"tpm, activated": "accepted", "tpm, a wrong answer": "rejected", "tpm, no answer": "rejected",
-		"tpm, gone back": "rejected",
+		"tpm, gone back": "rejected", "composite, fresh": "accepted", "composite, recorded": "accepted",
 	}
 	for name, job := range all.jobs {
 		want, wantErr := local.Judge(context.Background(), job)

@@ -284,6 +284,14 @@ func obey(job service.Job) (attestd.Appraisal, error) {
 	if change, known := lies[string(job.Evidence)]; known {
 		change(&verdict)
 	}
+	if job.Format != "" && string(job.Evidence) == plainMachine {
+		verdict.Format = job.Format
+	}
+	if change, known := composedLies[string(job.Evidence)]; known {
+		verdict.Format = job.Format
+		compose(&verdict)
+		change(&verdict)
+	}
 	return verdict, nil
 }
 

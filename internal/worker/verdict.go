@@ -18,24 +18,20 @@ func appendAppraisal(out []byte, a attestd.Appraisal) []byte {
 	out = appendTime(appendName(out, a.Freshness), a.At)
 	out = binary.BigEndian.AppendUint32(out, uint32(len(a.Reasons))) //nolint:gosec // frames are capped
 	for _, reason := range a.Reasons {
-		out = appendText(appendText(out, string(reason.Check)), string(reason.Group))
+		out = appendText(appendText(out, string(reason.Check)), reason.Device)
+		out = appendText(out, string(reason.Group))
 		out = binary.BigEndian.AppendUint32(out, uint32(reason.Points)) //nolint:gosec // checked by the reader
 		out = appendText(appendText(appendName(out, reason.Effect), reason.Detail), reason.Remedy)
 	}
 	out = binary.BigEndian.AppendUint32(out, uint32(len(a.Checks))) //nolint:gosec // frames are capped
 	for _, check := range a.Checks {
-		out = appendName(appendText(out, string(check.ID)), check.Result)
+		out = appendName(appendText(appendText(out, string(check.ID)), check.Device), check.Result)
 		out = appendText(appendText(out, check.Got), check.Want)
 		out = appendText(appendText(out, check.Spec), check.Hint)
 	}
-	out = appendBytes(out, a.Claims)
-	out = binary.BigEndian.AppendUint32(out, uint32(len(a.Handles))) //nolint:gosec // frames are capped
-	for _, handle := range a.Handles {
-		out = appendText(appendText(out, string(handle.Kind)), handle.Value)
-	}
-	for _, value := range trustValues(&a.Trust) {
-		out = append(out, byte(*value))
-	}
+	out = appendHandles(appendBytes(out, a.Claims), a.Handles)
+	out = appendDevices(out, a.Devices, a.Edges)
+	out = appendTrust(out, &a.Trust)
 	out = appendText(appendText(out, a.Policy.ID), a.Policy.Digest)
 	return appendText(out, a.EvidenceSHA256)
 }
@@ -53,31 +49,29 @@ func readAppraisal(payload []byte) (attestd.Appraisal, error) {
 	a.Risk = attestd.Risk(r.points())
 	r.name(&a.Freshness)
 	a.At = r.time()
-	count := r.count(6 * 4)
+	count := r.count(7 * 4)
 	a.Reasons = make([]attestd.Reason, 0, count) // an empty list is written as [], never as null
 	for range count {
 		reason := attestd.Reason{
-			Check: attestd.CheckID(r.text()), Group: attestd.Group(r.text()), Points: r.points(),
+			Check: attestd.CheckID(r.text()), Device: r.text(), Group: attestd.Group(r.text()),
+			Points: r.points(),
 		}
 		r.name(&reason.Effect)
 		reason.Detail, reason.Remedy = r.text(), r.text()
 		a.Reasons = append(a.Reasons, reason)
 	}
-	count = r.count(6 * 4)
+	count = r.count(7 * 4)
 	a.Checks = make([]attestd.Check, 0, count)
 	for range count {
-		check := attestd.Check{ID: attestd.CheckID(r.text())}
+		check := attestd.Check{ID: attestd.CheckID(r.text()), Device: r.text()}
 		r.name(&check.Result)
 		check.Got, check.Want, check.Spec, check.Hint = r.text(), r.text(), r.text(), r.text()
 		a.Checks = append(a.Checks, check)
 	}
 	a.Claims = bytes.Clone(r.bytes())
-	for range r.count(2 * 4) {
-		a.Handles = append(a.Handles, attestd.Handle{Kind: attestd.HandleKind(r.text()), Value: r.text()})
-	}
-	for _, value := range trustValues(&a.Trust) {
-		*value = int8(r.take(1)[0]) //nolint:gosec // written from an int8
-	}
+	a.Handles = r.handles()
+	a.Devices, a.Edges = r.devices(), r.edges()
+	r.trust(&a.Trust)
 	a.Policy = attestd.PolicyRef{ID: r.text(), Digest: r.text()}
 	a.EvidenceSHA256 = r.text()
 	if err := r.end(); err != nil {

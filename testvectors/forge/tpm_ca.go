@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"math/big"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,7 +29,7 @@ const (
 type TPMCA struct {
 	Root, Intermediate *x509.Certificate
 	rootKey, key       crypto.Signer
-	serial             int64
+	serial             *atomic.Int64 // counts on for copies of the authority, too
 }
 
 // TPMCAConfig says how an authority is made. The zero config is one with ECDSA keys on P-256.
@@ -49,7 +50,8 @@ func NewTPMCA(config TPMCAConfig) (*TPMCA, error) {
 	if config.Name == "" {
 		config.Name = "Test TPM"
 	}
-	ca := &TPMCA{serial: 100}
+	ca := &TPMCA{serial: new(atomic.Int64)}
+	ca.serial.Store(100)
 	certificate := func(role, name string, serial int64, room int) (*x509.Certificate, error) {
 		key, err := config.key(role)
 		if err != nil {
@@ -108,8 +110,7 @@ func (c *TPMCA) sign(role string, template *x509.Certificate, key crypto.PublicK
 		parent, signer = c.Root, c.rootKey
 	}
 	if template.SerialNumber == nil {
-		c.serial++
-		template.SerialNumber = big.NewInt(c.serial)
+		template.SerialNumber = big.NewInt(c.serial.Add(1)) // tests of one authority run beside each other
 	}
 	certificate, err := issue(template, parent, key, signer)
 	if err != nil {

@@ -14,9 +14,13 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/verifiers"
+	"github.com/attestd/attestd/verifiers/azurevtpm"
+	"github.com/attestd/attestd/verifiers/composite"
 	"github.com/attestd/attestd/verifiers/nitro"
 	"github.com/attestd/attestd/verifiers/nitrotpm"
 	"github.com/attestd/attestd/verifiers/sevsnp"
+	"github.com/attestd/attestd/verifiers/tdx"
+	"github.com/attestd/attestd/verifiers/tdx/pcs"
 	"github.com/attestd/attestd/verifiers/tpm"
 )
 
@@ -39,19 +43,28 @@ func New(config Config) ([]verifiers.Verifier, error) {
 	enclaves, noEnclaves := nitro.New(nitro.Config{InsecureRoots: roots.aws})
 	instances, noInstances := nitrotpm.New(nitrotpm.Config{InsecureRoots: roots.aws})
 	guests, noGuests := sevsnp.New(sevsnp.Config{InsecureRoots: roots.amd})
+	domains, noDomains := tdx.New(tdx.Config{InsecureRoots: roots.intel})
 	machines, noMachines := tpm.New(tpm.Config{InsecureRoots: roots.tpm})
-	if err := cmp.Or(noEnclaves, noInstances, noGuests, noMachines); err != nil {
+	if err := cmp.Or(noEnclaves, noInstances, noGuests, noDomains, noMachines); err != nil {
 		return nil, err
 	}
-	return []verifiers.Verifier{enclaves, instances, guests, machines}, nil
+	list := []verifiers.Verifier{enclaves, instances, guests, domains, machines}
+	// Its parts are those that evidence of one device is shown to: what one of them remembers of a chain
+	// spares the other the work.
+	whole, noWhole := composite.New(composite.Config{Parts: list})
+	confidential, noConfidential := azurevtpm.New(azurevtpm.Config{Parts: list})
+	if err := cmp.Or(noWhole, noConfidential); err != nil {
+		return nil, err
+	}
+	return append(list, confidential, whole), nil
 }
 
 // byVendor is the same list of roots as each verifier gets it. One root may stand in two.
-type byVendor struct{ aws, amd, tpm []*x509.Certificate }
+type byVendor struct{ aws, amd, intel, tpm []*x509.Certificate }
 
 // rootsByVendor tells roots apart by name and key. AMD's are called ARK and sign with RSA; AWS
 // signs with ECDSA on P-384, and so does many a TPM maker, so that such a root goes to both: no
-// chain of the one has the other's shape. Each verifier refuses a root that is not shaped like its
+// chain of the one has the other's shape. Intel's is on P-256 and has a name of its own. Each verifier refuses a root that is not shaped like its
 // vendor's, so a wrong guess is an error and never a wider trust.
 func rootsByVendor(roots []*x509.Certificate) (out byVendor, err error) {
 	for _, root := range roots {
@@ -61,6 +74,8 @@ func rootsByVendor(roots []*x509.Certificate) (out byVendor, err error) {
 			out.amd = append(out.amd, root)
 		case root != nil && root.PublicKeyAlgorithm == x509.RSA:
 			out.tpm = append(out.tpm, root)
+		case root != nil && root.Subject.CommonName == pcs.NameRoot:
+			out.intel = append(out.intel, root)
 		case root != nil && root.PublicKeyAlgorithm == x509.ECDSA:
 			if key, ok := root.PublicKey.(*ecdsa.PublicKey); ok && key.Curve == elliptic.P384() {
 				out.aws = append(out.aws, root)
@@ -69,7 +84,7 @@ func rootsByVendor(roots []*x509.Certificate) (out byVendor, err error) {
 		default:
 			return byVendor{}, &attestd.CallerError{
 				Class: attestd.ClassConfig,
-				Hint:  "load roots with RSA or ECDSA keys: AWS's, AMD's or those of TPM makers",
+				Hint:  "load roots with RSA or ECDSA keys: AWS's, AMD's, Intel's or those of TPM makers",
 				Err:   errors.New("an insecure root has neither an ECDSA nor an RSA key"),
 			}
 		}

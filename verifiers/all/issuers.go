@@ -7,6 +7,7 @@ import (
 	"github.com/attestd/attestd/verifiers/internal/awsdoc"
 	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 	"github.com/attestd/attestd/verifiers/sevsnp"
+	"github.com/attestd/attestd/verifiers/tdx"
 )
 
 // Issuer is a vendor's CA certificate that is compiled in.
@@ -18,8 +19,8 @@ type Issuer struct {
 	Root bool
 }
 
-// Issuers lists the CA certificates that collateral from outside evidence can be signed by: AMD's, the
-// TPM makers', and AWS's root, which stands under nitro and serves nitrotpm as well.
+// Issuers lists the CA certificates that collateral from outside evidence can be signed by: AMD's,
+// Intel's, the TPM makers', and AWS's root, which stands under nitro and serves nitrotpm as well.
 //
 // Errors: where a certificate is not the one that this build pins.
 func Issuers() ([]Issuer, error) {
@@ -31,6 +32,8 @@ func Issuers() ([]Issuer, error) {
 	}{
 		{attestd.FormatSEVSNP, true, sevsnp.PinnedRoots},
 		{attestd.FormatSEVSNP, false, sevsnp.PinnedIntermediates},
+		{attestd.FormatTDX, true, tdx.PinnedRoots},
+		{attestd.FormatTDX, false, tdx.PinnedIntermediates},
 		{attestd.FormatNitro, true, awsRoots},
 		{attestd.FormatTPM, true, tpmtrust.PinnedRoots},
 		{attestd.FormatTPM, false, tpmtrust.Intermediates},

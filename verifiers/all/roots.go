@@ -11,6 +11,7 @@ import (
 	"github.com/attestd/attestd/verifiers/internal/awsdoc"
 	"github.com/attestd/attestd/verifiers/internal/tpmtrust"
 	"github.com/attestd/attestd/verifiers/sevsnp"
+	"github.com/attestd/attestd/verifiers/tdx"
 )
 
 // Root is a vendor's root certificate that is compiled in.
@@ -30,13 +31,17 @@ type Root struct {
 func Roots() ([]Root, error) {
 	aws, noAWS := awsdoc.PinnedRoot()
 	amd, noAMD := sevsnp.PinnedRoots()
+	intel, noIntel := tdx.PinnedRoots()
 	makers, noMakers := tpmtrust.PinnedRoots()
-	if err := cmp.Or(noAWS, noAMD, noMakers); err != nil {
+	if err := cmp.Or(noAWS, noAMD, noIntel, noMakers); err != nil {
 		return nil, err
 	}
 	roots := []Root{rootOf(aws, attestd.FormatNitro, attestd.FormatNitroTPM)}
 	for _, certificate := range amd {
 		roots = append(roots, rootOf(certificate, attestd.FormatSEVSNP))
+	}
+	for _, certificate := range intel {
+		roots = append(roots, rootOf(certificate, attestd.FormatTDX))
 	}
 	for _, certificate := range makers {
 		roots = append(roots, rootOf(certificate, attestd.FormatTPM))

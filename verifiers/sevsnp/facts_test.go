@@ -241,54 +241,62 @@ func factOf(t *testing.T, check string) string {
 }
 
 // appraisedChecks is what policies are written against: name, fact, rule, class, group.
-const appraisedChecks = `guest-policy-debug debug 1 DEBUG debug
-guest-policy-migrate migrate_ma 1 PLATFORM platform
-migration-agent migration_agent 1 PLATFORM platform
-guest-policy-smt policy_smt_allowed 1 PLATFORM platform
-guest-policy-single-socket policy_single_socket 1 PLATFORM platform
-guest-policy-cxl policy_cxl_allowed 1 PLATFORM platform
-guest-policy-aes-256-xts policy_mem_aes_256_xts 1 PLATFORM platform
-guest-policy-rapl policy_rapl_disabled 1 PLATFORM platform
-guest-policy-ciphertext-hiding policy_ciphertext_hiding 1 PLATFORM platform
-guest-policy-page-swap policy_page_swap_disabled 1 PLATFORM platform
-guest-policy-abi policy_abi 3 PLATFORM platform
-vmpl vmpl 2 PLATFORM platform
-host-requested host_requested 1 PLATFORM platform
-alias-check alias_check_complete 1 PLATFORM platform
-platform-smt smt_enabled 1 PLATFORM platform
-platform-tsme tsme_enabled 1 PLATFORM platform
-platform-ecc ecc_enabled 1 PLATFORM platform
-platform-rapl rapl_disabled 1 PLATFORM platform
-platform-ciphertext-hiding ciphertext_hiding_enabled 1 PLATFORM platform
-iommu-write-safe iommu_write_safe 1 PLATFORM platform
-platform-tio tio_enabled 1 PLATFORM platform
-unknown-bits unknown_bits 1 UNSUPPORTED platform
-guest-svn guest_svn 3 PLATFORM platform
-product-line product 2 TCB tcb
-product-exposed product 8 TCB tcb
-tcb-floor reported_tcb 4 TCB tcb
-launch-tcb-floor launch_tcb 4 TCB tcb
-tcb-order tcb_ordered 1 TCB tcb
-provisional-firmware provisional_firmware 1 TCB tcb
-launch-mit-vector launch_mit_vector 7 TCB tcb
-current-mit-vector current_mit_vector 7 TCB tcb
-mit-entrysign mit_entrysign 1 TCB tcb
-mit-rmpocalypse mit_rmpocalypse 1 TCB tcb
-mit-stackwarp mit_stackwarp 1 TCB tcb
-crl crl 2 COLLATERAL_UNAVAILABLE collateral
-crl-stale crl_stale 1 COLLATERAL_STALE collateral
-signed-by signing_key 2 PLATFORM identity
-csp csp_id 2 PLATFORM identity
-chip-id-masked chip_id_masked 1 PLATFORM identity
-chip-id chip_id 5 PLATFORM identity
-chip-denied chip_id 8 PLATFORM identity
-id-key-digest id_key_digest 5 PLATFORM identity
-author-key-digest author_key_digest 5 PLATFORM identity
-author-key-enabled author_key_enabled 1 PLATFORM identity
-family-id family_id 5 PLATFORM identity
-image-id image_id 5 PLATFORM identity
-host-data host_data 5 MEASUREMENT measurement
+const appraisedChecks = `guest-policy-debug debug flag DEBUG debug
+guest-policy-migrate migrate_ma flag PLATFORM platform
+migration-agent migration_agent flag PLATFORM platform
+guest-policy-smt policy_smt_allowed flag PLATFORM platform
+guest-policy-single-socket policy_single_socket flag PLATFORM platform
+guest-policy-cxl policy_cxl_allowed flag PLATFORM platform
+guest-policy-aes-256-xts policy_mem_aes_256_xts flag PLATFORM platform
+guest-policy-rapl policy_rapl_disabled flag PLATFORM platform
+guest-policy-ciphertext-hiding policy_ciphertext_hiding flag PLATFORM platform
+guest-policy-page-swap policy_page_swap_disabled flag PLATFORM platform
+guest-policy-abi policy_abi at-least PLATFORM platform
+vmpl vmpl one-of PLATFORM platform
+host-requested host_requested flag PLATFORM platform
+alias-check alias_check_complete flag PLATFORM platform
+platform-smt smt_enabled flag PLATFORM platform
+platform-tsme tsme_enabled flag PLATFORM platform
+platform-ecc ecc_enabled flag PLATFORM platform
+platform-rapl rapl_disabled flag PLATFORM platform
+platform-ciphertext-hiding ciphertext_hiding_enabled flag PLATFORM platform
+iommu-write-safe iommu_write_safe flag PLATFORM platform
+platform-tio tio_enabled flag PLATFORM platform
+unknown-bits unknown_bits flag UNSUPPORTED platform
+guest-svn guest_svn at-least PLATFORM platform
+product-line product one-of TCB tcb
+product-exposed product none-of TCB tcb
+tcb-floor reported_tcb floor TCB tcb
+launch-tcb-floor launch_tcb floor TCB tcb
+tcb-order tcb_ordered flag TCB tcb
+provisional-firmware provisional_firmware flag TCB tcb
+launch-mit-vector launch_mit_vector covers TCB tcb
+current-mit-vector current_mit_vector covers TCB tcb
+mit-entrysign mit_entrysign flag TCB tcb
+mit-rmpocalypse mit_rmpocalypse flag TCB tcb
+mit-stackwarp mit_stackwarp flag TCB tcb
+crl crl one-of COLLATERAL_UNAVAILABLE collateral
+crl-stale crl_stale flag COLLATERAL_STALE collateral
+signed-by signing_key one-of PLATFORM identity
+csp csp_id one-of PLATFORM identity
+chip-id-masked chip_id_masked flag PLATFORM identity
+chip-id chip_id digest PLATFORM identity
+chip-denied chip_id none-of PLATFORM identity
+id-key-digest id_key_digest digest PLATFORM identity
+author-key-digest author_key_digest digest PLATFORM identity
+author-key-enabled author_key_enabled flag PLATFORM identity
+family-id family_id digest PLATFORM identity
+image-id image_id digest PLATFORM identity
+host-data host_data digest MEASUREMENT measurement
 `
+
+// ruleNames are the rules of this format's checks in words: the numbers behind them are nobody's
+// contract, and move when a rule comes between.
+var ruleNames = map[attestd.Rule]string{
+	attestd.RuleFlag: "flag", attestd.RuleOneOf: "one-of", attestd.RuleAtLeast: "at-least",
+	attestd.RuleFloor: "floor", attestd.RuleDigest: "digest", attestd.RuleCovers: "covers",
+	attestd.RuleNoneOf: "none-of",
+}
 
 // cloud makes the report one that a cloud's VLEK signed.
 func cloud(s *scene) { s.cloud = "CN=some-region.example" }
@@ -298,7 +306,7 @@ func TestAppraisedChecksAreThoseThatPoliciesName(t *testing.T) {
 	for _, spec := range newVerifier(t).Checks() {
 		if spec.Stage == attestd.StageAppraise {
 			name := strings.TrimPrefix(string(spec.ID), "sev-snp/")
-			fmt.Fprintln(&got, name, spec.Fact, spec.Rule, spec.Class, spec.Group)
+			fmt.Fprintln(&got, name, spec.Fact, ruleNames[spec.Rule], spec.Class, spec.Group)
 		}
 	}
 	if got.String() != appraisedChecks {

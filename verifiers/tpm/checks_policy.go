@@ -20,7 +20,7 @@ var keyChecks = []attestd.CheckSpec{
 		"a key that only a list names may be a file on the disk of anybody who copied it",
 		"enrol the key: attestd evidence tpm --server URL, or a challenge with attestation_key and "+
 			"endorsement_key",
-		"activated", "certified"),
+		"tee", "activated", "certified"),
 	appraised("ek-validity", attestd.RuleOneOf, "ek_certificate",
 		attestd.ClassCertTime, attestd.GroupIdentity, specEK+", section 3.2.6",
 		"the EK certificate is valid at the time judged, or there is none and the inventory vouches",
@@ -38,7 +38,7 @@ var keyChecks = []attestd.CheckSpec{
 		"the keys are protected by a TPM of its own, apart from whoever runs the machine",
 		"a virtual TPM does what its host says, and a software TPM what its file's owner says",
 		"use a machine with a TPM of a pinned vendor, or score \"vtpm\" in the policy",
-		"hardware", "vtpm", "unknown"),
+		"hardware", "tee", "vtpm", "unknown"),
 	appraised("key-grade", attestd.RuleOneOf, "key_grade",
 		attestd.ClassKeyProperties, attestd.GroupIdentity, specCertify,
 		"the key that was bound lives in the TPM that made the quote",

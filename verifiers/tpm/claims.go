@@ -72,6 +72,8 @@ func (s *session) summary() string {
 		maker = attestd.Excerpt(ek.Manufacturer+" "+ek.Model, 40)
 	} else if s.backing.ak != nil {
 		maker = s.backing.ak.Profile
+	} else if s.backing.tee {
+		maker = "inside a TEE"
 	}
 	return "TPM (" + maker + ", " + tpm2.AlgorithmName(s.quote.key.public.Type) + " AK)"
 }

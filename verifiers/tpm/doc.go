@@ -6,7 +6,8 @@
 //
 // What is true when Verify returns Claims: the attestation key is one that signs only what a TPM
 // made, cannot leave its TPM, and somebody vouches for it: a credential that its TPM opened under an
-// endorsement key that is trusted, a certificate under a pinned root, or the operator by name. That
+// endorsement key that is trusted, a certificate under a pinned root, the report of a TEE that contains
+// the TPM (for which its verifier vouches), or the operator by name. That
 // key signed exactly this quote, which names it by its Qualified Name and carries what was demanded;
 // the PCR values are those that the quote selects and digests, in banks of SHA-256 or better; a key
 // that came along was certified by the same attestation key under the same demand; and a log that

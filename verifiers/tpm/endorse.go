@@ -32,6 +32,8 @@ type backing struct {
 	activated bool
 	// named says that the operator named the attestation key.
 	named bool
+	// tee says that a verified report of a TEE states the attestation key as that of a TPM inside it.
+	tee bool
 	// used marks the intermediates that are part of a path.
 	used uint32
 }
@@ -243,13 +245,14 @@ func answers(activation *attestd.Activation) bool {
 func (s *session) checkAKTrusted() *fault {
 	b := &s.backing
 	b.named = contains(s.input.Anchors.AttestationKeys, s.quote.key.spki)
+	b.tee = contains(s.input.Anchors.TEEKeys, s.quote.key.spki)
 	for index := range s.evidence.Intermediates {
 		if b.used>>index&1 == 0 {
 			return refuse(checkAKTrusted, fmt.Sprintf("intermediate certificate %d, which no path uses",
 				index), "certificates that are needed")
 		}
 	}
-	if !b.activated && b.ak == nil && !b.named {
+	if !b.tee && !b.activated && b.ak == nil && !b.named {
 		return refuse(checkAKTrusted, "nobody vouches for the attestation key",
 			"an activation, a certificate, or an entry under attestation-keys")
 	}
@@ -260,6 +263,8 @@ func (s *session) checkAKTrusted() *fault {
 // voucher says who vouches for the attestation key, the strongest first.
 func (b *backing) voucher() string {
 	switch {
+	case b.tee:
+		return "a TEE's report states it"
 	case b.activated:
 		return "its TPM answered a credential"
 	case b.ak != nil:
@@ -272,6 +277,8 @@ func (b *backing) voucher() string {
 // residency is how it was shown that the attestation key lives in a TPM.
 func (b *backing) residency() string {
 	switch {
+	case b.tee:
+		return "tee"
 	case b.activated:
 		return "activated"
 	case b.ak != nil:
@@ -292,6 +299,8 @@ func (b *backing) protection() string {
 	switch {
 	case b.insecure():
 		return "insecure"
+	case b.tee:
+		return "tee"
 	case b.ak != nil:
 		return string(b.ak.Protection)
 	case b.activated && b.certificate != nil:

@@ -21,9 +21,9 @@ var keyFacts = []attestd.FactSpec{
 	fact("ak_hierarchy", attestd.KindText,
 		"Hierarchy of the attestation key: endorsement or owner.", specName),
 	fact("ak_residency", attestd.KindText, "How it was shown that the attestation key lives in a TPM: "+
-		"activated, certified (by its cloud) or none.", specCredential),
-	fact("protection", attestd.KindText, "What protects the attestation key: hardware, vtpm, insecure "+
-		"(a root that was loaded by hand) or unknown.", specCredential),
+		"tee (a TEE's report states it), activated, certified (by its cloud) or none.", specCredential),
+	fact("protection", attestd.KindText, "What protects the attestation key: hardware, tee (memory "+
+		"that the host cannot read), vtpm, insecure (a root that was loaded by hand) or unknown.", specCredential),
 	fact("key_grade", attestd.KindText, "The key that was demanded: resident (certified by the "+
 		"attestation key), bound (covered by extraData) or none.", specCertify),
 	fact("certified_key", attestd.KindBytes,

@@ -121,10 +121,19 @@ func portrait(claims *attestd.Claims) ([]byte, error) {
 		Checks           []attestd.Check
 		Freshness        attestd.Freshness
 		Key              []byte
+		Edges            []attestd.Edge
 	}{
 		claims.Summary(), claims.Product(), claims.EvidenceDigest(),
 		slices.Collect(claims.Registers()), slices.Collect(claims.Handles()), claims.Checks(),
-		claims.Freshness(), claims.KeySPKI(),
+		claims.Freshness(), claims.KeySPKI(), slices.Collect(claims.Edges()),
 	})
-	return bytes.Join([][]byte{facts, rest}, []byte{'\n'}), err
+	parts := [][]byte{facts, rest}
+	for device := range claims.Devices() {
+		one, bad := portrait(device.Claims)
+		if bad != nil {
+			return nil, bad
+		}
+		parts = append(parts, []byte(device.Path), one)
+	}
+	return bytes.Join(parts, []byte{'\n'}), err
 }

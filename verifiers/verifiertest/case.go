@@ -136,6 +136,7 @@ func clone(input attestd.Input) attestd.Input {
 	copied.Evidence = bytes.Clone(input.Evidence)
 	copied.Endorsements.Certificates = cloneAll(input.Endorsements.Certificates)
 	copied.Endorsements.CRLs = cloneAll(input.Endorsements.CRLs)
+	copied.Endorsements.Documents = cloneAll(input.Endorsements.Documents)
 	return copied
 }
 
@@ -150,5 +151,6 @@ func cloneAll(list [][]byte) [][]byte {
 func sameBytes(a, b attestd.Input) bool {
 	return bytes.Equal(a.Evidence, b.Evidence) &&
 		slices.EqualFunc(a.Endorsements.Certificates, b.Endorsements.Certificates, bytes.Equal) &&
-		slices.EqualFunc(a.Endorsements.CRLs, b.Endorsements.CRLs, bytes.Equal)
+		slices.EqualFunc(a.Endorsements.CRLs, b.Endorsements.CRLs, bytes.Equal) &&
+		slices.EqualFunc(a.Endorsements.Documents, b.Endorsements.Documents, bytes.Equal)
 }

@@ -24,31 +24,49 @@ type Set struct {
 	Certificates [][]byte
 	// CRLs in DER.
 	CRLs [][]byte
+	// Documents are signed statements that are neither, whole (see [attestd.Endorsements]).
+	Documents [][]byte
 	// Floors of revocation lists.
 	Floors []attestd.CRLFloor
+	// DocumentFloors of documents, one for each subject.
+	DocumentFloors []attestd.DocumentFloor
 }
 
 // Limits of a set.
 const (
-	// MaxMembers bounds each of its three lists.
+	// MaxMembers bounds each of its lists.
 	MaxMembers = 1 << 10
 	// MaxBytes bounds the document. A revocation list of 100,000 entries has some 4 MB.
 	MaxBytes = 8 << 20
+	// MaxSubject bounds the subject of a floor, in bytes.
+	MaxSubject = 128
 )
 
 // magic begins the document; its version is that of the form.
-const magic = "attestd/collateral/v1\x00"
+const magic = "attestd/collateral/v2\x00"
 
 // Marshal returns the one form of s: its lists sorted, each member once and behind its length.
 //
-// Errors: where s is over the limits.
+// Errors: where s is over the limits, or has a floor of a document that is none.
 func (s Set) Marshal() ([]byte, error) {
 	out := []byte(magic)
 	floors := make([][]byte, len(s.Floors))
 	for i, floor := range s.Floors {
 		floors[i] = append(bytes.Clone(floor.Issuer[:]), floor.Number...)
 	}
-	for _, list := range [][][]byte{s.Certificates, s.CRLs, floors} {
+	subjects := make([][]byte, len(s.DocumentFloors))
+	for i, floor := range s.DocumentFloors {
+		if err := checkFloor(floor); err != nil {
+			return nil, err
+		}
+		for _, other := range s.DocumentFloors[:i] {
+			if other.Subject == floor.Subject && !sameFloor(other, floor) {
+				return nil, fmt.Errorf("collateral has two floors of %q", floor.Subject)
+			}
+		}
+		subjects[i] = appendFloor(nil, floor)
+	}
+	for _, list := range [][][]byte{s.Certificates, s.CRLs, s.Documents, floors, subjects} {
 		list = slices.Clone(list)
 		slices.SortFunc(list, bytes.Compare)
 		list = slices.CompactFunc(list, bytes.Equal)
@@ -82,8 +100,10 @@ func Parse(document []byte) (Set, error) {
 		return Set{}, errors.New("not a document of collateral")
 	}
 	var read Set
-	var floors [][]byte
-	for _, into := range []*[][]byte{&read.Certificates, &read.CRLs, &floors} {
+	var floors, subjects [][]byte
+	for _, into := range []*[][]byte{
+		&read.Certificates, &read.CRLs, &read.Documents, &floors, &subjects,
+	} {
 		var err error
 		if *into, rest, err = members(rest); err != nil {
 			return Set{}, err
@@ -100,6 +120,17 @@ func Parse(document []byte) (Set, error) {
 		read.Floors = append(read.Floors, attestd.CRLFloor{
 			Issuer: [32]byte(one[:sha256.Size]), Number: one[sha256.Size:],
 		})
+	}
+	for _, one := range subjects {
+		floor, err := parseFloor(one)
+		if err != nil {
+			return Set{}, err
+		}
+		if last := len(read.DocumentFloors) - 1; last >= 0 &&
+			read.DocumentFloors[last].Subject == floor.Subject {
+			return Set{}, errors.New("collateral has two floors of one subject")
+		}
+		read.DocumentFloors = append(read.DocumentFloors, floor)
 	}
 	return read, nil
 }

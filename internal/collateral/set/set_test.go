@@ -2,7 +2,9 @@ package set_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -13,6 +15,11 @@ import (
 func sample() set.Set {
 	return set.Set{
 		Certificates: [][]byte{[]byte("a certificate"), []byte("b")}, CRLs: [][]byte{[]byte("list")},
+		Documents: [][]byte{[]byte("{}")},
+		DocumentFloors: []attestd.DocumentFloor{
+			{Subject: "a/b", Evaluation: 19, IssuedAt: time.Date(2026, 8, 13, 0, 0, 1, 0, time.UTC)},
+			{Subject: "c/d", Evaluation: 20, IssuedAt: time.Date(2026, 8, 14, 0, 0, 0, 0, time.UTC)},
+		},
 		Floors: []attestd.CRLFloor{{Issuer: [32]byte{1}, Number: []byte{1, 0}}, {Issuer: [32]byte{2}, Number: []byte{}}},
 	}
 }
@@ -46,6 +53,43 @@ func TestASetHasOneForm(t *testing.T) {
 	}
 	if read, err := set.Parse(nil); err != nil || len(read.CRLs) != 0 {
 		t.Errorf("nothing was read as %v, %v", read, err)
+	}
+}
+
+func TestAFloorOfADocumentThatIsNoneIsNotWritten(t *testing.T) {
+	at := time.Date(2026, 8, 14, 0, 0, 0, 0, time.UTC)
+	for name, floor := range map[string]attestd.DocumentFloor{
+		"no subject":            {Evaluation: 1, IssuedAt: at},
+		"a subject with a line": {Subject: "a\n", Evaluation: 1, IssuedAt: at},
+		"a long subject":        {Subject: strings.Repeat("a", set.MaxSubject+1), IssuedAt: at},
+		"no date":               {Subject: "a", Evaluation: 1},
+		"a part of a second":    {Subject: "a", Evaluation: 1, IssuedAt: at.Add(1)},
+		"the year 10000":        {Subject: "a", IssuedAt: at.AddDate(8000, 0, 0)},
+	} {
+		if _, err := (set.Set{DocumentFloors: []attestd.DocumentFloor{floor}}).Marshal(); err == nil {
+			t.Errorf("%s was written", name)
+		}
+	}
+}
+
+// Two floors of one subject would leave it to the reader which of them counts.
+func TestASubjectHasOneFloor(t *testing.T) {
+	at := time.Date(2026, 8, 14, 0, 0, 0, 0, time.UTC)
+	two := set.Set{DocumentFloors: []attestd.DocumentFloor{
+		{Subject: "a", Evaluation: 1, IssuedAt: at}, {Subject: "a", Evaluation: 2, IssuedAt: at},
+	}}
+	if document, err := two.Marshal(); err == nil {
+		t.Errorf("written as %x", document)
+	}
+	two.DocumentFloors[1].Subject = "b"
+	document, err := two.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at2 := bytes.LastIndexByte(document, 'b')
+	document[at2] = 'a'
+	if _, err := set.Parse(document); err == nil || !strings.Contains(err.Error(), "one subject") {
+		t.Errorf("read with %v", err)
 	}
 }
 

@@ -20,7 +20,8 @@ const (
 
 // Config is the plugin's part of the agent's configuration.
 type Config struct {
-	// Format of the evidence that this machine gives: "tpm", "nitro", "nitrotpm" or "sev-snp".
+	// Format of the evidence that this machine gives: "tpm", "nitro", "nitrotpm", "sev-snp", "tdx",
+	// "azure-vtpm", or "composite" for a CPU and a TPM.
 	Format string `hcl:"format,required"`
 	// Tenant whose machine this is.
 	Tenant string `hcl:"tenant,required"`
@@ -42,6 +43,11 @@ type Config struct {
 	Nitro    *DeviceConfig   `hcl:"nitro"`
 	NitroTPM *NitroTPMConfig `hcl:"nitrotpm"`
 	SNP      *SNPConfig      `hcl:"snp"`
+	TDX      *TDXConfig      `hcl:"tdx"`
+	Azure    *AzureConfig    `hcl:"azure"`
+	// Composite says what devices evidence of format "composite" is of. Each is set up by its own
+	// block.
+	Composite *CompositeConfig `hcl:"composite"`
 
 	run *runner
 }
@@ -80,6 +86,52 @@ type NitroTPMConfig struct {
 // SNPConfig says how the guest asks for reports: the folder of configfs-tsm or the guest device.
 type SNPConfig struct {
 	Path string `hcl:"path"`
+}
+
+// TDXConfig says how the guest asks for quotes: the folder of configfs-tsm, and the file of the
+// firmware's log, or "off".
+type TDXConfig struct {
+	Path     string `hcl:"path"`
+	EventLog string `hcl:"event_log"`
+}
+
+// AzureConfig says where an Azure VM's virtual TPM and its host's services are. The zero value is
+// what every confidential VM of Azure wants.
+type AzureConfig struct {
+	// Device is a device file, or swtpm:PATH for a software TPM.
+	Device   string `hcl:"device"`
+	AKHandle string `hcl:"ak_handle"`
+	LockFile string `hcl:"lock_file"`
+	PCRs     string `hcl:"pcrs"`
+	Bank     string `hcl:"bank"`
+	// EventLog is a file, or "off".
+	EventLog      string `hcl:"event_log"`
+	OwnerAuthFile string `hcl:"owner_auth_file"`
+	// Metadata is the base URL of the host's services, where it is not Azure's.
+	Metadata string `hcl:"metadata"`
+}
+
+// CompositeConfig names the formats of a machine's devices.
+type CompositeConfig struct {
+	// CPU is "sev-snp" or "tdx".
+	CPU string `hcl:"cpu,required"`
+	// VTPM is "tpm", which it also is where nothing is said, or "nitrotpm".
+	VTPM string `hcl:"vtpm"`
+}
+
+// devices are the formats of all devices that evidence is of.
+func (c *Config) devices() []string {
+	if c.Format != string(attestd.FormatComposite) || c.Composite == nil {
+		return []string{c.Format}
+	}
+	return []string{c.Composite.CPU, c.Composite.vtpm()}
+}
+
+func (c *CompositeConfig) vtpm() string {
+	if c.VTPM == "" {
+		return string(attestd.FormatTPM)
+	}
+	return c.VTPM
 }
 
 func defaults() Config { return Config{KeyBinding: bindingRequired} }
@@ -126,13 +178,67 @@ func (c *Config) Check() []string {
 	}{
 		{"tpm", attestd.FormatTPM, c.TPM != nil}, {"nitro", attestd.FormatNitro, c.Nitro != nil},
 		{"nitrotpm", attestd.FormatNitroTPM, c.NitroTPM != nil},
-		{"snp", attestd.FormatSEVSNP, c.SNP != nil},
+		{"snp", attestd.FormatSEVSNP, c.SNP != nil}, {"tdx", attestd.FormatTDX, c.TDX != nil},
+		{"azure", attestd.FormatAzureVTPM, c.Azure != nil},
 	} {
-		if block.given && c.Format != string(block.format) {
+		if block.given && !slices.Contains(c.devices(), string(block.format)) {
 			add(block.key, "is for format = %q", block.format)
 		}
 	}
-	return append(problems, c.TPM.check()...)
+	problems = append(problems, c.TPM.check()...)
+	problems = append(problems, c.Azure.check()...)
+	return append(problems, c.checkComposite()...)
+}
+
+// Devices that composite evidence can be of.
+var (
+	cpuFormats  = []string{string(attestd.FormatSEVSNP), string(attestd.FormatTDX)}
+	vtpmFormats = []string{string(attestd.FormatNitroTPM), string(attestd.FormatTPM)}
+)
+
+func (c *Config) checkComposite() []string {
+	composed := c.Format == string(attestd.FormatComposite)
+	switch {
+	case c.Composite == nil && composed:
+		return []string{`composite: is missing; name the CPU, as in composite { cpu = "sev-snp" }`}
+	case c.Composite == nil:
+		return nil
+	case !composed:
+		return []string{fmt.Sprintf("composite: is for format = %q", attestd.FormatComposite)}
+	}
+	var problems []string
+	for _, one := range []struct {
+		key, got string
+		want     []string
+	}{
+		{"composite.cpu", c.Composite.CPU, cpuFormats},
+		{"composite.vtpm", c.Composite.vtpm(), vtpmFormats},
+	} {
+		if !slices.Contains(one.want, one.got) {
+			problems = append(problems, fmt.Sprintf("%s: got %q, want one of %s", one.key,
+				attestd.Excerpt(one.got, 40), strings.Join(one.want, ", ")))
+		}
+	}
+	return problems
+}
+
+func (c *AzureConfig) check() []string {
+	if c == nil {
+		return nil
+	}
+	var problems []string
+	for _, problem := range c.tpm().check() {
+		problems = append(problems, "azure"+strings.TrimPrefix(problem, "tpm"))
+	}
+	return problems
+}
+
+// tpm is the part that says where the virtual TPM is and what of it is quoted.
+func (c *AzureConfig) tpm() *TPMConfig {
+	return &TPMConfig{
+		Device: c.Device, AKHandle: c.AKHandle, LockFile: c.LockFile, PCRs: c.PCRs, Bank: c.Bank,
+		EventLog: c.EventLog, OwnerAuthFile: c.OwnerAuthFile, IMALog: tpm.Off,
+	}
 }
 
 func (c *Config) tool() string {

@@ -26,7 +26,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		{"a key twice", good + "tenant = \"red\"\n", []string{"line 4", "tenant"}},
 		{"nothing", "", []string{"format", "tenant", "runtime_dir"}},
 		{"an unknown format", strings.Replace(good, "tpm", "sgx", 1),
-			[]string{"format", "nitro, nitrotpm, sev-snp, tpm"}},
+			[]string{"format", "azure-vtpm, composite, nitro, nitrotpm, sev-snp, tdx, tpm"}},
 		{"a tenant that is none", strings.Replace(good, "blue", "Blue Team", 1),
 			[]string{"tenant"}},
 		{"an empty tenant", strings.Replace(good, "blue", "", 1), []string{"tenant"}},
@@ -44,6 +44,19 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		{"a bank that is none", good + "tpm {\n  bank = \"sha1\"\n}\n", []string{"tpm.bank"}},
 		{"a handle of the platform's", good + "tpm {\n  ak_handle = \"0x81800000\"\n}\n",
 			[]string{"tpm.ak_handle"}},
+		{"Azure's PCRs that are none", strings.Replace(good, `"tpm"`, `"azure-vtpm"`, 1) +
+			"azure {\n  pcrs = \"0-99\"\n  bank = \"sha1\"\n}\n", []string{"azure.pcrs", "azure.bank"}},
+		{"a composite of nothing", strings.Replace(good, `"tpm"`, `"composite"`, 1),
+			[]string{"composite", "cpu"}},
+		{"a composite block of another format", good + "composite {\n  cpu = \"tdx\"\n}\n",
+			[]string{"composite: is for format"}},
+		{"a composite of two TPMs", strings.Replace(good, `"tpm"`, `"composite"`, 1) +
+			"composite {\n  cpu = \"tpm\"\n  vtpm = \"sev-snp\"\n}\n",
+			[]string{"composite.cpu", "composite.vtpm", "nitrotpm, tpm"}},
+		{"a composite without its CPU's block but another's",
+			strings.Replace(good, `"tpm"`, `"composite"`, 1) +
+				"composite {\n  cpu = \"tdx\"\n}\nsnp {\n  path = \"/dev/sev-guest\"\n}\n",
+			[]string{"snp: is for format"}},
 		{
 			"everything at once",
 			"format = \"x\"\ntenant = \"A\"\nkey_binding = \"y\"\nz = 1\ntpm {\n  pcrs = \"a\"\n}\n",
@@ -73,6 +86,12 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		"a file that is not there": good + "verifier_keys_file = \"/nonexistent/keys\"\n",
 		"no enclave":               "format = \"nitro\"\ntenant = \"a\"\nkey_binding = \"none\"\nnitro {\n  device = \"/nonexistent/nsm\"\n}\n",
 		"no guest":                 "format = \"sev-snp\"\ntenant = \"a\"\nkey_binding = \"none\"\nsnp {\n  path = \"/nonexistent/sev\"\n}\n",
+		"no TDX guest": "format = \"tdx\"\ntenant = \"a\"\nkey_binding = \"none\"\n" +
+			"tdx {\n  path = \"/nonexistent/tsm\"\n}\n",
+		"no base of the host's services": "format = \"azure-vtpm\"\ntenant = \"a\"\nkey_binding = \"none\"\n" +
+			"azure {\n  metadata = \"ftp://x\"\n}\n",
+		"a composite without a guest": "format = \"composite\"\ntenant = \"a\"\nkey_binding = \"none\"\n" +
+			"composite {\n  cpu = \"tdx\"\n}\ntdx {\n  path = \"/nonexistent/tsm\"\n}\n",
 	} {
 		if err := configure(a.config, hcl); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v", name, err)

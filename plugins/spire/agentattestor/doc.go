@@ -15,7 +15,7 @@
 // What needs no challenge (the TPM's keys, the agent's key) is had before the first message leaves,
 // so that SPIRE and attestd wait only for the machine's quote.
 //
-// A SEV-SNP report names a chip and a boot, and neither is an instance that an agent id may be made
-// from. Alone such evidence is judged and then refused an id, unless attestd knows the guest by
-// something else.
+// A SEV-SNP report names a chip and a boot, a TDX quote a platform, and none of these is an instance
+// that an agent id may be made from. Alone such evidence is judged and then refused an id, unless
+// attestd knows the guest by something else. With its TPM (format = "composite") it is known by that.
 package agentattestor

@@ -14,11 +14,10 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester"
 	"github.com/attestd/attestd/attester/nitro"
-	"github.com/attestd/attestd/attester/snp"
 )
 
 // machine is what evidence is collected from. Another format is another machine in [machines], and
-// nothing else.
+// nothing else; evidence of several devices is made of two of them (see composed).
 type machine interface {
 	// attester returns what collects evidence that binds key.
 	attester(ctx context.Context, key AgentKey) (attester.Attester, error)
@@ -43,18 +42,12 @@ var machines = map[attestd.Format]func(*Config) (machine, error){
 		return plain{from: enclave, keyField: true}, err
 	},
 	attestd.FormatNitroTPM: newNitroTPM,
-	attestd.FormatSEVSNP: func(c *Config) (machine, error) {
-		place := ""
-		if c.SNP != nil {
-			place = c.SNP.Path
-		}
-		guest, err := snp.Open(place)
-		return plain{from: guest}, err
-	},
+	attestd.FormatSEVSNP:   newSNP, attestd.FormatTDX: newTDX,
+	attestd.FormatAzureVTPM: newAzure,
 }
 
 func formats() []string {
-	var names []string
+	names := []string{string(attestd.FormatComposite)}
 	for format := range machines {
 		names = append(names, string(format))
 	}

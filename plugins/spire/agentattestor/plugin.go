@@ -48,7 +48,7 @@ func (c *Config) start(trustDomain string, log hclog.Logger) (stop func(), err e
 		format: attestd.Format(c.Format), tenant: c.Tenant, trustDomain: trustDomain,
 		tokenFile: c.EnrolmentTokenFile, now: time.Now,
 	}
-	if run.machine, err = machines[run.format](c); err != nil {
+	if run.machine, err = c.open(); err != nil {
 		return nil, withHint(err)
 	}
 	if c.VerifierKeysFile != "" {
@@ -62,9 +62,9 @@ func (c *Config) start(trustDomain string, log hclog.Logger) (stop func(), err e
 		log.Warn("the agent's key is not bound to the evidence: whoever relays this " +
 			"machine's evidence can have an SVID for his own key; \"required\" ends that")
 	}
-	if run.format == attestd.FormatSEVSNP {
-		log.Warn("a SEV-SNP report alone names no instance: attestd gives this machine an id " +
-			"only where it knows it by something else")
+	if run.format == attestd.FormatSEVSNP || run.format == attestd.FormatTDX {
+		log.Warn("evidence of a CPU alone names no instance: attestd gives this machine an id only " +
+			"where it knows it by something else; format = \"composite\" adds its TPM")
 	}
 	c.run = run
 	return nil, nil

@@ -191,7 +191,9 @@ func (r *runner) collect(
 		return nil, nil, fmt.Errorf("evidence: %w", err)
 	}
 	answer.Evidence = evidence.Bytes
-	answer.Endorsements = attestwire.Endorsements(evidence.Endorsements)
+	answer.Endorsements = attestwire.Endorsements{
+		Certificates: evidence.Endorsements.Certificates, CRLs: evidence.Endorsements.CRLs,
+	}
 	return answer, append(notes, evidence.Notes...), nil
 }
 

@@ -67,7 +67,9 @@ func (s *settings) attest(
 	}
 	verdict, err := s.finish(ctx, wire.NodeFinish{
 		ChallengeID: asked.ID(), Format: opening.Format, Tenant: opening.Tenant, Source: source,
-		Evidence: answer.Evidence, Endorsements: attestd.Endorsements(answer.Endorsements),
+		Evidence: answer.Evidence, Endorsements: attestd.Endorsements{
+			Certificates: answer.Endorsements.Certificates, CRLs: answer.Endorsements.CRLs,
+		},
 		KeySPKI: answer.KeySPKI, ActivationSecret: answer.ActivationSecret,
 		EnrolmentToken: answer.EnrolmentToken,
 	})
