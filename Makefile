@@ -14,7 +14,8 @@ RACE := ./verifiers/... ./internal/service/... ./internal/registry/... ./interna
         ./internal/api/... ./internal/worker/... ./attester/... ./internal/audit ./internal/condition \
         ./internal/subject ./internal/operator ./internal/admin/... ./internal/revocation \
         ./internal/enrol ./internal/reappraisal ./internal/spire/... ./internal/issuance \
-        ./plugins/spire/...
+        ./plugins/spire/... ./internal/collateral/... ./internal/keys ./internal/result \
+        ./internal/authn ./internal/decision/... ./internal/nhi/... ./client/...
 
 FUZZTIME ?= 20s
 
@@ -76,6 +77,8 @@ docs: ## write the generated tables of docs/ anew
 	@go test ./internal/explain -update
 	@go test ./internal/condition -update
 	@go test ./internal/subject -run Docs -update
+	@go test ./internal/decision -run Docs -update
+	@go test ./internal/demands -update
 	@go test ./cmd/attestd -run Docs -update
 
 .PHONY: race

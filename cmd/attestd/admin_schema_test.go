@@ -11,13 +11,15 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/internal/nhi"
 	whynot "github.com/attestd/attestd/internal/why"
 )
 
 // words are values for texts that come from a closed list, by the name of their field.
 var words = map[string]string{
 	"action": "quarantine", "severity": "warning", "level": "info", "code": "overdue", "status": "pending",
-	"ownership": "enrolment", "method": "inventory",
+	"ownership": "enrolment", "method": "inventory", "zone": "trusted", "credential": "attested",
+	"lifecycle": "active", "kind": "added",
 }
 
 // fill sets every field of a document to something that is not its zero value.
@@ -89,6 +91,11 @@ func TestSchemasOfTheAdminAPIAreItsDocuments(t *testing.T) {
 		{"attestd.conditions.v1", "", new(wire.Conditions)},
 		{"attestd.audit-entries.v1", "", new(wire.AuditEntries)},
 		{"attestd.log-level.v1", "", new(wire.LogLevel)},
+		{"attestd.records.v1", "", new(wire.Records)},
+		{"attestd.record.v1", "", new(wire.Record)},
+		{"attestd.records-changed.v1", "", new(wire.RecordsChanged)},
+		{"attestd.inventory-lint.v1", "", new(wire.InventoryLint)},
+		{"attestd.inventory-report.v1", "", new(nhi.Report)},
 		{"attestd.keys.v1", "active", new(wire.Keys)},
 		{"attestd.key-rotated.v1", "next", new(wire.KeyRotated)},
 		{"attestd.key-compromised.v1", "withdrawn", new(wire.KeyCompromised)},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/admin/wire"
+	"github.com/attestd/attestd/internal/nhi"
 	"github.com/attestd/attestd/internal/report"
 	"github.com/attestd/attestd/internal/subject"
 )
@@ -157,6 +158,10 @@ func adminDocs() map[string]any {
 				To:   wire.ReappraisalSide{Verdict: attestd.VerdictRejected, Tier: attestd.TierCritical, Risk: attestd.Risk(100)},
 			}},
 		},
+		"GET record":          inventoryRecord(),
+		"GET records":         wire.Records{Schema: "attestd.records.v1", Records: []nhi.Record{inventoryRecord().Record}},
+		"POST records/import": changedRecords(), "POST records/retire": changedRecords(),
+		"GET records/lint": lintedRecords(), "GET records/report": reportedRecords(),
 		"GET keys": wire.Keys{Schema: "attestd.keys.v1", Keys: []wire.Key{
 			resultKey("active"), resultKey("next"), resultKey("retiring"), resultKey("withdrawn"),
 		}},
@@ -176,6 +181,9 @@ func adminDocs() map[string]any {
 		"POST log-level": wire.LogLevel{Schema: "attestd.log-level.v1", Level: "debug", Until: night.Add(15 * time.Minute)},
 	}
 }
+
+// notThere is answered by what is not there, or is another tenant's.
+type notThere string
 
 // request is one as a server got it.
 type request struct {
@@ -206,6 +214,10 @@ func adminServerOf(t *testing.T, docs map[string]any) (address string, requests 
 			if !found {
 				w.WriteHeader(http.StatusServiceUnavailable)
 				doc = map[string]string{"class": "STORE_UNAVAILABLE", "detail": "the disk is full", "hint": "attestd doctor"}
+			}
+			if refused, ok := doc.(notThere); ok {
+				w.WriteHeader(http.StatusNotFound)
+				doc = map[string]string{"class": "FORBIDDEN", "detail": "no such " + string(refused), "hint": "check the spelling"}
 			}
 			_ = json.NewEncoder(w).Encode(doc)
 		}),
@@ -248,6 +260,13 @@ func TestWhatOperatorsSee(t *testing.T) {
 		{"operator-revoked", "attestd.operators.v1", 0, []string{"operator", "revoke", "ann"}},
 		{"operator-added", "attestd.operator-added.v1", 0, []string{"operator", "add", "ann", "--role", "security"}},
 		{"reappraisal", "attestd.reappraisal.v1", 3, []string{"reappraise", "--dry-run"}},
+		{"record", "attestd.record.v1", 0, []string{"subject", "record", string(rag)}},
+		{"records", "attestd.records.v1", 0, []string{"subject", "records"}},
+		{"record-retire", "attestd.records-changed.v1", 0, []string{"subject", "retire", string(rag), "--dry-run"}},
+		{"record-import", "attestd.records-changed.v1", 0, []string{"subject", "import",
+			"testdata/inventory.yaml"}},
+		{"inventory-lint", "attestd.inventory-lint.v1", 3, []string{"subject", "lint"}},
+		{"inventory-report", "attestd.inventory-report.v1", 0, []string{"subject", "report"}},
 		{"keys", "attestd.keys.v1", 0, []string{"keys", "ls"}},
 		{"key-rotated", "attestd.key-rotated.v1", 0, []string{"keys", "rotate"}},
 		{"key-compromised", "attestd.key-compromised.v1", 0, []string{"keys", "compromise", "k",

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/verifiers/tdx/pcs"
 )
 
 // Limits of a --collateral folder: a vendor's files for one machine are a handful.
@@ -19,14 +20,17 @@ const (
 	maxCollateralFiles   = 64
 	maxCollateralFile    = 256 << 10
 	maxCollateralObjects = 256
+	// maxCollateralDocuments is far above what one platform has: TCB information and an identity.
+	maxCollateralDocuments = 64
 
 	// maxCollateralWarnings are told one by one; a folder of other things would bury what matters.
 	maxCollateralWarnings = 3
 )
 
 // collateral reads every file of a folder as the vendors publish them and recognises certificates
-// and CRLs, in DER or PEM, by content: names and endings say nothing. Nothing in it is believed
-// here; the verifier looks for a chain to its pinned roots.
+// and CRLs, in DER or PEM, Intel's documents, and the combined JSON in which others exchange them, by
+// content: names and endings say nothing. Nothing in it is believed here; the verifier looks for a
+// chain to its pinned roots.
 func (a *app) collateral(folder string) (attestd.Endorsements, error) {
 	var found attestd.Endorsements
 	if folder == "" {
@@ -60,7 +64,8 @@ func (a *app) collateral(folder string) (attestd.Endorsements, error) {
 		}
 		if !addCollateral(&found, data) {
 			unused = append(unused, fmt.Sprintf(
-				"collateral %q is neither a certificate nor a CRL and was not used%s", path, collateralGuess(data)))
+				"collateral %q is neither a certificate nor a CRL nor a document of Intel's and was not used%s",
+				path, collateralGuess(data)))
 		}
 	}
 	for _, warning := range unused[:min(len(unused), maxCollateralWarnings)] {
@@ -69,9 +74,14 @@ func (a *app) collateral(folder string) (attestd.Endorsements, error) {
 	if more := len(unused) - maxCollateralWarnings; more > 0 {
 		a.warn("and %d more files of %q were not used", more, folder)
 	}
-	if len(found.Certificates)+len(found.CRLs) == 0 {
-		return found, usagef("put the vendor's certificates and CRLs into it, in DER or PEM",
+	if len(found.Certificates)+len(found.CRLs)+len(found.Documents) == 0 {
+		return found, usagef("put the vendor's certificates and CRLs into it, in DER or PEM, and Intel's JSON",
 			"collateral folder %q holds no certificate and no CRL", attestd.Excerpt(folder, 200))
+	}
+	if total := len(found.Documents); total > maxCollateralDocuments {
+		return found, usagef("keep the files for one machine in a folder of their own",
+			"collateral folder %q holds %d of Intel's documents, want at most %d",
+			attestd.Excerpt(folder, 200), total, maxCollateralDocuments)
 	}
 	if total := len(found.Certificates) + len(found.CRLs); total > maxCollateralObjects {
 		return found, usagef("keep the files for one machine in a folder of their own",
@@ -84,7 +94,23 @@ func (a *app) collateral(folder string) (attestd.Endorsements, error) {
 // addCollateral adds what data holds; false where it holds anything else.
 func addCollateral(into *attestd.Endorsements, data []byte) bool {
 	trimmed := bytes.TrimSpace(data)
-	if !bytes.HasPrefix(trimmed, []byte("-----BEGIN ")) {
+	switch {
+	case pcs.IsCombined(trimmed):
+		split, err := pcs.SplitCombined(trimmed)
+		if err != nil {
+			return false
+		}
+		into.Certificates = append(into.Certificates, split.Certificates...)
+		into.CRLs = append(into.CRLs, split.CRLs...)
+		into.Documents = append(into.Documents, split.Documents...)
+		return true
+	case pcs.KindOf(trimmed) != pcs.KindNone:
+		if _, err := pcs.Parse(trimmed); err != nil {
+			return false
+		}
+		into.Documents = append(into.Documents, trimmed)
+		return true
+	case !bytes.HasPrefix(trimmed, []byte("-----BEGIN ")):
 		return addDER(into, data)
 	}
 	var next attestd.Endorsements
@@ -120,8 +146,14 @@ func collateralGuess(data []byte) string {
 	switch {
 	case strings.HasPrefix(start, "<!doctype") || strings.HasPrefix(start, "<html"):
 		return ": it is a web page, perhaps an error that was saved under this name"
+	case pcs.IsCombined(data):
+		_, err := pcs.SplitCombined(bytes.TrimSpace(data))
+		return ": as combined collateral it cannot be read: " + attestd.Excerpt(fmt.Sprint(err), 160)
+	case pcs.KindOf(data) != pcs.KindNone:
+		_, err := pcs.Parse(bytes.TrimSpace(data))
+		return ": it cannot be read: " + attestd.Excerpt(fmt.Sprint(err), 160)
 	case strings.HasPrefix(start, "{"):
-		return ": it is JSON"
+		return ": it is other JSON"
 	default:
 		return ""
 	}

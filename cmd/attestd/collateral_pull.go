@@ -27,15 +27,21 @@ func newCollateralPull(a *app) *cobra.Command {
 	var config collateral.FetchConfig
 	var watch bool
 	var proxy, level string
+	var intel intelFlags
 	command := &cobra.Command{
 		Use:   "pull",
-		Short: "Fetch lists and wanted certificates from AMD, slowly",
-		Long: `Pull asks AMD's key distribution service (kdsintf.amd.com, and no other host) for the revocation
-list of each product line, and for the VCEKs of machines whose evidence could not be decided for
-want of one. What comes is verified like an import. It asks once in ten seconds, and less often when
-AMD says so. With --watch it goes on until it is stopped, as attestd serve has it do for itself
-where collateral.fetch is set.`,
+		Short: "Fetch lists, Intel's documents and wanted certificates from AMD and Intel, slowly",
+		Long: `Pull asks AMD's key distribution service (kdsintf.amd.com) for the revocation list of each product
+line, and for the VCEKs of machines whose evidence could not be decided for want of one. Once a
+platform of Intel's is held, was named by evidence that could not be decided, or is given with
+--fmspc, it asks Intel's service (api.trustedservices.intel.com, and
+certificates.trustedservices.intel.com for the root's list) for TCB information, the identity of the
+quoting enclave and revocation lists, or the PCCS of --intel-pccs instead. It asks no other host.
+What comes is verified like an import. It asks each service once in ten seconds, and less often when
+the service says so. With --watch it goes on until it is stopped, as attestd serve has it do for
+itself where collateral.fetch is set.`,
 		Example: `  attestd collateral pull --folder ./collateral
+  attestd collateral pull --folder ./collateral --fmspc 50806f000000
   attestd collateral pull --watch -o json`,
 		Args: arguments(0, 0, ""),
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -47,6 +53,9 @@ where collateral.fetch is set.`,
 				if config.Proxy, err = url.Parse(proxy); err != nil {
 					return usagef("give http://HOST:PORT", "--proxy %q is no address", attestd.Excerpt(proxy, 100))
 				}
+			}
+			if config.Intel, err = a.intelConfig(intel); err != nil {
+				return err
 			}
 			store, err := a.collateralStore(flags, true)
 			if err != nil {
@@ -79,6 +88,7 @@ where collateral.fetch is set.`,
 	set.StringSliceVar(&config.Lines, "lines", nil, "product `LINES`, as in Milan,Genoa (default: all)")
 	set.DurationVar(&config.Pace, "pace", collateral.DefaultPace, "least `TIME` between two requests")
 	set.DurationVar(&config.Refresh, "every", collateral.DefaultRefresh, "`TIME` between two looks for a list")
+	intel.add(command)
 	set.StringVar(&level, "log-level", "",
 		"log steps as JSON to standard error instead: debug, info, warn or error")
 	set.StringVar(&proxy, "proxy", "", "HTTP proxy, as in http://`HOST:PORT` (the environment is not asked)")

@@ -58,8 +58,9 @@ func newCollateralList(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "ls",
 		Short: "List what is held, and until when it is current",
-		Long: `Ls lists revocation lists and CAs with their age: fresh, due (past half of its time), grace (its end
-is near) or expired; the certificates of machines; and what is wanted from AMD and not there.`,
+		Long: `Ls lists revocation lists, CAs and Intel's documents with their age: fresh, due (past half of its
+time), grace (its end is near) or expired; the certificates of machines; and what is wanted from AMD
+or Intel and not there. The number of a document is Intel's tcbEvaluationDataNumber.`,
 		Example: `  attestd collateral ls --folder ./collateral`,
 		Args:    arguments(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
@@ -96,7 +97,11 @@ func (a *app) tellHeld(doc collateralDoc, flags collateralFlags) error {
 		if row.SHA256 == "" {
 			until, age = "", "missing"
 		}
-		table.Rows = append(table.Rows, []string{row.Kind, row.Name, row.Number, until, age, row.Source})
+		name := row.Name
+		if row.Channel == collateral.Early {
+			name += " (early)"
+		}
+		table.Rows = append(table.Rows, []string{row.Kind, name, row.Number, until, age, row.Source})
 		if row.Problem != "" && row.SHA256 != "" {
 			table.Notes = append(table.Notes, row.Name+": "+row.Problem)
 		}
@@ -112,11 +117,15 @@ func (a *app) tellHeld(doc collateralDoc, flags collateralFlags) error {
 		})
 	}
 	for _, wanted := range doc.Queue {
+		kind, name, whose := string(wanted.Machine.Kind), wanted.Machine.String(), "AMD"
+		if wanted.Platform != (collateral.Platform{}) {
+			kind, name, whose = "tcb-info", wanted.Platform.String(), "Intel"
+		}
 		state := "wanted, " + strconv.Itoa(wanted.Tries) + " tries"
 		if wanted.Refused {
-			state = "AMD has none"
+			state = whose + " has none"
 		}
-		machines.Rows = append(machines.Rows, []string{string(wanted.Machine.Kind), wanted.Machine.String(), "", state})
+		machines.Rows = append(machines.Rows, []string{kind, name, "", state})
 	}
 	fmt.Fprintln(a.out)
 	return machines.Text(a.out, a.page())
@@ -127,6 +136,9 @@ func (f collateralFlags) again() string {
 	out := ""
 	if f.folder != defaultCollateral {
 		out += " --folder " + report.QuoteArg(f.folder)
+	}
+	if f.update != "" && f.update != string(collateral.Standard) {
+		out += " --intel-update " + report.QuoteArg(f.update)
 	}
 	if f.insecureRoots != "" {
 		out += " --insecure-roots " + report.QuoteArg(f.insecureRoots)
@@ -185,7 +197,7 @@ func (a *app) tellVerified(doc collateralDoc, flags collateralFlags) error {
 			table.Rows = append(table.Rows, []string{held.File, held.Problem})
 		}
 	}
-	table.Lead = append(table.Lead, fmt.Sprintf("%d list(s) and CA(s), %d machine(s)", objects, len(doc.Machines)))
+	table.Lead = append(table.Lead, fmt.Sprintf("%d list(s), CA(s) and document(s), %d machine(s)", objects, len(doc.Machines)))
 	if doc.Problems > 0 {
 		table.Lead[0], table.Good, table.Bad = "NOT VERIFIED", false, true
 		table.Heads = []string{"what", "why"}

@@ -27,11 +27,11 @@ const (
 func newCollateral(a *app) *cobra.Command {
 	return nounGroup("collateral", "Keep vendors' revocation lists and certificates",
 		newCollateralPull(a), newCollateralImport(a), newCollateralExport(a), newCollateralList(a),
-		newCollateralVerify(a), newCollateralKeygen(a))
+		newCollateralVerify(a), newCollateralUnpack(a), newCollateralKeygen(a))
 }
 
 // collateralFlags say which folder it is about.
-type collateralFlags struct{ folder, insecureRoots string }
+type collateralFlags struct{ folder, insecureRoots, update string }
 
 const defaultCollateral = "/var/lib/attestd/collateral"
 
@@ -39,6 +39,9 @@ func (f *collateralFlags) add(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&f.folder, "folder", defaultCollateral,
 		"`FOLDER` of the store, collateral.folder in the configuration")
+	flags.StringVar(&f.update, "intel-update", string(collateral.Standard),
+		"`CHANNEL` of Intel's TCB updates that it is about, standard or early: collateral.intel_update")
+	complete(command, "intel-update", string(collateral.Standard), string(collateral.Early))
 	flags.StringVar(&f.insecureRoots, "insecure-roots", "", "also trust the roots in this PEM `FILE`, for tests")
 }
 
@@ -51,7 +54,14 @@ func (a *app) collateralStore(flags collateralFlags, create bool) (*collateral.S
 	if err != nil {
 		return nil, err
 	}
+	channel, err := collateral.ParseChannel(flags.update)
+	if err != nil {
+		return nil, usagef("give standard or early", "--intel-update: %w", err)
+	}
 	store, err := collateral.Open(flags.folder, time.Now, roots...)
+	if err == nil {
+		err = store.Follow(channel)
+	}
 	return store, hinted(err, "look at the folder: is it there, and may this user write in it?")
 }
 
@@ -68,12 +78,15 @@ func newCollateralImport(a *app) *cobra.Command {
 	var key string
 	command := &cobra.Command{
 		Use:   "import FILE...",
-		Short: "Verify revocation lists, CAs, VCEKs and VLEKs, and keep them",
-		Long: `Import takes files as vendors publish them, in DER or PEM, or one signed bundle, for which --key is
-the public key of the site that exported it. Everything is verified to the roots that are compiled
-in, also what a bundle brings. It takes all or nothing, and no list older than one it has seen.`,
+		Short: "Verify revocation lists, CAs, VCEKs, VLEKs and Intel's documents, and keep them",
+		Long: `Import takes files as vendors publish them, in DER or PEM, Intel's TCB information and identities of
+enclaves as its service answers them, the combined JSON of others, or one signed bundle, for which
+--key is the public key of the site that exported it. Everything is verified to the roots that are
+compiled in, also what a bundle brings. It takes all or nothing, and no list or document older than
+one it has seen. A document does not say of which channel it is: --intel-update does.`,
 		Example: `  attestd collateral import milan.crl genoa.crl --folder ./collateral
-  attestd collateral import site.bundle --key site.pub`,
+  attestd collateral import site.bundle --key site.pub
+  attestd collateral import early.json --intel-update early`,
 		Args: arguments(1, collateral.MaxObjects, "one FILE or more"),
 		RunE: func(command *cobra.Command, args []string) error {
 			form, err := a.form(formText, formJSON)
@@ -87,6 +100,9 @@ in, also what a bundle brings. It takes all or nothing, and no list older than o
 			store, err := a.collateralStore(flags, true)
 			if err != nil {
 				return err
+			}
+			if key == "" { // a bundle says itself what is of the early channel
+				objects = collateral.In(collateral.Channel(flags.update), objects)
 			}
 			items, err := store.Import(command.Context(), objects, source)
 			if err != nil {
@@ -172,8 +188,8 @@ func newCollateralExport(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "export FILE",
 		Short: "Write what is held into a signed bundle, for sites without a way out",
-		Long: `Export writes one FILE with every revocation list, CA and machine's certificate that is held and
-verifies, signed with --key. The same content under the same key is the same file.`,
+		Long: `Export writes one FILE with every revocation list, CA, document of Intel's and machine's certificate
+that is held and verifies, signed with --key. The same content under the same key is the same file.`,
 		Example: `  attestd collateral export site.bundle --key site.key --folder ./collateral`,
 		Args:    arguments(1, 1, "one FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {

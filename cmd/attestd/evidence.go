@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/attester"
@@ -39,6 +40,7 @@ alone. The certificates that the host keeps go along behind the report.`,
 			more:  `The freshness value becomes the document's nonce, the key of --key its public_key.`,
 			open:  func(path string) (attester.Attester, error) { return nitro.Open(path) },
 		}),
+		newEvidenceTDX(a), newEvidenceAzure(a), newEvidenceComposite(a),
 	)
 }
 
@@ -322,7 +324,9 @@ type plainMachine struct {
 	format             attestd.Format
 	place, what, paths string
 	more               string
-	open               func(path string) (attester.Attester, error)
+	// flags adds flags of this kind alone; nil for none.
+	flags func(*pflag.FlagSet)
+	open  func(path string) (attester.Attester, error)
 }
 
 func newEvidencePlain(a *app, kind plainMachine) *cobra.Command {
@@ -362,6 +366,9 @@ func newEvidencePlain(a *app, kind plainMachine) *cobra.Command {
 	}
 	c.addFlags(command)
 	command.Flags().StringVar(&path, kind.place, "", kind.paths)
+	if kind.flags != nil {
+		kind.flags(command.Flags())
+	}
 	return command
 }
 

@@ -63,12 +63,15 @@ its keys as trusted.
 		RunE: func(command *cobra.Command, _ []string) error { return a.evidenceTPM(command, c, t) },
 	}
 	c.addFlags(command)
-	t.addFlags(a, command)
+	t.addFlags(command)
+	flags := command.Flags()
+	flags.BoolVar(&t.identity, "identity", false, "print what the TPM is known by, and collect nothing")
+	flags.StringVar(&t.name, "name", "", "`NAME` of this machine, with --identity -o yaml (default: the host's)")
 	a.outputFlag(command, formText, formJSON, formYAML)
 	return command
 }
 
-func (t *tpmFlags) addFlags(a *app, command *cobra.Command) {
+func (t *tpmFlags) addFlags(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&t.place, "tpm", "/dev/tpmrm0",
 		"`TPM`: a device file, or swtpm:PATH for a software TPM's socket")
@@ -90,8 +93,6 @@ func (t *tpmFlags) addFlags(a *app, command *cobra.Command) {
 		"lock `FILE` (default: the device file, or the socket's path and .lock)")
 	flags.StringVar(&t.ownerAuth, "owner-auth-file", "", "`FILE` with the owner hierarchy's password")
 	flags.StringVar(&t.endorseAuth, "endorsement-auth-file", "", "`FILE` with the endorsement hierarchy's password")
-	flags.BoolVar(&t.identity, "identity", false, "print what the TPM is known by, and collect nothing")
-	flags.StringVar(&t.name, "name", "", "`NAME` of this machine, with --identity -o yaml (default: the host's)")
 	complete(command, "bank", "sha256", "sha384", "sha512")
 }
 
@@ -109,48 +110,57 @@ func (a *app) evidenceTPM(command *cobra.Command, c collecting, t tpmFlags) erro
 	if err := c.contradictions(command); err != nil {
 		return err
 	}
+	ctx, stop := a.collectContext(command.Context(), c)
+	defer stop()
+	m, err := a.machineWithTPM(ctx, &c, t)
+	if err != nil {
+		return err
+	}
+	return a.collect(ctx, c, m, form)
+}
+
+// machineWithTPM is a machine whose evidence is its TPM's. Where the TPM's own key is bound, c names the
+// file of that key afterwards.
+func (a *app) machineWithTPM(ctx context.Context, c *collecting, t tpmFlags) (m machine, err error) {
 	if c.key != "" && t.residentKey != "" {
-		return usagef("drop one", "--key and --resident-key contradict each other: one key is bound")
+		return m, usagef("drop one", "--key and --resident-key contradict each other: one key is bound")
 	}
 	request := tpm.Request{IMAOffset: t.imaOffset}
 	if request.PCRs, err = parsePCRs(t.pcrs); err != nil {
-		return err
+		return m, err
 	}
 	if request.Bank, err = parseBank(t.bank); err != nil {
-		return err
+		return m, err
 	}
-	var m machine
 	if c.key != "" {
 		if m.spki, err = a.publicKey(c.key); err != nil {
-			return err
+			return m, err
 		}
 	}
 	device, err := a.openTPM(t)
 	if err != nil {
-		return err
+		return m, err
 	}
-	ctx, stop := a.collectContext(command.Context(), c)
-	defer stop()
 	if t.residentKey != "" {
 		if request.Key, err = a.residentKey(ctx, device, t); err != nil {
-			return err
+			return m, err
 		}
 		m.spki, m.keyField = request.Key.SPKI(), true
 		c.key = filepath.Join(t.stateFolder(a), t.residentKey+".pem")
 		public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: m.spki})
 		if err := writeFile(c.key, public); err != nil {
-			return err
+			return m, err
 		}
 	}
 	if c.server != "" {
 		identity, err := a.readIdentity(ctx, device)
 		if err != nil {
-			return err
+			return m, err
 		}
 		m.attestationKey, m.endorsementKey = identity.AKPublic, identity.EKPublic
 	}
 	m.attester, m.activate = device.With(request), device.Activate
-	return a.collect(ctx, c, m, form)
+	return m, nil
 }
 
 const tpmHint = "look whether the TPM answers: attestd evidence tpm --identity"
@@ -169,12 +179,10 @@ func (a *app) residentKey(ctx context.Context, device *tpm.Device, t tpmFlags) (
 
 func (a *app) openTPM(t tpmFlags) (*tpm.Device, error) {
 	options := tpm.Options{LockFile: t.lockFile, BootLog: t.bootLog, IMALog: t.imaLog}
-	handle, err := strconv.ParseUint(t.akHandle, 0, 32)
-	if err != nil {
-		return nil, usagef("give it like 0x81010020", "--ak-handle %q is not a handle",
-			attestd.Excerpt(t.akHandle, 40))
+	var err error
+	if options.AKHandle, err = parseHandle(t.akHandle); err != nil {
+		return nil, err
 	}
-	options.AKHandle = uint32(handle)
 	if t.residentKey != "" {
 		options.StateDir = t.stateFolder(a)
 		if err := os.MkdirAll(options.StateDir, 0o700); err != nil {
@@ -251,6 +259,14 @@ func parsePCRs(text string) ([]uint8, error) {
 		}
 	}
 	return pcrs, nil
+}
+
+func parseHandle(text string) (uint32, error) {
+	handle, err := strconv.ParseUint(text, 0, 32)
+	if err != nil {
+		return 0, usagef("give it like 0x81010020", "--ak-handle %q is not a handle", attestd.Excerpt(text, 40))
+	}
+	return uint32(handle), nil
 }
 
 func parseBank(name string) (tpm.Bank, error) {

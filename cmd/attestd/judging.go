@@ -28,6 +28,7 @@ type question struct {
 	policy        string
 	references    []string
 	collateral    string
+	compare       string
 	recorded      bool
 	insecureRoots string
 }
@@ -44,7 +45,7 @@ func (q *question) addFlags(command *cobra.Command) {
 	flags.StringVar(&q.policy, "policy", "",
 		"policy by `NAME` or file (default production; recorded with --recorded)")
 	flags.StringArrayVar(&q.references, "reference", nil, "`FILE` with reference values; may be repeated")
-	flags.StringVar(&q.collateral, "collateral", "", "`FOLDER` with the vendor's certificates and CRLs")
+	flags.StringVar(&q.collateral, "collateral", "", "`FOLDER` with the vendor's certificates and CRLs, and Intel's JSON")
 	flags.BoolVar(&q.recorded, "recorded", false, "judge authenticity only: freshness is NOT shown")
 	flags.StringVar(&q.insecureRoots, "insecure-roots", "",
 		"also trust the roots in this PEM `FILE`, for tests; the risk is then never below 60")

@@ -223,6 +223,10 @@ func forgeEvidence(ts *testscript.TestScript, _ bool, args []string) {
 		forgeSNP(ts, slices.Contains(words, "debug"))
 		return
 	}
+	if args[0] == string(attestd.FormatTDX) {
+		forgeTDX(ts)
+		return
+	}
 	if args[0] == string(attestd.FormatTPM) {
 		forgeTPM(ts, words)
 		return

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,8 +42,9 @@ func TestPublishedEvidenceInEveryForm(t *testing.T) {
 				"verify", written(t, "evidence", vector.Evidence), "--recorded",
 				"--at", vector.At.Format(time.RFC3339Nano),
 			}
-			if len(vector.Endorsements.Certificates) > 0 {
-				args = append(args, "--collateral", folderOf(t, vector.Endorsements.Certificates))
+			given := vector.Endorsements
+			if files := slices.Concat(given.Certificates, given.CRLs, given.Documents); len(files) > 0 {
+				args = append(args, "--collateral", folderOf(t, files))
 			}
 			if len(vector.DemandNonce) > 0 {
 				args = append(args, "--nonce", hex.EncodeToString(vector.DemandNonce))

@@ -49,6 +49,7 @@ Exit code 0 is that no verdict changes, 3 that some do.`,
 				return err
 			}
 			request.CRLs, request.Certificates = added.CRLs, added.Certificates
+			request.Documents = added.Documents
 			asking, err := a.admin(server)
 			if err != nil {
 				return err

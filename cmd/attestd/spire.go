@@ -41,6 +41,7 @@ type pluginWish struct {
 	format, tenant, keys   string
 	runtimeDir, keyDir     string
 	device, enrolmentToken string
+	cpu                    string
 	checksum, trustDomain  string
 }
 
@@ -88,13 +89,16 @@ With --config the tenant, the trust domain and the socket are those of attestd's
 	flags.StringVar(&wish.ca, "ca", "", "for tcp: `FILE` of attestd's own CA")
 	flags.StringVar(&wish.format, "format", "tpm", "`FORMAT` of the node's evidence: "+
 		strings.Join(nodeFormats(), ", "))
+	flags.StringVar(&wish.cpu, "cpu", "", "`FORMAT` of the CPU's evidence, with --format composite: "+
+		strings.Join(cpuFormats(), ", "))
 	flags.StringVar(&wish.tenant, "tenant", "", "`TENANT` whose the machine is (default: default)")
-	flags.StringVar(&wish.keys, "keys", "", "where the agent's keys live: memory or tpm (default: tpm for --format tpm)")
+	flags.StringVar(&wish.keys, "keys", "", "where the agent's keys live: memory or tpm (default: tpm where the format has one)")
 	flags.StringVar(&wish.runtimeDir, "runtime-dir", defaultRuntimeDir, "`DIR` that the agent's plugins share")
 	flags.StringVar(&wish.keyDir, "state-dir", defaultKeyDir, "`DIR` of the TPM's keys")
 	flags.StringVar(&wish.device, "device", "", "the TPM: a device `FILE`, or swtpm:PATH (default: the only one)")
 	flags.StringVar(&wish.enrolmentToken, "enrolment-token", "", "`FILE` of a one-time token on the machine")
 	complete(command, "format", nodeFormats()...)
+	complete(command, "cpu", cpuFormats()...)
 	complete(command, "keys", "memory", "tpm")
 	complete(command, "only", pluginNames()...)
 	return command
@@ -104,8 +108,19 @@ With --config the tenant, the trust domain and the socket are those of attestd's
 func nodeFormats() []string {
 	return []string{
 		string(attestd.FormatTPM), string(attestd.FormatNitro), string(attestd.FormatNitroTPM),
-		string(attestd.FormatSEVSNP),
+		string(attestd.FormatSEVSNP), string(attestd.FormatTDX), string(attestd.FormatAzureVTPM),
+		string(attestd.FormatComposite),
 	}
+}
+
+// hasTPM reports whether the node's evidence is its own TPM's, in whole or in part.
+func (w *pluginWish) hasTPM() bool {
+	return w.format == string(attestd.FormatTPM) || w.format == string(attestd.FormatComposite)
+}
+
+// cpuFormats are those of the CPU in composite evidence.
+func cpuFormats() []string {
+	return []string{string(attestd.FormatSEVSNP), string(attestd.FormatTDX)}
 }
 
 // pluginNames are the plugins as people name them, by the sub-command that is each one.
@@ -188,12 +203,18 @@ func (w *pluginWish) settle(read reader) error {
 	if len(w.addresses) == 0 {
 		w.addresses = []string{defaultUplink}
 	}
-	tpm := w.format == string(attestd.FormatTPM)
 	if w.keys == "" {
 		w.keys = "memory"
-		if tpm {
+		if w.hasTPM() {
 			w.keys = "tpm"
 		}
+	}
+	composed := w.format == string(attestd.FormatComposite)
+	switch cpus := cpuFormats(); {
+	case composed && !slices.Contains(cpus, w.cpu):
+		return usagef("add --cpu sev-snp or --cpu tdx", "--format composite of --cpu %q", attestd.Excerpt(w.cpu, 40))
+	case !composed && w.cpu != "":
+		return usagef("drop it, or give --format composite", "--cpu has no meaning with --format %s", w.format)
 	}
 	if w.keys != "memory" && w.keys != "tpm" {
 		return usagef("give memory or tpm", "unknown --keys %q", attestd.Excerpt(w.keys, 40))

@@ -59,10 +59,9 @@ func (w *pluginWish) serverBlocks() []pluginBlock {
 }
 
 func (w *pluginWish) agentBlocks() []pluginBlock {
-	tpm := w.format == string(attestd.FormatTPM)
 	var place, keys, attestor, workloads hcl
 	place.text("device", w.device)
-	if w.keys == "tpm" || tpm {
+	if w.keys == "tpm" || w.hasTPM() {
 		place.text("state_dir", w.keyDir)
 	}
 
@@ -77,8 +76,18 @@ func (w *pluginWish) agentBlocks() []pluginBlock {
 	attestor.text("trust_domain", w.trustDomain)
 	attestor.text("runtime_dir", w.runtimeDir)
 	attestor.text("enrolment_token_file", w.enrolmentToken)
-	if tpm {
+	if w.hasTPM() {
 		attestor.block("tpm", place)
+	}
+	if w.format == string(attestd.FormatAzureVTPM) {
+		var chip hcl
+		chip.text("device", w.device)
+		attestor.block("azure", chip)
+	}
+	if w.cpu != "" {
+		var parts hcl
+		parts.text("cpu", w.cpu)
+		attestor.block("composite", parts)
 	}
 
 	workloads.text("runtime_dir", w.runtimeDir)

@@ -108,6 +108,11 @@ func TestSPIREConfigIsTakenByThePlugins(t *testing.T) {
 			[]string{`keys = "memory"`, `tenant = "blue"`, `trust_domain = "example.org"`}, 34},
 		{"a NitroTPM", []string{"--agent", "--format", "nitrotpm"}, agents, nil, 34},
 		{"SEV-SNP", []string{"--agent", "--format", "sev-snp"}, agents, nil, 34},
+		{"TDX", []string{"--agent", "--format", "tdx"}, agents, []string{`format = "tdx"`}, 34},
+		{"Azure", []string{"--agent", "--format", "azure-vtpm", "--device", "swtpm:/tpm/s"}, agents,
+			[]string{`keys = "memory"`, "azure {", `device = "swtpm:/tpm/s"`}, 37},
+		{"a TDX guest with a TPM", []string{"--agent", "--format", "composite", "--cpu", "tdx"}, agents,
+			[]string{`keys = "tpm"`, "composite {", `cpu = "tdx"`}, 40},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			code, stdout, stderr := runAt("", append([]string{"spire", "config", "--plugin", binary}, row.args...)...)
@@ -190,7 +195,10 @@ func TestSPIREConfigRefusesWhatDoesNotGoTogether(t *testing.T) {
 		{"both sides", []string{"--server", "--agent", "--plugin", binary}, "give one of"},
 		{"no plugin of that side", []string{"--server", "--only", "keymanager", "--plugin", binary}, "is one of these"},
 		{"an unknown plugin", []string{"--server", "--only", "signer", "--plugin", binary}, "unknown --plugin"},
-		{"an unknown format", []string{"--agent", "--format", "tdx", "--plugin", binary}, "unknown --format"},
+		{"an unknown format", []string{"--agent", "--format", "sgx", "--plugin", binary}, "unknown --format"},
+		{"a composite of an unknown CPU", []string{"--agent", "--format", "composite", "--plugin", binary},
+			"--format composite of --cpu"},
+		{"a CPU of nothing", []string{"--agent", "--cpu", "tdx", "--plugin", binary}, "--cpu has no meaning"},
 		{"unknown keys", []string{"--agent", "--keys", "disk", "--plugin", binary}, "unknown --keys"},
 		{"tcp without a certificate", []string{"--server", "--address", "tcp:h:1", "--plugin", binary},
 			"needs --certificate, --key and --ca"},

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +19,8 @@ import (
 
 func newSubject(a *app) *cobra.Command {
 	group := nounGroup("subject", "Subjects: who there is, in which state, and what happened",
-		newSubjectList(a), newSubjectShow(a), newSubjectHistory(a))
+		newSubjectList(a), newSubjectShow(a), newSubjectHistory(a), newSubjectImport(a), newSubjectRecords(a),
+		newSubjectRecord(a), newSubjectRetire(a), newSubjectRemove(a), newSubjectLint(a), newSubjectReport(a))
 	group.Aliases = []string{"nhi"}
 	return group
 }
@@ -134,8 +137,9 @@ func newSubjectShow(a *app) *cobra.Command {
 		Use:   "show ID",
 		Short: "Show one subject",
 		Long: `Show prints what is known about a subject: state, risk with what adds up to it, hardware,
-evidence, ownership, and what is held against it. ID is a SPIFFE ID, or the unique beginning of an
-instance's value.`,
+evidence, ownership, what is held against it, and its record of the inventory. ID is a SPIFFE ID, or
+the unique beginning of an instance's value. An identity of the inventory alone, as that of a
+pipeline, is shown by its record; with -o json that is attestd.record.v1.`,
 		Example: `  attestd subject show spiffe://example.org/agent/web-1`,
 		Args:    arguments(1, 1, "one ID"),
 		RunE: func(command *cobra.Command, args []string) error {
@@ -143,19 +147,47 @@ instance's value.`,
 			if err != nil {
 				return err
 			}
-			one, err := asking.Subject(command.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if form == formJSON {
-				return report.JSON(a.out, one)
-			}
-			return subjectText(one, a.now()).Text(a.out, a.page())
+			return a.showSubject(command.Context(), asking, args[0], form)
 		},
 	}
 	server = a.adminFlags(command)
 	command.ValidArgsFunction = a.completeIDs(server)
 	return command
+}
+
+// showSubject shows what the registry and the inventory have of an id.
+func (a *app) showSubject(ctx context.Context, asking *client.Client, id, form string) error {
+	one, err := asking.Subject(ctx, id)
+	if err == nil && form == formJSON {
+		return report.JSON(a.out, one)
+	}
+	if err == nil {
+		id = string(one.ID)
+	}
+	var caller *attestd.CallerError
+	if err != nil && !(errors.As(err, &caller) && caller.Class == attestd.ClassForbidden) {
+		return err
+	}
+	record, recorded, trouble := inventoryOf(ctx, asking, id)
+	switch {
+	case err != nil && !recorded:
+		return err
+	case err != nil && form == formJSON:
+		return report.JSON(a.out, record)
+	case err != nil:
+		return recordText(record, a.now()).Text(a.out, a.page())
+	}
+	out := subjectText(one, a.now())
+	switch {
+	case trouble != nil:
+		out.Notes = append(out.Notes, "inventory: not told: "+attestd.Excerpt(trouble.Error(), 200))
+	case recorded:
+		rows := recordRows(record.Record, a.now())[2:] // id and tenant stand there already
+		out.Blocks = append(out.Blocks, report.Block{Rows: rows}, findingRows(record.Findings))
+	default:
+		out.Notes = append(out.Notes, "The inventory has no record of it that you may see.")
+	}
+	return out.Text(a.out, a.page())
 }
 
 func subjectText(one wire.Subject, now time.Time) report.Blocks {

@@ -26,6 +26,10 @@ beside it may have any length.
 Neither the signature of a challenge is checked here nor that it is used once: take its FILE from
 the verifier itself, never from who sends the evidence. POST /v1/verify sees to both.
 
+With --compare-collateral it is judged twice, with all else the same, and what differs is told:
+documents and lists, facts, checks. The exit code is that of --collateral. It answers, with nothing
+fetched, what a vendor's next TCB update will do to a machine.
+
 Evidence is taken raw. Hex, base64 and PEM are not decoded, because which bytes were signed must
 not depend on a guess.`,
 		Example: `  attestd verify nitro.cbor --nonce @nonce.bin
@@ -40,10 +44,15 @@ not depend on a guess.`,
 			if checks != "failed" && checks != "all" {
 				return usagef("give failed or all", "unknown value %q for --checks", attestd.Excerpt(checks, 40))
 			}
+			if err := q.comparable(form); err != nil {
+				return err
+			}
 			return a.verify(q, args[0], form, checks == "all")
 		},
 	}
 	q.addFlags(command)
+	command.Flags().StringVar(&q.compare, "compare-collateral", "",
+		"also judge with the collateral in this `FOLDER`, and tell what --collateral changes against it")
 	command.Flags().StringVar(&checks, "checks", "failed", "`WHICH` checks to list in text: failed or all")
 	complete(command, "checks", "failed", "all")
 	a.outputFlag(command, formText, formJSON, formJUnit, formSARIF)
@@ -64,6 +73,16 @@ func (a *app) verify(q question, path, form string, allChecks bool) error {
 		Again: q.again(),
 	}
 	a.exit = exitOfVerdict(verdict.Verdict)
+	if q.compare != "" {
+		both, err := a.compare(q, asked, verdict)
+		if err != nil {
+			return err
+		}
+		if form == formJSON {
+			return report.JSON(a.out, both)
+		}
+		return both.tell(a, q, path)
+	}
 	switch form {
 	case formJSON:
 		return report.JSON(a.out, verdict)
@@ -73,6 +92,21 @@ func (a *app) verify(q question, path, form string, allChecks bool) error {
 		return report.SARIF(a.out, verdict, about, buildVersion(), rule)
 	default:
 		return report.Text(a.out, a.page(), verdict, about)
+	}
+}
+
+// comparable refuses what cannot be compared.
+func (q question) comparable(form string) error {
+	switch {
+	case q.compare == "":
+		return nil
+	case q.collateral == "":
+		return usagef("give the new collateral with --collateral, and the old with --compare-collateral",
+			"--compare-collateral stands alone")
+	case form != formText && form != formJSON:
+		return usagef("drop -o, or give -o json", "a comparison is not written as %s", form)
+	default:
+		return nil
 	}
 }
 

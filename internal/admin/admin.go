@@ -15,6 +15,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/audit"
+	"github.com/attestd/attestd/internal/decision/journal"
 	"github.com/attestd/attestd/internal/operator"
 	"github.com/attestd/attestd/internal/problem"
 )
@@ -27,6 +28,7 @@ type server struct {
 	failures *throttle
 	level    *level
 	channels channels
+	places   *journal.Places
 	// large lets one long list in at a time, bundle one bundle out.
 	large, bundle sync.Mutex
 }
@@ -63,6 +65,9 @@ func New(config Config) (http.Handler, error) {
 	}
 	s.level = newLevel(config.Level)
 	var err error
+	if s.places, err = journal.NewPlaces(); err != nil {
+		return nil, err
+	}
 	s.metrics, err = newMetrics(config.Registerer)
 	return s, err
 }

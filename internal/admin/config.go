@@ -102,7 +102,7 @@ type Conditions interface {
 	Ready() error
 }
 
-// Config says what the API is made of. Every field is required but Settings.
+// Config says what the API is made of. Every field is required but Settings, Decisions and Inventory.
 type Config struct {
 	Book         Book
 	Orders       Orders
@@ -115,6 +115,10 @@ type Config struct {
 	Keys         Keys
 	Audit        Audit
 	Conditions   Conditions
+	// Decisions are nil where nobody is decided about.
+	Decisions Decisions
+	// Inventory is nil where no records of identities are kept.
+	Inventory Inventory
 	// Now is the store's clock.
 	Now    func() time.Time
 	Logger *slog.Logger

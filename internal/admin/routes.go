@@ -64,7 +64,7 @@ var (
 // or redirected, so that what something in front compared is what is served.
 func routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
-	return []route{
+	return append([]route{
 		{method: post, path: "login", action: "operator.login", login: true, record: byDoer,
 			body: orderLimit, serve: (*server).login},
 		{method: get, path: "whoami", action: "operator.whoami", roles: everyone, record: noted,
@@ -134,5 +134,5 @@ func routes() []route {
 			record: eager, body: orderLimit, serve: (*server).setLogLevel},
 		{method: get, path: "support-bundle", action: "support-bundle", roles: runners, shared: true,
 			record: eager, serve: (*server).supportBundle},
-	}
+	}, append(decisionRoutes(), recordRoutes()...)...)
 }

@@ -47,6 +47,16 @@ GET audit/entries: viewer or operator or security, all tenants
 GET log-level: viewer or operator or security, all tenants
 POST log-level: operator, all tenants
 GET support-bundle: operator, all tenants
+GET decisions: viewer or operator or security
+GET decision: viewer or operator or security
+GET decisions/replay: viewer or operator or security
+GET records: viewer or operator or security
+GET record: viewer or operator or security
+POST records/import: operator
+POST records/retire: operator
+POST records/remove: operator
+GET records/lint: viewer or operator or security
+GET records/report: viewer or operator or security
 `
 
 // good is a request for each route that is carried out.
@@ -55,6 +65,11 @@ var good = map[string]string{
 	"POST release":            `{"target":"aaaaaa11","reason":"false alarm"}`,
 	"POST revoke":             `{"target":"aaaaaa11","reason":"stolen"}`,
 	"GET subject":             "id=aaaaaa11",
+	"GET decision":            "id=01950000-0000-7000-8000-0000000000b1",
+	"GET record":              "id=spiffe://example.org/agent/b1",
+	"POST records/import":     `{"source":"a.yaml","records":[{"id":"github:acme/train.yml"}]}`,
+	"POST records/retire":     `{"id":"spiffe://example.org/agent/b1"}`,
+	"POST records/remove":     `{"id":"spiffe://example.org/agent/b1"}`,
 	"GET subject/history":     "id=aaaaaa11",
 	"GET why":                 "target=aaaaaa11",
 	"POST reattest":           `{"target":"aaaaaa11"}`,

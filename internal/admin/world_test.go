@@ -112,6 +112,7 @@ func newWorld(t testing.TB) *world {
 	w.config = admin.Config{
 		Book: w.book, Orders: w.parts, Enrolments: w.parts, Reappraisals: reappraisals{w.parts}, Nodes: w.parts, Subjects: w.parts,
 		Index: w.parts, Explainer: w.parts, Keys: w.parts, Audit: w.parts, Conditions: w.parts, Now: w.clock,
+		Decisions: decisions{w.parts}, Inventory: inventory{w.parts},
 		Logger: slog.New(slog.NewJSONHandler(w.logged, &slog.HandlerOptions{Level: &level})), Level: &level,
 		Registerer: w.registry, Gatherer: w.registry, Version: "0.0.1", Store: "sqlite", Started: w.clock(),
 		Policies: func() []string {

@@ -119,10 +119,6 @@ func TestRequestsThatAreNotAsTheyMustBeAreRefused(t *testing.T) {
 			path: "/v1/challenges", media: jsonType, body: []byte(`{"format":"sgx"}`),
 			status: 400, class: attestd.ClassUnsupported,
 		},
-		"a format without a verifier": {
-			path: "/v1/challenges", media: jsonType, body: []byte(`{"format":"tdx"}`),
-			status: 400, class: attestd.ClassUnsupported,
-		},
 		"an unknown tenant": {
 			path: "/v1/challenges", media: jsonType, body: []byte(`{"format":"nitro","tenant":"red"}`),
 			status: 403, class: attestd.ClassForbidden,

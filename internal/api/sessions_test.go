@@ -167,29 +167,31 @@ func TestAReportInItsEnvelopeIsTheReport(t *testing.T) {
 	for name, row := range map[string]struct {
 		media, body, want string // want is empty where it is refused
 	}{
-		"CBOR":                    {tsmCBOR, cborMap(out, cborBytes("RE"), aux, cborBytes("PORT"), provider, sev), "REPORT"},
-		"CBOR in another order":   {tsmCBOR, cborMap(provider, sev, aux, cborBytes("PORT"), out, cborBytes("RE")), "REPORT"},
-		"CBOR without a table":    {tsmCBOR, cborMap(out, cborBytes("REPORT"), provider, cborText("sev_guest")), "REPORT"},
-		"JSON":                    {tsmJSON, `{"outblob": "UkU", "auxblob": "UE9SVA", "provider": "sev_guest\n"}`, "REPORT"},
-		"JSON without a table":    {tsmJSON, `{"outblob": "UkU", "provider": "sev_guest"}`, "RE"},
-		"CBOR with a key twice":   {tsmCBOR, cborMap(out, cborBytes("RE"), out, cborBytes("XX"), provider, sev), ""},
-		"CBOR with bytes behind":  {tsmCBOR, cborMap(out, cborBytes("RE"), provider, sev) + "x", ""},
-		"CBOR of another guest":   {tsmCBOR, cborMap(out, cborBytes("RE"), provider, cborText("tdx_guest")), ""},
-		"CBOR without a provider": {tsmCBOR, cborMap(out, cborBytes("RE")), ""},
-		"CBOR without a report":   {tsmCBOR, cborMap(provider, sev), ""},
-		"CBOR of a provider":      {tsmCBOR, cborMap(out, cborBytes("RE"), provider, sev, cborText("service_provider"), cborText("svsm")), ""},
-		"CBOR with an open map":   {tsmCBOR, "\xbf" + out + cborBytes("RE") + provider + sev + "\xff", ""},
-		"CBOR with text as bytes": {tsmCBOR, cborMap(out, cborText("RE"), provider, sev), ""},
-		"CBOR cut off":            {tsmCBOR, cborMap(out, cborBytes("RE"), provider, sev)[:20], ""},
-		"JSON with a key twice":   {tsmJSON, `{"outblob": "UkU", "outblob": "WFg", "provider": "sev_guest"}`, ""},
-		"JSON with another key":   {tsmJSON, `{"outblob": "UkU", "manifestblob": "WFg", "provider": "sev_guest"}`, ""},
-		"JSON with padding":       {tsmJSON, `{"outblob": "UkU=", "provider": "sev_guest"}`, ""},
-		"JSON with loose bits":    {tsmJSON, `{"outblob": "UkV", "provider": "sev_guest"}`, ""},
-		"JSON with a line's end":  {tsmJSON, `{"outblob": "Uk\nU", "provider": "sev_guest"}`, ""},
-		"JSON with an empty one":  {tsmJSON, `{"outblob": "", "provider": "sev_guest"}`, ""},
-		"JSON with null":          {tsmJSON, `{"outblob": null, "provider": "sev_guest"}`, ""},
-		"JSON with two ends":      {tsmJSON, `{"outblob": "UkU", "provider": "sev_guest\n\n"}`, ""},
-		"JSON in an array":        {tsmJSON, `[]`, ""},
+		"CBOR":                      {tsmCBOR, cborMap(out, cborBytes("RE"), aux, cborBytes("PORT"), provider, sev), "REPORT"},
+		"CBOR in another order":     {tsmCBOR, cborMap(provider, sev, aux, cborBytes("PORT"), out, cborBytes("RE")), "REPORT"},
+		"CBOR without a table":      {tsmCBOR, cborMap(out, cborBytes("REPORT"), provider, cborText("sev_guest")), "REPORT"},
+		"JSON":                      {tsmJSON, `{"outblob": "UkU", "auxblob": "UE9SVA", "provider": "sev_guest\n"}`, "REPORT"},
+		"JSON without a table":      {tsmJSON, `{"outblob": "UkU", "provider": "sev_guest"}`, "RE"},
+		"CBOR with a key twice":     {tsmCBOR, cborMap(out, cborBytes("RE"), out, cborBytes("XX"), provider, sev), ""},
+		"CBOR with bytes behind":    {tsmCBOR, cborMap(out, cborBytes("RE"), provider, sev) + "x", ""},
+		"CBOR of another guest":     {tsmCBOR, cborMap(out, cborBytes("RE"), provider, cborText("cca_guest")), ""},
+		"CBOR of a TD with a table": {tsmCBOR, cborMap(out, cborBytes("RE"), aux, cborBytes("PORT"), provider, cborText("tdx_guest")), ""},
+		"JSON of a TD with a table": {tsmJSON, `{"outblob": "UkU", "auxblob": "UE9SVA", "provider": "tdx_guest"}`, ""},
+		"CBOR without a provider":   {tsmCBOR, cborMap(out, cborBytes("RE")), ""},
+		"CBOR without a report":     {tsmCBOR, cborMap(provider, sev), ""},
+		"CBOR of a provider":        {tsmCBOR, cborMap(out, cborBytes("RE"), provider, sev, cborText("service_provider"), cborText("svsm")), ""},
+		"CBOR with an open map":     {tsmCBOR, "\xbf" + out + cborBytes("RE") + provider + sev + "\xff", ""},
+		"CBOR with text as bytes":   {tsmCBOR, cborMap(out, cborText("RE"), provider, sev), ""},
+		"CBOR cut off":              {tsmCBOR, cborMap(out, cborBytes("RE"), provider, sev)[:20], ""},
+		"JSON with a key twice":     {tsmJSON, `{"outblob": "UkU", "outblob": "WFg", "provider": "sev_guest"}`, ""},
+		"JSON with another key":     {tsmJSON, `{"outblob": "UkU", "manifestblob": "WFg", "provider": "sev_guest"}`, ""},
+		"JSON with padding":         {tsmJSON, `{"outblob": "UkU=", "provider": "sev_guest"}`, ""},
+		"JSON with loose bits":      {tsmJSON, `{"outblob": "UkV", "provider": "sev_guest"}`, ""},
+		"JSON with a line's end":    {tsmJSON, `{"outblob": "Uk\nU", "provider": "sev_guest"}`, ""},
+		"JSON with an empty one":    {tsmJSON, `{"outblob": "", "provider": "sev_guest"}`, ""},
+		"JSON with null":            {tsmJSON, `{"outblob": null, "provider": "sev_guest"}`, ""},
+		"JSON with two ends":        {tsmJSON, `{"outblob": "UkU", "provider": "sev_guest\n\n"}`, ""},
+		"JSON in an array":          {tsmJSON, `[]`, ""},
 	} {
 		format, evidence, err := api.Unwrap(row.media, []byte(row.body))
 		if row.want == "" {
@@ -202,6 +204,14 @@ func TestAReportInItsEnvelopeIsTheReport(t *testing.T) {
 		if err != nil || format != "sev-snp" || string(evidence) != row.want {
 			t.Errorf("%s: got %s %q, %v", name, format, evidence, err)
 		}
+	}
+}
+
+// TestATDQuoteOfConfigfsIsATDQuote: the provider says of which format the report is.
+func TestATDQuoteOfConfigfsIsATDQuote(t *testing.T) {
+	format, evidence, err := api.Unwrap(tsmJSON, []byte(`{"outblob": "UkU", "provider": "tdx_guest\n"}`))
+	if err != nil || format != "tdx" || string(evidence) != "RE" {
+		t.Errorf("got %s %q, %v", format, evidence, err)
 	}
 }
 

@@ -23,11 +23,13 @@ const (
 // evidenceTypes are the media types of evidence that sessions take.
 func (s *server) evidenceTypes() []string {
 	var types []string
+	tsm := false
 	for _, format := range s.config.Service.Formats() {
 		types = append(types, mediaEvidence+string(format))
-		if format == attestd.FormatSEVSNP {
-			types = append(types, mediaTSMCBOR, mediaTSMJSON)
-		}
+		tsm = tsm || format == attestd.FormatSEVSNP || format == attestd.FormatTDX
+	}
+	if tsm {
+		types = append(types, mediaTSMCBOR, mediaTSMJSON)
 	}
 	return types
 }
@@ -51,7 +53,10 @@ func unwrap(media string, body []byte, limit int) (attestd.Format, []byte, error
 	}
 	if err != nil {
 		return "", nil, malformed("tsm-report: "+err.Error(),
-			"send outblob, auxblob and provider as configfs-tsm gave them, with provider sev_guest")
+			"send outblob, auxblob and provider as configfs-tsm gave them: of sev_guest or tdx_guest")
+	}
+	if report.provider() == providerTDX {
+		return attestd.FormatTDX, report.OutBlob, nil
 	}
 	// A report and the certificate table of its host are one evidence, as with attestd evidence snp.
 	return attestd.FormatSEVSNP, slices.Concat([]byte(report.OutBlob), []byte(report.AuxBlob)), nil
@@ -65,15 +70,23 @@ type tsmReport struct {
 	Provider string `json:"provider"`
 }
 
-// providerSEV is the provider of SEV-SNP reports; the kernel ends it with a new line.
-const providerSEV = "sev_guest"
+// The providers of SEV-SNP reports and of TD quotes.
+const (
+	providerSEV = "sev_guest"
+	providerTDX = "tdx_guest"
+)
+
+// provider is without the new line that the kernel ends it with.
+func (t *tsmReport) provider() string { return strings.TrimSuffix(t.Provider, "\n") }
 
 func (t *tsmReport) check() error {
-	if strings.TrimSuffix(t.Provider, "\n") != providerSEV {
-		return fmt.Errorf("provider is %q, want %s", attestd.Excerpt(t.Provider, 40), providerSEV)
-	}
-	if len(t.OutBlob) == 0 {
+	switch provider := t.provider(); {
+	case provider != providerSEV && provider != providerTDX:
+		return fmt.Errorf("provider is %q, want %s or %s", attestd.Excerpt(t.Provider, 40), providerSEV, providerTDX)
+	case len(t.OutBlob) == 0:
 		return errors.New("outblob is missing")
+	case provider == providerTDX && len(t.AuxBlob) != 0:
+		return errors.New("auxblob beside a TD quote, which has none")
 	}
 	return nil
 }

@@ -213,7 +213,7 @@ func TestWhatASessionDoesNotTake(t *testing.T) {
 	}
 	w.problem(post(nitroMedia, nil), 400, attestd.ClassMalformed)
 	w.problem(post(nitroMedia, make([]byte, smallLimits.RawBody+1)), 413, attestd.ClassTooLarge)
-	w.problem(post("application/vnd.attestd.tdx", evidence), 415, attestd.ClassUnsupported)
+	w.problem(post("application/vnd.attestd.sgx", evidence), 415, attestd.ClassUnsupported)
 	w.problem(client.ask(http.MethodPost, session.at, "text/html", nitroMedia, evidence), 406, attestd.ClassUnsupported)
 	for _, path := range []string{"x", "00000000-0000-4000-8000-000000000000", "..%2f"} {
 		at := *session.at

@@ -32,6 +32,8 @@ func appendVerdict(out []byte, a *attestd.Appraisal) ([]byte, error) {
 	e.checks(a.Checks)
 	e.claims(a.Claims)
 	e.handles(a.Handles)
+	e.devices(a.Devices)
+	e.edges(a.Edges)
 	if a.Standing != nil { // only where the store was written to, which costs much more
 		e.any(`,"standing":`, a.Standing)
 	}
@@ -62,6 +64,9 @@ func roomFor(a *attestd.Appraisal) int {
 	for i := range a.Checks {
 		check := &a.Checks[i]
 		room += 96 + len(check.ID) + len(check.Got) + len(check.Want) + len(check.Spec) + len(check.Hint)
+	}
+	for i := range a.Devices {
+		room += 512 + len(a.Devices[i].Claims)
 	}
 	return room + room/32 // some characters are escaped
 }
@@ -131,6 +136,7 @@ func (e *encoder) reasons(reasons []attestd.Reason) {
 	for i := range reasons {
 		reason := &reasons[i]
 		e.text(opening(i, `{"check":`, `,{"check":`), string(reason.Check))
+		e.given(`,"device":`, reason.Device)
 		e.text(`,"group":`, string(reason.Group))
 		e.number(`,"points":`, reason.Points)
 		e.text(`,"effect":`, reason.Effect.String())
@@ -150,6 +156,7 @@ func (e *encoder) checks(checks []attestd.Check) {
 	for i := range checks {
 		check := &checks[i]
 		e.text(opening(i, `{"id":`, `,{"id":`), string(check.ID))
+		e.given(`,"device":`, check.Device)
 		e.text(`,"result":`, check.Result.String())
 		e.text(`,"got":`, check.Got)
 		e.text(`,"want":`, check.Want)
@@ -183,6 +190,39 @@ func (e *encoder) handles(handles []attestd.Handle) {
 		e.out = append(e.out, '}')
 	}
 	if len(handles) != 0 {
+		e.out = append(e.out, ']')
+	}
+}
+
+func (e *encoder) devices(devices []attestd.DeviceAppraisal) {
+	for i := range devices {
+		device := &devices[i]
+		e.text(opening(i, `,"devices":[{"path":`, `,{"path":`), device.Path)
+		e.text(`,"format":`, string(device.Format))
+		e.given(`,"summary":`, device.Summary)
+		e.text(`,"verdict":`, device.Verdict.String())
+		e.text(`,"tier":`, device.Tier.String())
+		e.number(`,"risk_score":`, device.Risk.Int())
+		e.text(`,"freshness":`, device.Freshness.String())
+		e.claims(device.Claims)
+		e.handles(device.Handles)
+		e.trust(device.Trust)
+		e.out = append(e.out, '}')
+	}
+	if len(devices) != 0 {
+		e.out = append(e.out, ']')
+	}
+}
+
+func (e *encoder) edges(edges []attestd.Edge) {
+	for i, edge := range edges {
+		e.text(opening(i, `,"edges":[{"from":`, `,{"from":`), edge.From)
+		e.text(`,"to":`, edge.To)
+		e.text(`,"grade":`, edge.Grade.String())
+		e.text(`,"how":`, edge.How)
+		e.out = append(e.out, '}')
+	}
+	if len(edges) != 0 {
 		e.out = append(e.out, ']')
 	}
 }

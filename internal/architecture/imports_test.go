@@ -93,15 +93,28 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/strict":       {"."},
 		"internal/yamldoc":      {"."},
 		"internal/architecture": leaf,
-		"testvectors":           {".", "internal/strict", "internal/tpmevidence"},
-		"internal/tpmevidence":  {".", "internal/strict"},
-		"internal/swtpm":        leaf,
-		"attester":              {".", "internal/challenge", "internal/tpmevidence"},
-		"verifiers":             {".", "internal/claims", "internal/strict", "internal/tpmevidence"},
-		"measurements":          {".", "internal/strict", "internal/yamldoc"},
-		"internal/appraisal":    {".", "internal/yamldoc", "measurements", "verifiers"},
-		"internal/judge":        {".", "internal/collateral/set", "internal/appraisal", "measurements", "verifiers"},
-		"internal/explain": {
+		"testvectors": {
+			".", "internal/strict", "internal/tpmevidence", "internal/tdxevidence", "internal/azureevidence",
+			"internal/compositeevidence",
+		},
+		"internal/tpmevidence": {".", "internal/strict"},
+		// Containers of evidence that its maker left in parts.
+		"internal/tdxevidence":       {".", "internal/strict"},
+		"internal/azureevidence":     {".", "internal/strict"},
+		"internal/compositeevidence": {".", "internal/strict"},
+		"internal/swtpm":             leaf,
+		"attester": {
+			".", "internal/challenge", "internal/tpmevidence", "internal/tdxevidence", "internal/azureevidence",
+			"internal/compositeevidence",
+		},
+		"verifiers": {
+			".", "internal/claims", "internal/strict", "internal/tpmevidence", "internal/tdxevidence",
+			"internal/azureevidence", "internal/compositeevidence",
+		},
+		"measurements":       {".", "internal/strict", "internal/yamldoc"},
+		"internal/appraisal": {".", "internal/yamldoc", "measurements", "verifiers"},
+		"internal/judge":     {".", "internal/collateral/set", "internal/appraisal", "measurements", "verifiers"},
+		"internal/explain": {"internal/decision",
 			".", "internal/appraisal", "internal/condition", "internal/judge", "internal/subject",
 			"internal/yamldoc",
 		},
@@ -109,7 +122,12 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/challenge": {".", "internal/strict"},
 		// Collateral as it goes to those who judge, and the store it comes from.
 		"internal/collateral/set": {"."},
-		"internal/collateral":     {".", "internal/audit", "internal/strict", "internal/yamldoc", "verifiers"},
+		// The store asks composed evidence which platforms' collateral it needs, so it reads the
+		// containers: which part is a TD quote, and whose PCK stands in it.
+		"internal/collateral": {
+			".", "internal/audit", "internal/strict", "internal/yamldoc", "internal/tdxevidence",
+			"internal/azureevidence", "internal/compositeevidence", "verifiers",
+		},
 		// Signed results and the keys they are signed with.
 		"internal/keys":   {".", "internal/strict"},
 		"internal/result": {".", "internal/keys", "internal/strict"},
@@ -118,7 +136,7 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/audit":    {"."},
 		"internal/operator": {"."},
 		"internal/subject":  {".", "internal/audit"},
-		"internal/registry": {".", "internal/audit", "internal/challenge", "internal/operator", "internal/subject"},
+		"internal/registry": {"internal/nhi", ".", "internal/audit", "internal/challenge", "internal/operator", "internal/subject"},
 		"internal/enrol": {
 			".", "internal/admin/wire", "internal/audit", "internal/operator", "internal/strict",
 			"internal/subject",
@@ -126,11 +144,11 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/condition":  {"."},
 		"internal/problem":    {"."},
 		"internal/e2e":        leaf,
-		"internal/admin/wire": {".", "internal/audit", "internal/subject"},
+		"internal/admin/wire": {"internal/decision", "internal/nhi", ".", "internal/audit", "internal/subject"},
 		"internal/why": {
 			".", "internal/admin/wire", "internal/operator", "internal/registry", "internal/subject",
 		},
-		"internal/revocation": {
+		"internal/revocation": {"internal/decision",
 			".", "internal/admin/wire", "internal/audit", "internal/operator", "internal/registry",
 			"internal/subject",
 		},
@@ -139,7 +157,7 @@ func TestImportsRunDownwards(t *testing.T) {
 			"internal/collateral/set", "internal/enrol", "internal/operator", "internal/registry", "internal/service",
 			"internal/subject", "measurements",
 		},
-		"internal/admin": {
+		"internal/admin": {"internal/decision", "internal/nhi",
 			".", "internal/audit", "internal/condition", "internal/enrol", "internal/keys", "internal/operator",
 			"internal/problem", "internal/reappraisal", "internal/registry", "internal/revocation",
 			"internal/strict", "internal/subject",
@@ -150,7 +168,7 @@ func TestImportsRunDownwards(t *testing.T) {
 		"internal/spire/nodeca":  {"."},
 		"measurements/workloads": {".", "internal/yamldoc"},
 		// What decides about identities never talks to SPIRE, and what talks to SPIRE never sees evidence.
-		"internal/issuance": {
+		"internal/issuance": {"internal/decision",
 			".", "internal/audit", "internal/challenge", "internal/registry", "internal/service",
 			"internal/spire/link", "internal/spire/nodeca", "internal/spire/wire", "internal/subject",
 			"internal/strict", "measurements/workloads", "plugins/spire/svidext",
@@ -183,6 +201,7 @@ func TestImportsRunDownwards(t *testing.T) {
 			"internal/problem", "internal/service", "internal/strict", "internal/svid", "measurements",
 		},
 		"internal/daemon": {
+			"internal/problem", "internal/decision", "internal/nhi", "internal/authn",
 			".", "internal/api", "internal/appraisal", "internal/challenge", "internal/config",
 			"internal/explain", "internal/judge", "internal/registry", "internal/service",
 			"internal/worker", "measurements", "internal/collateral", "internal/keys", "internal/result",
@@ -194,6 +213,53 @@ func TestImportsRunDownwards(t *testing.T) {
 			".", "attester", "internal", "measurements", "testvectors", "verifiers",
 			"plugins/spire/workloadattestor/ask",
 		},
+		// Decisions. Vocabulary, gates and engine know their parts by interfaces; each part is a folder of
+		// its own and knows the vocabulary.
+		// What operators ask of the inventory.
+		"internal/nhi/desk": {
+			".", "internal/admin/wire", "internal/audit", "internal/decision", "internal/nhi", "internal/operator",
+			"internal/strict", "internal/subject",
+		},
+		"internal/nhi":      {".", "internal/audit", "internal/strict", "internal/subject", "internal/yamldoc"},
+		"internal/decision": {".", "internal/nhi", "internal/strict", "internal/subject"},
+		"internal/decision/cedarset": {
+			".", "internal/decision", "internal/nhi", "internal/strict", "internal/subject", "internal/yamldoc",
+		},
+		"internal/decision/enforcer": {
+			".", "internal/decision", "internal/problem", "internal/spire/link", "internal/strict",
+			"internal/subject", "internal/yamldoc",
+		},
+		"internal/decision/authzen": {
+			".", "internal/decision", "internal/decision/enforcer", "internal/nhi", "internal/problem",
+			"internal/strict", "internal/subject",
+		},
+		"internal/decision/forward": {
+			".", "internal/decision", "internal/decision/enforcer", "internal/problem", "internal/strict",
+			"internal/subject",
+		},
+		"internal/decision/introspect": {
+			".", "internal/decision", "internal/decision/enforcer", "internal/nhi", "internal/problem",
+			"internal/strict", "internal/subject",
+		},
+		"internal/decision/extauthz": {
+			".", "internal/decision", "internal/decision/enforcer", "internal/problem", "internal/strict",
+			"internal/subject",
+		},
+		"internal/decision/watch": {
+			".", "internal/audit", "internal/decision", "internal/nhi", "internal/strict", "internal/subject",
+		},
+		"internal/decision/signals": {
+			".", "internal/audit", "internal/decision", "internal/decision/enforcer", "internal/problem",
+			"internal/strict", "internal/subject",
+		},
+		"internal/decision/pager": {".", "internal/audit", "internal/decision", "internal/keys", "internal/subject"},
+		"internal/decision/journal": {
+			".", "internal/audit", "internal/decision", "internal/nhi", "internal/strict", "internal/subject",
+		},
+		"internal/decision/export": {".", "internal/decision", "internal/decision/journal", "internal/nhi", "internal/subject"},
+		// Who shows a credential: trust bundles, tokens and certificates.
+		"internal/demands": leaf,
+		"internal/authn":   {".", "internal/decision", "internal/strict", "internal/subject"},
 		// It talks to SPIRE, and is told by its caller what attestd knows.
 		"internal/migrate": {".", "internal/spire/wire"},
 		// The suite is imported by tests alone, and its cases come from published vectors.

@@ -44,6 +44,7 @@ func (c Config) check(problem report) {
 	c.checkRegistry(problem)
 	c.checkSPIRE(problem)
 	c.checkResults(problem)
+	c.checkDecisions(problem)
 	c.checkNumbers(problem)
 }
 

@@ -42,6 +42,7 @@ type Config struct {
 	Enrolment  Enrolment  `key:"enrolment"`
 	Admin      Admin      `key:"admin"`
 	SPIRE      SPIRE      `key:"spire"`
+	Decisions  Decisions  `key:"decisions"`
 	Store      Store      `key:"store"`
 	Limits     Limits     `key:"limits"`
 }
@@ -128,7 +129,7 @@ func Default() Config {
 		Subjects:   Subjects{Reattest: time.Hour, Grace: 30 * time.Minute},
 		Automation: defaultAutomation(), Enrolment: defaultEnrolment(), Admin: defaultAdmin(),
 		Results: defaultResults(), Collateral: defaultCollateral(),
-		SPIRE: defaultSPIRE(), Store: Store{Reserve: 64 << 20},
+		SPIRE: defaultSPIRE(), Decisions: defaultDecisions(), Store: Store{Reserve: 64 << 20},
 		Limits: Limits{
 			JSONBody: 2 << 20, RawBody: 1 << 20, AllBodies: 64 << 20, HeaderBytes: 16 << 10,
 			Connections: 1024, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,

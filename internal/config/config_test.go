@@ -54,7 +54,13 @@ verify:
   timeout: 6s
 appraisals: {keep: 1h, most: 7}
 results: {profile: ietf-03, lifetime: 1m, rotate: 2h}
-collateral: {folder: /col, fetch: true, refresh: 13m}
+collateral:
+  folder: /col
+  fetch: true
+  refresh: 13m
+  intel_update: early
+  intel_pccs: https://pccs.example.org/pccs
+  intel_ca: /pccs-ca
 subjects: {reattest: 10m, grace: 5m}
 automation: {mode: dry-run, codes: [evidence], per_hour: 3, bad: 4, good: 5}
 enrolment:
@@ -92,8 +98,10 @@ limits:
 		},
 		Appraisals: config.Appraisals{Keep: time.Hour, Most: 7},
 		Results:    config.Results{Profile: "ietf-03", Lifetime: time.Minute, Rotate: 2 * time.Hour},
-		Collateral: config.Collateral{Folder: "/col", Fetch: true, Refresh: 13 * time.Minute},
-		Subjects:   config.Subjects{Reattest: 10 * time.Minute, Grace: 5 * time.Minute},
+		Collateral: config.Collateral{Folder: "/col", Fetch: true, Refresh: 13 * time.Minute,
+			IntelUpdate: "early", IntelPCCS: "https://pccs.example.org/pccs", IntelCA: "/pccs-ca",
+		},
+		Subjects: config.Subjects{Reattest: 10 * time.Minute, Grace: 5 * time.Minute},
 		Automation: config.Automation{
 			Mode: config.AutomationDryRun, Codes: []string{"evidence"}, PerHour: 3, Bad: 4, Good: 5,
 		},
@@ -105,8 +113,9 @@ limits:
 			HTTP: "127.0.0.1:8422", Names: []string{"attestd.example.org"}, Certificate: time.Hour,
 			LoginToken: 5 * time.Minute,
 		},
-		SPIRE: config.Default().SPIRE, // spire_test.go
-		Store: config.Store{Reserve: 2 << 20, AcceptRollback: true},
+		SPIRE:     config.Default().SPIRE,     // spire_test.go
+		Decisions: config.Default().Decisions, // decisions_test.go
+		Store:     config.Store{Reserve: 2 << 20, AcceptRollback: true},
 		Limits: config.Limits{
 			JSONBody: 8192, RawBody: 8193, AllBodies: 8 << 20, HeaderBytes: 8194, Connections: 8,
 			ReadHeaderTimeout: time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 9 * time.Second,
@@ -126,6 +135,11 @@ func TestWhatIsInDoubtIsRefusedByTheNameOfItsKey(t *testing.T) {
 		"references that nobody signed":     {schema + "verify: {references: [/r]}", "verify.references"},
 		"a profile that nobody reads":       {schema + "results: {profile: mine}", "results.profile"},
 		"collateral fetched into no folder": {schema + "collateral: {folder: off, fetch: true}", "collateral.fetch"},
+		"a channel of Intel's that is none": {schema + "collateral: {intel_update: next}", "collateral.intel_update"},
+		"a PCCS in the clear":               {schema + "collateral: {intel_pccs: 'http://a', intel_ca: /c}", "collateral.intel_pccs"},
+		"a PCCS with a user":                {schema + "collateral: {intel_pccs: 'https://u@a', intel_ca: /c}", "collateral.intel_pccs"},
+		"a PCCS without its CA":             {schema + "collateral: {intel_pccs: 'https://a'}", "collateral.intel_ca"},
+		"a CA of no PCCS":                   {schema + "collateral: {intel_ca: /c}", "collateral.intel_ca"},
 		"an unknown key below":              {schema + "listen: {htpp: a}", "listen.htpp"},
 		"a key twice":                       {schema + "trust_domain: a\ntrust_domain: b", "trust_domain"},
 		"an empty value":                    {schema + "trust_domain: \"\"", "trust_domain"},

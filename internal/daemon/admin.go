@@ -10,7 +10,6 @@ import (
 
 	adminapi "github.com/attestd/attestd/internal/admin"
 	"github.com/attestd/attestd/internal/config"
-	"github.com/attestd/attestd/internal/keys"
 	"github.com/attestd/attestd/internal/operator"
 	"github.com/attestd/attestd/internal/why"
 )
@@ -59,9 +58,18 @@ func (p *parts) addAdmin(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
+	var records adminapi.Decisions
+	if p.decisions.replayer != nil {
+		records = p.decisions.replayer
+	}
+	inventory, err := p.openDesk(settings.Tenants)
+	if err != nil {
+		return err
+	}
 	p.admin.handler, err = adminapi.New(adminapi.Config{
+		Decisions: records, Inventory: inventory,
 		Book: p.admin.book, Orders: p.orders(), Enrolments: p.desk, Reappraisals: p.engine,
-		Nodes: nodes{p}, Keys: keyOffice{[]*keys.Ring{p.ring}},
+		Nodes: nodes{p}, Keys: keyOffice{p.rings()},
 		Subjects: p.store, Index: p.index, Explainer: asker,
 		Audit:      adminapi.Ledger{Keeper: p.keeper, Log: p.log},
 		Conditions: p.health.set, Now: p.store.Now, Logger: options.Logger, Level: options.Level,

@@ -22,8 +22,9 @@ import (
 // collateralEvery is how often it is looked whether another process wrote into the folder.
 const collateralEvery = 2 * time.Second
 
-// vcekPresent is the check that is undecided where the certificate of a machine is missing.
-const vcekPresent attestd.CheckID = "sev-snp/vcek-present"
+// fetchable are the checks that are undecided where what a vendor publishes about a machine is missing:
+// a chip's certificate, or what Intel states about a platform.
+var fetchable = []attestd.CheckID{"sev-snp/vcek-present", "tdx/collateral"}
 
 // kept collateral, as the daemon has it: it reads the folder, and never writes more into it than which
 // machine's certificate it missed.
@@ -45,6 +46,9 @@ func openCollateral(
 	}
 	var err error
 	if kept.store, err = collateral.Open(folder, now, roots...); err != nil {
+		return kept, err
+	}
+	if err := kept.store.Follow(collateral.Channel(options.Config.Collateral.IntelUpdate)); err != nil {
 		return kept, err
 	}
 	return kept, kept.store.Witness(filepath.Join(options.Config.StateDir, floorsFile))
@@ -70,7 +74,7 @@ func (k *keptCollateral) Of(format attestd.Format, evidence []byte) [][]byte {
 // Missed implements [service.Machines].
 func (k *keptCollateral) Missed(source string, given attestd.Appraisal, evidence []byte) {
 	missing := slices.ContainsFunc(given.Reasons, func(r attestd.Reason) bool {
-		return r.Check == vcekPresent && r.Effect == attestd.EffectUndecided
+		return slices.Contains(fetchable, r.Check) && r.Effect == attestd.EffectUndecided
 	})
 	if !missing {
 		return
@@ -199,5 +203,9 @@ func runFetcher(ctx context.Context, options Options) {
 	}
 	words = append(words[:len(words):len(words)], "--folder", settings.CollateralPath(),
 		"--every", settings.Collateral.Refresh.String(), "--log-level", settings.LogLevel)
+	words = append(words, "--intel-update", settings.Collateral.IntelUpdate)
+	if settings.Collateral.IntelPCCS != "" {
+		words = append(words, "--intel-pccs", settings.Collateral.IntelPCCS, "--intel-ca", settings.Collateral.IntelCA)
+	}
 	keepRunning(ctx, "the fetcher of collateral", words, options.Logger)
 }

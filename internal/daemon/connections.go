@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -29,6 +30,9 @@ type connection struct {
 	since   time.Time
 	closed  sync.Once
 }
+
+// NetConn returns the connection underneath, for whoever asks the kernel who is at its other end.
+func (c *connection) NetConn() net.Conn { return c.Conn }
 
 func limitConnections(listener net.Listener, most int) *connections {
 	return &connections{Listener: listener, most: most, live: make(map[*connection]struct{})}
@@ -96,7 +100,7 @@ type connectionKey struct{}
 
 // remember puts the connection into the context of its requests.
 func remember(ctx context.Context, conn net.Conn) context.Context {
-	if secured, ok := conn.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
+	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()
 	}
 	if known, ok := conn.(*connection); ok {

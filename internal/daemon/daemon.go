@@ -19,6 +19,7 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/appraisal"
 	"github.com/attestd/attestd/internal/challenge"
+	"github.com/attestd/attestd/internal/collateral"
 	"github.com/attestd/attestd/internal/config"
 	"github.com/attestd/attestd/internal/judge"
 	"github.com/attestd/attestd/internal/keys"
@@ -63,6 +64,9 @@ type Bound struct {
 	Socket string
 	// Admin is the URL of the operators' listener; empty where it is off.
 	Admin string
+	// Decisions is the URL of the listener for questions, Envoy the address of that for Envoy; empty where
+	// they are off.
+	Decisions, Envoy string
 }
 
 // Run serves until ctx ends, lets running requests finish, and returns nil.
@@ -141,6 +145,7 @@ type parts struct {
 	metrics    *prometheus.Registry
 	admin      admin
 	spire      spire
+	decisions  decisions
 	keys       []byte
 	specs      []attestd.CheckSpec
 	closers    []io.Closer
@@ -190,6 +195,9 @@ func assemble(ctx context.Context, options Options) (_ *parts, err error) {
 		return nil, err
 	}
 	if err := p.addSPIRE(options); err != nil {
+		return nil, err
+	}
+	if err := p.addDecisions(ctx, options); err != nil {
 		return nil, err
 	}
 	return p, p.addAdmin(ctx, options)
@@ -253,7 +261,8 @@ func (p *parts) addService(ctx context.Context, options Options, issuer *challen
 		InForce: p.service.InForce, Tenants: settings.Tenants, Grounds: grounds,
 		// Half the places: those who wait for a verdict come first.
 		Concurrency: max(1, workers*placesPerWorker/2), Timeout: settings.Verify.Timeout + time.Second,
-		Logger: options.Logger,
+		DocumentFloor: collateral.FloorOf,
+		Logger:        options.Logger,
 	})
 	return err
 }

@@ -104,3 +104,11 @@ func compromised(done keys.Compromise, err error) error {
 		Hint: "give the disk room and ask again, before attestd is restarted", Err: err,
 	}
 }
+
+// rings are those of all purposes that keys are rotated and withdrawn by.
+func (p *parts) rings() []*keys.Ring {
+	if p.decisions.ring == nil {
+		return []*keys.Ring{p.ring}
+	}
+	return []*keys.Ring{p.ring, p.decisions.ring}
+}

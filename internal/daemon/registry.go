@@ -13,6 +13,7 @@ import (
 	"github.com/attestd/attestd/internal/audit"
 	"github.com/attestd/attestd/internal/config"
 	"github.com/attestd/attestd/internal/enrol"
+	"github.com/attestd/attestd/internal/nhi"
 	"github.com/attestd/attestd/internal/registry"
 	"github.com/attestd/attestd/internal/registry/live"
 	"github.com/attestd/attestd/internal/revocation"
@@ -28,6 +29,7 @@ type kept struct {
 	keeper    *audit.Keeper
 	authority *revocation.Authority
 	desk      *enrol.Desk
+	inventory *nhi.Book
 }
 
 // openKept opens everything below state_dir that outlives the process.
@@ -37,10 +39,11 @@ func (p *parts) openKept(ctx context.Context, options Options) (kept, error) {
 	if clock == nil {
 		clock = registry.SystemClock()
 	}
-	k := kept{index: live.New()}
+	k := kept{index: live.New(), inventory: nhi.NewBook()}
 	var err error
 	k.store, err = registry.Open(ctx, registry.Config{
 		Path: filepath.Join(settings.StateDir, "attestd.db"), Clock: clock, Index: k.index,
+		Inventory: k.inventory,
 		Limits: registry.Limits{
 			Outstanding: settings.Challenges.Outstanding, PerTenant: settings.Challenges.PerTenant,
 			PerSource: settings.Challenges.PerSource, Appraisals: settings.Appraisals.Most,
@@ -61,7 +64,7 @@ func (p *parts) openKept(ctx context.Context, options Options) (kept, error) {
 		JournalPath: filepath.Join(settings.StateDir, "holds.journal"), Logger: options.Logger,
 		Rules: revocation.Rules{
 			Rules: subjectRules(settings), Mode: subject.Mode(settings.Automation.Mode),
-			PerHour: settings.Automation.PerHour,
+			PerHour: settings.Automation.PerHour, Spikes: subject.Mode(settings.Decisions.Quarantine),
 		},
 	})
 	if err != nil {

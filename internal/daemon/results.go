@@ -58,22 +58,25 @@ func (p *parts) rotateKeys(ctx context.Context, after time.Duration, logger *slo
 			return
 		case <-ticker.C:
 		}
-		rotation, did, err := p.ring.RotateIfDue(ctx, after)
-		switch {
-		case err != nil && ctx.Err() == nil:
-			logger.ErrorContext(ctx, "the key of results was not rotated",
-				"err", attestd.Excerpt(err.Error(), 400))
-		case did:
-			logger.InfoContext(ctx, "another key signs results", "kid", rotation.Active.ID)
-			p.noteRotation(rotation)
+		for _, ring := range p.rings() {
+			rotation, did, err := ring.RotateIfDue(ctx, after)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				logger.ErrorContext(ctx, "a key was not rotated", "purpose", string(ring.Purpose()),
+					"err", attestd.Excerpt(err.Error(), 400))
+			case did:
+				logger.InfoContext(ctx, "another key signs", "purpose", string(ring.Purpose()),
+					"kid", rotation.Active.ID)
+				p.noteRotation(ring.Purpose(), rotation)
+			}
 		}
 	}
 }
 
-func (p *parts) noteRotation(rotation keys.Rotation) {
+func (p *parts) noteRotation(purpose keys.Purpose, rotation keys.Rotation) {
 	p.keeper.Note(audit.Record{
 		At: p.store.Now(), Actor: "attestd", Action: "keys.rotate", Target: rotation.Active.ID,
 		Tenant: operator.AllTenants, Outcome: "done",
-		Detail: map[string]string{"purpose": string(p.ring.Purpose())},
+		Detail: map[string]string{"purpose": string(purpose)},
 	})
 }

@@ -42,16 +42,27 @@ func (p *parts) serve(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
+	questions, calls, err := p.serveDecisions(options, &bound)
+	if err != nil {
+		for _, one := range servers {
+			_ = one.listener.Close()
+		}
+		return err
+	}
+	servers = append(servers, questions...)
 	var work background
 	defer work.stop()
-	work.start(ctx, slices.Concat(p.work(options.Logger), p.runSPIRE(options), []func(context.Context){
+	work.start(ctx, slices.Concat(p.work(options.Logger), p.runSPIRE(options), p.decisions.run(options.Logger), []func(context.Context){
 		p.followCollateral, func(ctx context.Context) { runFetcher(ctx, options) },
 		func(ctx context.Context) { p.rotateKeys(ctx, settings.Results.Rotate, options.Logger) },
 	})...)
 	p.engine.Trigger() // policies may have changed while nobody served
-	failed := make(chan error, len(servers))
+	failed := make(chan error, len(servers)+len(calls))
 	for _, one := range servers {
 		go func() { failed <- one.http.Serve(one.listener) }()
+	}
+	for _, one := range calls {
+		go func() { failed <- one.grpc.Serve(one.listener) }()
 	}
 	options.Logger.Info("serving", "url", bound.URL, "socket", bound.Socket, "admin", bound.Admin,
 		"trust_domain", settings.TrustDomain)
@@ -59,6 +70,9 @@ func (p *parts) serve(ctx context.Context, options Options) error {
 		options.Ready(bound)
 	}
 	err = p.wait(ctx, failed, options)
+	for _, one := range calls {
+		one.stop(settings.Limits.ShutdownTimeout)
+	}
 	return errors.Join(err, stop(ctx, servers, settings, options.Logger))
 }
 
@@ -104,6 +118,9 @@ func (p *parts) reload(ctx context.Context, options Options) {
 	}
 	if err == nil {
 		err = p.reloadWorkloads(options)
+	}
+	if err == nil {
+		err = p.decisions.reload()
 	}
 	p.health.reloaded(ctx, err)
 	if err != nil {

@@ -219,7 +219,7 @@ func TestAPolicyIsReadAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const rule = "protection: {want: [hardware], otherwise: 5}"
+	const rule = "protection: {want: [hardware, tee], otherwise: 5}"
 	mild := string(builtin.Document())
 	if !strings.Contains(mild, rule) {
 		t.Fatalf("the laboratory's policy has no %q", rule)

@@ -56,7 +56,8 @@ func TestEveryReasonOfASubjectsRiskIsExplained(t *testing.T) {
 		one := subject.Subject{State: state}
 		for _, code := range []subject.Code{
 			subject.CodeOverdue, subject.CodeOwnership, subject.CodeClockBack, subject.CodeTwoKeys,
-			subject.CodeKeyChurn, subject.CodeClone,
+			subject.CodeKeyChurn, subject.CodeClone, subject.CodeTenantPivot, subject.CodeTwoPlaces,
+			subject.CodeNovelScope, subject.CodeDenialBurst, subject.Kinds()[0].Code,
 		} {
 			one.Signals = append(one.Signals, subject.Signal{
 				Code: code, Group: attestd.Group(code), Points: 10, Source: subject.SourceSelf, At: now,

@@ -36,6 +36,18 @@ var subjectWords = []struct{ name, title, why, hint string }{
 	{string(subject.CodeClone), "there is a copy of the machine",
 		"An earlier boot came back, or counters went back: only two machines in one name do that.",
 		"find both, re-image, then attestd release with the ticket"},
+	{string(subject.CodeTenantPivot), "it asked for the data of several other tenants",
+		"One other tenant is a mistake; several are somebody who looks round.",
+		"attestd decision ls --subject ID; it ends by itself after four hours"},
+	{string(subject.CodeTwoPlaces), "one credential was shown from two places",
+		"A token that was copied is used by two: one of them is not the caller.",
+		"attestd decision ls --subject ID names the addresses; it ends by itself after four hours"},
+	{string(subject.CodeNovelScope), "it asked for much that it never had asked for",
+		"What a workload needs changes with its releases, and seldom all at once.",
+		"attestd decision ls --subject ID; it ends by itself after an hour"},
+	{string(subject.CodeDenialBurst), "it was denied many times in a row",
+		"Whoever tries what it may not is told apart from whoever errs once. Denials alone hold nobody.",
+		"attestd decision ls --subject ID; it ends by itself after a quarter of an hour"},
 }
 
 func subjectEntries() []Entry {
@@ -44,6 +56,15 @@ func subjectEntries() []Entry {
 		out = append(out, Entry{
 			ID: "subject/" + words.name, Kind: KindSubject, Title: words.title, Why: words.why,
 			Hint: words.hint, Spec: "attestd: docs/explain/states.md",
+		})
+	}
+	for _, kind := range subject.Kinds() {
+		out = append(out, Entry{
+			ID: "subject/" + string(kind.Code), Kind: KindSubject, Title: "reported: " + kind.Meaning,
+			Why: "An enforcement point reported it. Its word adds some points, which fade; all reports " +
+				"together make nobody's risk high.",
+			Hint: "attestd subject history ID names the source, its rule and the digest of its evidence",
+			Spec: "attestd: docs/decisions/signals.md",
 		})
 	}
 	return out

@@ -246,3 +246,25 @@ func TestANodeThatWasReleasedIsEntitledAgain(t *testing.T) {
 	issuance.Learn(w.office, node(1).ID, []string{"tier:low"})
 	w.granted(jwt(workload))
 }
+
+// TestWorkloadsAreNoAliases: who ought to have a record of the inventory.
+func TestWorkloadsAreNoAliases(t *testing.T) {
+	const alias, both, middle = "spiffe://example.org/alias", "spiffe://example.org/both", "spiffe://example.org/middle"
+	w := newWorld(t, nil)
+	if got := w.office.Workloads(); len(got) != 0 {
+		t.Errorf("before there is a map: %q", got)
+	}
+	must(t, w.office.SetMap(wire.Map{Entries: []wire.Entry{
+		entry(workload, alias), entry(workload, string(node(1).ID)), entry(alias, server, selector("tier:low")),
+		entry(both, server, selector("tier:low")), entry(both, middle), entry(middle, string(node(2).ID)),
+	}}))
+	want := []string{both, middle, workload}
+	slices.Sort(want)
+	if got := w.office.Workloads(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	must(t, w.office.SetMap(wire.Map{Entries: []wire.Entry{entry(workload, string(node(1).ID))}}))
+	if got := w.office.Workloads(); !slices.Equal(got, []string{workload}) {
+		t.Errorf("got %q", got)
+	}
+}

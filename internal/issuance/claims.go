@@ -61,6 +61,16 @@ func Claims() []Claim {
 				"for all",
 		},
 		{
+			Name: claimDevices, Type: "string",
+			Meaning: "the parts of composed evidence, as in `cpu.sev-snp_vtpm.tpm`; absent where a node's " +
+				"evidence was of one device or the nodes differ",
+		},
+		{
+			Name: claimEdge, Type: "`none`, `simultaneous`, `measured` or `cryptographic`",
+			Meaning: "the weakest tie between the parts on any of the nodes; absent where a node's evidence " +
+				"was of one device",
+		},
+		{
 			Name: ClaimDegraded, Type: "boolean, true",
 			Meaning: "attestd could not be asked: this is what held up to a minute before (`spire.degraded`)",
 		},
@@ -81,6 +91,8 @@ const (
 	claimTenant      = "tenant"
 	claimGrade       = "key_grade"
 	claimMeasurement = "measurement"
+	claimDevices     = "devices"
+	claimEdge        = "weakest_edge"
 )
 
 // reserved reports whether a claim of that name is not for whoever asks for a ticket to set.
@@ -99,7 +111,12 @@ type statement struct {
 	at       time.Time
 	// tee, tenant and measurement are empty where they are not known or differ.
 	tee, tenant, measurement string
-	grade                    wire.Grade
+	// devices is empty as measurement is. edge is the weakest, and composed says that all of the nodes
+	// have one.
+	devices  string
+	edge     attestd.Grade
+	composed bool
+	grade    wire.Grade
 	// due is the earliest that evidence of one of the nodes is due; zero for none.
 	due time.Time
 	n   int
@@ -115,6 +132,7 @@ func (s *statement) add(node live.Standing, shown facts) {
 		s.attested, s.risk, s.at, s.due = true, node.Risk, node.EvidenceAt, node.DueAt
 		s.tee, s.tenant = string(node.Format), node.Tenant
 		s.measurement, s.grade = shown.measurement, worse(shown.grade, wire.GradeResident)
+		s.devices, s.edge, s.composed = shown.devices, shown.edge, shown.devices != ""
 		return
 	}
 	if node.Risk.Int() > s.risk.Int() {
@@ -135,6 +153,10 @@ func (s *statement) add(node live.Standing, shown facts) {
 	if s.measurement != shown.measurement {
 		s.measurement = ""
 	}
+	if s.devices != shown.devices {
+		s.devices = ""
+	}
+	s.edge, s.composed = min(s.edge, shown.edge), s.composed && shown.devices != ""
 	s.grade = worse(s.grade, shown.grade)
 }
 
@@ -175,10 +197,14 @@ func (s *statement) claims(risk bool) map[string]any {
 	out[claimGrade] = word(string(s.grade))
 	for name, value := range map[string]string{
 		claimTEE: s.tee, claimTenant: s.tenant, claimMeasurement: s.measurement,
+		claimDevices: s.devices,
 	} {
 		if value != "" {
 			out[name] = word(value)
 		}
+	}
+	if s.composed {
+		out[claimEdge] = s.edge.String()
 	}
 	return out
 }

@@ -23,6 +23,7 @@ import (
 // Index has the states of all subjects. Package live has the one there is.
 type Index interface {
 	Check(id subject.ID, now time.Time) live.Standing
+	Sequence() uint64
 	GrantOn(id subject.ID, nodes []subject.ID, now time.Time, decide live.Decide) error
 	Group(ids []subject.ID, now time.Time) *live.Group
 	Look(group *live.Group, now time.Time, each func(int, live.Standing)) (seq uint64, err error)

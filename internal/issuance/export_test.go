@@ -1,6 +1,9 @@
 package issuance
 
 import (
+	"crypto/sha256"
+
+	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/registry/live"
 	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/internal/subject"
@@ -49,4 +52,17 @@ func Exactly(o *Office, id string) (map[string]any, error) {
 		return nil, err
 	}
 	return g.said.claims(true), nil
+}
+
+// Shown returns the selectors of a node whose evidence gave the verdict, less what the registry says,
+// and the claims that several such nodes would have together.
+func Shown(verdicts ...attestd.Appraisal) (selected []string, claimed map[string]any) {
+	var said statement
+	for _, given := range verdicts {
+		shown := factsOf(given, [sha256.Size]byte{1})
+		selected = selectors(live.Standing{}, shown)
+		said.add(live.Standing{EvidenceAt: given.At}, shown)
+	}
+	said.close(false)
+	return selected, said.claims(true)
 }

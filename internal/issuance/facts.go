@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,10 @@ type facts struct {
 	residency string
 	// measurement is the name of the reference value that matched; empty for none.
 	measurement string
+	// devices are the parts of composed evidence, as in "cpu.sev-snp_vtpm.tpm"; empty where the evidence
+	// was of one device. Of several, edge is the grade of the weakest tie between them.
+	devices string
+	edge    attestd.Grade
 	// at is when that evidence was judged, in seconds of 1970.
 	at int64
 }
@@ -29,15 +34,19 @@ type facts struct {
 // has another.
 func (f facts) of(evidence time.Time) facts {
 	if evidence.Unix() > f.at {
-		f.measurement, f.residency = "", ""
+		f.measurement, f.residency, f.devices, f.edge = "", "", "", attestd.GradeNone
 	}
 	return f
 }
 
 // alike reports whether a statement says the same of both.
 func (f facts) alike(other facts) bool {
-	return f.grade == other.grade && f.measurement == other.measurement
+	return f.grade == other.grade && f.measurement == other.measurement && f.edge == other.edge &&
+		f.devices == other.devices
 }
+
+// deviceSeparator stands in no path and in no format.
+const deviceSeparator = "_"
 
 // measurementCheck is the check whose pass names a reference value.
 const measurementCheck attestd.CheckID = "measurement/known"
@@ -53,7 +62,23 @@ func factsOf(given attestd.Appraisal, key [sha256.Size]byte) facts {
 		Residency *string `json:"ak_residency"`
 		Certified *string `json:"certified_key"`
 	}
-	if json.Unmarshal(given.Claims, &shown) != nil {
+	// Where keys are is what the machine's TPM says, whether its evidence stood alone or not.
+	claims := []byte(given.Claims)
+	weakest, composed := given.WeakestEdge()
+	if composed {
+		out.edge = weakest
+		for i, device := range given.Devices {
+			if i > 0 {
+				out.devices += deviceSeparator
+			}
+			out.devices += device.Path + "." + string(device.Format)
+		}
+		// A TPM that nothing ties to the rest says nothing of the machine's key.
+		if claims, _ = given.PartOf(attestd.FormatTPM); weakest < attestd.GradeSimultaneous {
+			claims = nil
+		}
+	}
+	if len(claims) == 0 || json.Unmarshal(claims, &shown) != nil {
 		shown.Residency, shown.Certified = nil, nil
 	}
 	if key != [sha256.Size]byte{} {
@@ -68,12 +93,27 @@ func factsOf(given attestd.Appraisal, key [sha256.Size]byte) facts {
 	if shown.Residency != nil {
 		out.residency = *shown.Residency
 	}
-	for _, check := range given.Checks {
-		if check.ID == measurementCheck && check.Result == attestd.ResultPass {
-			out.measurement, _, _ = strings.Cut(check.Got, " / ")
+	out.measurement = measurementOf(given.Checks)
+	return out
+}
+
+// measurementOf names what runs. Of several devices each is measured and gives a name, in the order of
+// the devices, and the whole has all of them. Where one runs what is not known there is no name.
+func measurementOf(checks []attestd.Check) string {
+	var names []string
+	for _, check := range checks {
+		if check.ID != measurementCheck || check.Result == attestd.ResultNotApplicable {
+			continue
+		}
+		if check.Result != attestd.ResultPass {
+			return ""
+		}
+		name, _, _ := strings.Cut(check.Got, " / ")
+		if !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
-	return out
+	return strings.Join(names, "_")
 }
 
 // worse returns the lower of two grades.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/challenge"
@@ -183,6 +184,14 @@ func selectors(standing live.Standing, shown facts) []string {
 	}
 	if shown.measurement != "" {
 		out = append(out, "measurement:"+word(shown.measurement))
+	}
+	if shown.devices != "" {
+		for device := range strings.SplitSeq(shown.devices, deviceSeparator) {
+			// A name for each: the plugin beside SPIRE's server takes none twice.
+			path, format, _ := strings.Cut(device, ".")
+			out = append(out, "device-"+path+":"+word(format))
+		}
+		out = append(out, "edge:"+word(shown.edge.String()))
 	}
 	return out
 }

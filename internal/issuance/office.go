@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/internal/subject"
@@ -22,6 +24,8 @@ type Office struct {
 	spread      spread
 	orders      orders
 	holdovers   *holdovers
+	// stood are standings that were asked for (Stands).
+	stood *lru.Cache[subject.ID, stood]
 }
 
 // New returns an office.
@@ -36,7 +40,12 @@ func New(config Config) (*Office, error) {
 	config.Addresses = slices.Clone(config.Addresses)
 	config.Lifetimes.JWT = maps.Clone(config.Lifetimes.JWT)
 	public, _ := config.SnapshotKey.Public().(ed25519.PublicKey)
+	seen, err := lru.New[subject.ID, stood](maxStood)
+	if err != nil {
+		return nil, err
+	}
 	return &Office{
+		stood:  seen,
 		config: config, snapshotKey: public, tickets: newTickets(), learned: newLearned(),
 		spread: newSpread(), holdovers: newHoldovers(config.Degraded),
 	}, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/nhi"
 	"github.com/attestd/attestd/internal/subject"
 )
 
@@ -28,6 +29,8 @@ type Index interface {
 type made struct {
 	subjects []subject.Subject
 	bars     []subject.BarWrite
+	// records is what it changes of the inventory.
+	records []nhi.RecordWrite
 	// holds says that a bar was laid: the guard against older copies must know of it before the
 	// acknowledgement.
 	holds bool

@@ -419,7 +419,9 @@ func TestADatabaseOfTheFirstVersionIsBroughtUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"00003_subjects.sql", "00002_attestation_keys.sql"} {
+	for _, file := range []string{
+		"00004_records.sql", "00003_subjects.sql", "00002_attestation_keys.sql",
+	} {
 		text, err := os.ReadFile(filepath.Join("migrations", file))
 		if err != nil {
 			t.Fatal(err)

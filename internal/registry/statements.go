@@ -15,6 +15,7 @@ type statements struct {
 	insertEvent, insertLeaf                     *sql.Stmt
 	lookStored, insertStored                    *sql.Stmt
 	insertBlob, releaseBlob, deleteBlob         *sql.Stmt
+	lookRecord, insertRecord, deleteRecord      *sql.Stmt
 	all                                         []*sql.Stmt
 }
 
@@ -32,6 +33,7 @@ func (s *statements) prepare(ctx context.Context, conn *sql.Conn) error {
 		{&s.lookToken, selectToken}, {&s.markToken, markToken}, {&s.insertToken, insertToken},
 		{&s.insertEvent, insertEvent}, {&s.insertLeaf, insertLeaf},
 		{&s.lookStored, lookAtStored}, {&s.insertStored, insertStored},
+		{&s.lookRecord, lookAtRecord}, {&s.insertRecord, insertRecord}, {&s.deleteRecord, deleteRecord},
 		{&s.insertBlob, insertBlob}, {&s.releaseBlob, releaseBlob}, {&s.deleteBlob, deleteBlob},
 	} {
 		prepared, err := conn.PrepareContext(ctx, statement.query)

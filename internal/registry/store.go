@@ -28,6 +28,8 @@ type Config struct {
 	// Index is loaded when the store is opened and told of every commit; nil where nothing is granted
 	// from memory.
 	Index Index
+	// Inventory is loaded and told likewise; nil where nobody is decided about.
+	Inventory Inventory
 	// Reserve is how many bytes of free space are set aside: below it only holds and records of the
 	// audit log are written. 0 sets none aside.
 	Reserve uint64
@@ -136,6 +138,11 @@ func (s *Store) open(ctx context.Context, config Config) error {
 	if config.Index != nil {
 		if err := s.loadIndex(ctx, config.Index); err != nil {
 			return err
+		}
+	}
+	if config.Inventory != nil {
+		if err := config.Inventory.Load(s.AllRecords(ctx)); err != nil {
+			return fmt.Errorf("load the inventory: %w", err)
 		}
 	}
 	open, err := filesOf(config.Path)

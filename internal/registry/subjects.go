@@ -169,6 +169,9 @@ func (s *Store) Subjects(
 	if !filter.Overdue.IsZero() {
 		query.and("due_at <> 0 AND due_at < ?", stamp(filter.Overdue))
 	}
+	if filter.Signalled {
+		query.and("signals IS NOT NULL")
+	}
 	if filter.After != "" {
 		query.and("fold > ?", subject.ID(filter.After).Fold())
 	}

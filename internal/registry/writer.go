@@ -47,9 +47,10 @@ type writer struct {
 	keys    int // rows of attestation_keys
 	maxKeys int
 
-	index Index
-	space space
-	guard *guard
+	index     Index
+	inventory Inventory
+	space     space
+	guard     *guard
 	// before is the number of commits in the database, tree the audit log as committed; growing and
 	// made are those of the running transaction.
 	before  uint64
@@ -81,7 +82,7 @@ func newWriter(
 	}
 	w := &writer{
 		clock: config.Clock, limits: config.Limits, conn: conn, files: open, maxKeys: maxAttestationKey,
-		index: config.Index, space: spaceOf(config), guard: guard,
+		index: config.Index, inventory: config.Inventory, space: spaceOf(config), guard: guard,
 		queue: make(chan *write, maxBatch), closing: make(chan struct{}), ended: make(chan struct{}),
 	}
 	err = w.statements.prepare(ctx, conn)
@@ -206,14 +207,22 @@ func (w *writer) publish() {
 	w.before++
 	w.tree = w.growing
 	w.committed.Store(w.tree)
-	if w.index != nil && len(w.made.subjects)+len(w.made.bars) > 0 {
-		w.index.Publish(w.made.subjects, w.made.bars)
-	}
-	w.figures.add(w.made)
+	w.tell(w.made)
 	w.guard.saw(w.before, w.tree.Size())
 	if w.made.holds {
 		w.guard.keep()
 	}
+}
+
+// tell makes known what a commit changed.
+func (w *writer) tell(made made) {
+	if w.index != nil && len(made.subjects)+len(made.bars) > 0 {
+		w.index.Publish(made.subjects, made.bars)
+	}
+	if w.inventory != nil && len(made.records) > 0 {
+		w.inventory.Publish(made.records)
+	}
+	w.figures.add(made)
 }
 
 // number is that of the commit which the running transaction will be.
@@ -249,10 +258,7 @@ func (w *writer) readAnew(ctx context.Context) error {
 	// A commit whose failure was reported can be on disk all the same. Nobody was told that it is; the
 	// index must know, or it would grant what a restart refuses.
 	if carriedOut == w.before+1 {
-		if w.index != nil && len(w.doubt.subjects)+len(w.doubt.bars) > 0 {
-			w.index.Publish(w.doubt.subjects, w.doubt.bars)
-		}
-		w.figures.add(w.doubt)
+		w.tell(w.doubt)
 	}
 	w.before, w.doubt = carriedOut, made{}
 	if err := w.recount(ctx); err != nil {

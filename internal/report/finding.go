@@ -44,14 +44,19 @@ type finding struct {
 // findingsOf joins checks with reasons. A reason that names no failed check (a root that was loaded
 // by hand, for instance) becomes a finding of its own: what costs points is never left out.
 func findingsOf(a attestd.Appraisal) []finding {
-	reasons := make(map[attestd.CheckID]attestd.Reason, len(a.Reasons))
+	// The same check can fail on two devices, for two reasons.
+	type key struct {
+		check  attestd.CheckID
+		device string
+	}
+	reasons := make(map[key]attestd.Reason, len(a.Reasons))
 	for _, reason := range a.Reasons {
-		if _, double := reasons[reason.Check]; !double {
-			reasons[reason.Check] = reason
+		if _, double := reasons[key{reason.Check, reason.Device}]; !double {
+			reasons[key{reason.Check, reason.Device}] = reason
 		}
 	}
 	out := make([]finding, 0, len(a.Checks)+len(a.Reasons))
-	told := make(map[attestd.CheckID]bool, len(a.Checks))
+	told := make(map[key]bool, len(a.Checks))
 	for _, check := range a.Checks {
 		found := finding{outcome: outcomePass, check: check}
 		switch check.Result {
@@ -59,21 +64,22 @@ func findingsOf(a attestd.Appraisal) []finding {
 		case attestd.ResultNotApplicable:
 			found.outcome = outcomeNotApplicable
 		default: // failed, or a result that was never set: a check that did not run did not pass
-			found.reason = reasons[check.ID]
+			found.reason = reasons[key{check.ID, check.Device}]
 			found.outcome = outcomeOf(found.reason)
-			told[check.ID] = true
+			told[key{check.ID, check.Device}] = true
 		}
 		out = append(out, found)
 	}
 	for _, reason := range a.Reasons {
-		if told[reason.Check] {
+		if told[key{reason.Check, reason.Device}] {
 			continue
 		}
-		told[reason.Check] = true
+		told[key{reason.Check, reason.Device}] = true
 		out = append(out, finding{
 			outcome: outcomeOf(reason), reason: reason,
 			check: attestd.Check{
-				ID: reason.Check, Result: attestd.ResultFail, Got: reason.Detail, Hint: reason.Remedy,
+				ID: reason.Check, Device: reason.Device, Result: attestd.ResultFail, Got: reason.Detail,
+				Hint: reason.Remedy,
 			},
 		})
 	}
@@ -111,6 +117,15 @@ func troubles(findings []finding) []finding {
 		return b.reason.Points - a.reason.Points
 	})
 	return out
+}
+
+// name is the check's id, and the device that it is about.
+func (f finding) name(most int) string {
+	id := Clean(string(f.check.ID), most)
+	if f.check.Device == "" {
+		return id
+	}
+	return id + " of " + Clean(f.check.Device, 20)
 }
 
 func (f finding) points() string { return "+" + strconv.Itoa(f.reason.Points) + " risk" }

@@ -66,6 +66,15 @@ func JUnit(w io.Writer, a attestd.Appraisal, about Verdict) error {
 		},
 		Cases: []junitCase{verdictCase(a)},
 	}
+	for _, device := range a.Devices {
+		suite.Properties = append(suite.Properties, junitProperty{
+			"device_" + Clean(device.Path, 20),
+			fmt.Sprintf("%s %s, risk %s %s", device.Format, device.Verdict, device.Risk, device.Tier),
+		})
+	}
+	if weakest, composed := a.WeakestEdge(); composed {
+		suite.Properties = append(suite.Properties, junitProperty{"weakest_edge", weakest.String()})
+	}
 	for _, found := range findingsOf(a) {
 		suite.Cases = append(suite.Cases, found.junit())
 	}
@@ -112,6 +121,9 @@ func verdictCase(a attestd.Appraisal) junitCase {
 func (f finding) junit() junitCase {
 	area, _, _ := strings.Cut(string(f.check.ID), "/")
 	out := junitCase{Class: area, Name: string(f.check.ID)}
+	if f.check.Device != "" {
+		out.Name = f.name(80)
+	}
 	message := &junitMessage{
 		Message: Clean(f.sentence(), longestValue), Type: string(f.reason.Group),
 		Text: Clean(f.hint(), longestValue),

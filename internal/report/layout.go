@@ -126,7 +126,7 @@ func (s *sheet) sides(style, left, right string) {
 		s.mark(style, left+strings.Repeat(" ", max(0, gap))+right)
 		return
 	}
-	for index, part := range wrap(left, s.page.Columns()) {
+	for index, part := range wrap(left, s.page.Columns()-2) {
 		if index == 0 {
 			s.mark(style, part)
 			continue

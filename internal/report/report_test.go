@@ -93,7 +93,46 @@ func hostile() attestd.Appraisal {
 	for i := range a.Reasons {
 		a.Reasons[i].Detail, a.Reasons[i].Remedy = nasty, nasty
 	}
-	a.Reasons = append(a.Reasons, attestd.Reason{Check: attestd.CheckID(nasty), Detail: nasty})
+	a.Reasons = append(a.Reasons, attestd.Reason{Check: attestd.CheckID(nasty), Device: nasty, Detail: nasty})
+	a.Checks[0].Device = nasty
+	a.Devices = []attestd.DeviceAppraisal{{Path: nasty, Format: attestd.Format(nasty), Summary: nasty}}
+	a.Edges = []attestd.Edge{{From: nasty, To: nasty, How: nasty}}
+	return a
+}
+
+// composed is a verdict on a processor and a TPM: the same check warns of both.
+func composed() attestd.Appraisal {
+	a := accepted()
+	a.Format, a.Tier, a.Risk = attestd.FormatComposite, attestd.TierMedium, attestd.Risk(60)
+	a.Freshness, a.Claims = attestd.FreshnessBinding, json.RawMessage(`{"weakest_edge":"simultaneous"}`)
+	a.Summary = "cpu: Milan, report v3; vtpm: TPM 2.0"
+	a.Reasons, a.Checks = nil, []attestd.Check{
+		{ID: "composite/encoding", Result: attestd.ResultPass, Got: "its one encoding"},
+		{ID: "sev-snp/vmpl", Device: "cpu", Result: attestd.ResultPass, Got: "0"},
+	}
+	for _, device := range []string{"cpu", "vtpm"} {
+		a.Checks = append(a.Checks, attestd.Check{
+			ID: "roots/pinned", Device: device, Result: attestd.ResultFail, Got: "a root that was loaded by hand",
+			Want: "a root that is compiled in", Hint: "leave --insecure-roots out",
+		})
+		a.Reasons = append(a.Reasons, attestd.Reason{
+			Check: "roots/pinned", Device: device, Group: attestd.GroupRoots, Points: 60,
+			Effect: attestd.EffectScored, Detail: "got a root that was loaded by hand of " + device,
+			Remedy: "leave --insecure-roots out for " + device,
+		})
+		a.Devices = append(a.Devices, attestd.DeviceAppraisal{
+			Path: device, Format: map[string]attestd.Format{
+				"cpu": attestd.FormatSEVSNP, "vtpm": attestd.FormatTPM}[device],
+			Summary: map[string]string{"cpu": "Milan, report v3", "vtpm": "TPM 2.0"}[device],
+			Tier:    attestd.TierMedium, Verdict: attestd.VerdictAccepted, Risk: attestd.Risk(60),
+			Freshness: attestd.FreshnessBinding, Claims: json.RawMessage(`{"a":1}`),
+		})
+	}
+	a.Devices[1].Freshness = attestd.FreshnessNonce
+	a.Edges = []attestd.Edge{{
+		From: "cpu", To: "vtpm", Grade: attestd.GradeSimultaneous,
+		How: "both answered a value of their own that was derived from one fresh nonce",
+	}}
 	return a
 }
 
@@ -132,6 +171,8 @@ func TestTextIsTheGoldenText(t *testing.T) {
 		}), report.Page{}, fresh},
 		{"undecided from standard input", undecided(), report.Page{}, stdin},
 		{"zero appraisal", attestd.Appraisal{}, report.Page{}, report.Verdict{}},
+		{"composed", composed(), report.Page{}, all},
+		{"composed at 60 columns", composed(), report.Page{Width: 60}, about()},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var out bytes.Buffer

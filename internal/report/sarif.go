@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/attestd/attestd"
@@ -128,17 +129,27 @@ func SARIF(
 			"policy": a.Policy.ID, "policyDigest": a.Policy.Digest,
 		},
 	}
+	if weakest, composed := a.WeakestEdge(); composed {
+		devices := map[string]any{}
+		for _, device := range a.Devices {
+			devices[Clean(device.Path, 20)] = map[string]any{
+				"format": device.Format, "verdict": device.Verdict, "riskScore": device.Risk,
+			}
+		}
+		run.Properties["devices"], run.Properties["weakestEdge"] = devices, weakest
+	}
 	if a.Verdict != attestd.VerdictAccepted {
 		run.add(a, about, sarifRule{
 			ID: verdictRule, ShortDescription: sarifText{"the policy accepts the evidence"},
-		}, "error", fmt.Sprintf("%s, risk %s %s", a.Verdict, a.Risk, a.Tier), nil)
+		}, "", "error", fmt.Sprintf("%s, risk %s %s", a.Verdict, a.Risk, a.Tier), nil)
 	}
 	for _, found := range troubles(findingsOf(a)) {
 		level := "error"
 		if found.outcome == outcomeWarning {
 			level = "warning"
 		}
-		run.add(a, about, ruleOf(found, lookup), level, Clean(found.sentence(), longestValue),
+		run.add(a, about, ruleOf(found, lookup), Clean(found.check.Device, 20), level,
+			Clean(found.sentence(), longestValue),
 			map[string]any{
 				"effect": found.reason.Effect, "points": found.reason.Points,
 				"hint": Clean(found.hint(), longestValue), "spec": Clean(found.check.Spec, 200),
@@ -148,18 +159,29 @@ func SARIF(
 }
 
 func (r *sarifRun) add(
-	a attestd.Appraisal, about Verdict, rule sarifRule, level, message string, properties map[string]any,
+	a attestd.Appraisal, about Verdict, rule sarifRule, device, level, message string,
+	properties map[string]any,
 ) {
 	if properties == nil {
 		properties = map[string]any{}
 	}
-	r.Tool.Driver.Rules = append(r.Tool.Driver.Rules, rule)
+	mark := a.EvidenceSHA256 + "/" + rule.ID
+	if device != "" {
+		properties["device"], mark = device, mark+"/"+device
+		message = device + ": " + message
+	}
+	// One rule can have results on several devices.
+	at := slices.IndexFunc(r.Tool.Driver.Rules, func(known sarifRule) bool { return known.ID == rule.ID })
+	if at < 0 {
+		at = len(r.Tool.Driver.Rules)
+		r.Tool.Driver.Rules = append(r.Tool.Driver.Rules, rule)
+	}
 	r.Results = append(r.Results, sarifResult{
-		RuleID: rule.ID, RuleIndex: len(r.Tool.Driver.Rules) - 1,
+		RuleID: rule.ID, RuleIndex: at,
 		// SARIF 2.1.0, section 3.27.9: any kind but "fail" forces the level "none".
 		Kind: "fail", Level: level, Message: sarifText{message},
 		Locations:  []sarifLocation{{sarifPhysical{sarifURI{artifactURI(about.Source)}}}},
-		Prints:     map[string]any{"evidenceAndCheck/v1": a.EvidenceSHA256 + "/" + rule.ID},
+		Prints:     map[string]any{"evidenceAndCheck/v1": mark},
 		Properties: properties,
 	})
 }

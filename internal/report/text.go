@@ -105,7 +105,7 @@ func age(a attestd.Appraisal) string {
 
 // trouble writes one check that did not pass.
 func (s *sheet) trouble(found finding, why func(attestd.CheckID) string) {
-	left := found.outcome.label() + "  " + Clean(string(found.check.ID), 80)
+	left := found.outcome.label() + "  " + found.name(80)
 	right := Clean(found.check.Spec, 200)
 	if found.outcome == outcomeWarning {
 		right = found.points()
@@ -126,11 +126,11 @@ func (s *sheet) everyCheck(findings []finding) {
 	s.blank()
 	column := 0
 	for _, found := range findings {
-		column = max(column, len(found.check.ID))
+		column = max(column, len(found.name(50)))
 	}
-	column = min(column, 36) + 12
+	column = min(column, 40) + 12
 	for _, found := range findings {
-		label := fmt.Sprintf("%-9s %s", found.outcome.label(), Clean(string(found.check.ID), 50))
+		label := fmt.Sprintf("%-9s %s", found.outcome.label(), found.name(50))
 		s.row(0, column, label, Clean(found.check.Got, longestValue))
 	}
 }
@@ -157,8 +157,32 @@ func (s *sheet) summary(a attestd.Appraisal, findings []finding, about Verdict) 
 	policy := "policy   " + Clean(a.Policy.ID, 40) + "  " + shortDigest(a.Policy.Digest)
 	s.segments("", 9, policy, "evidence  "+shortDigest("sha256:"+a.EvidenceSHA256),
 		"as of  "+a.At.UTC().Format(time.RFC3339))
+	s.devices(a)
 	if a.Standing != nil {
 		s.standing(*a.Standing)
+	}
+}
+
+// devices writes a line for each part of composed evidence, then what ties them together. A device
+// whose freshness differs from the whole's says so.
+func (s *sheet) devices(a attestd.Appraisal) {
+	for _, device := range a.Devices {
+		what := Clean(string(device.Format), 40)
+		if device.Summary != "" {
+			what += " (" + Clean(device.Summary, 60) + ")"
+		}
+		parts := []string{
+			"device   " + Clean(device.Path, 20) + "   " + what,
+			device.Verdict.String() + ", risk " + device.Risk.String() + " " + device.Tier.String(),
+		}
+		if device.Freshness != a.Freshness {
+			parts = append(parts, "freshness: "+device.Freshness.String())
+		}
+		s.segments("", 9, parts...)
+	}
+	for _, edge := range a.Edges {
+		s.row(0, 9, "edge", Clean(edge.From, 20)+" to "+Clean(edge.To, 20)+": "+
+			strings.ToUpper(edge.Grade.String())+", "+Clean(edge.How, longestValue))
 	}
 }
 

@@ -37,8 +37,10 @@ type Index interface {
 // Rules are what an installation decides.
 type Rules struct {
 	subject.Rules
-	// Mode says whether attestd quarantines by itself.
+	// Mode says whether attestd quarantines by itself on what evidence and its own signals show.
 	Mode subject.Mode
+	// Spikes says the same for callers whose risk spikes ([Authority.Spike]). The zero Mode is off.
+	Spikes subject.Mode
 	// PerHour is how many automatic quarantines an hour there are for one code, source and tenant.
 	PerHour int
 }
@@ -62,6 +64,7 @@ type Authority struct {
 	Config
 	journal *journal
 	caps    caps
+	fading  fading
 	// kick wakes Run after a direct order.
 	kick chan struct{}
 	// draining lets one drain at a time.
@@ -90,6 +93,11 @@ func New(config Config) (*Authority, error) {
 	case subject.ModeOff, subject.ModeDryRun, subject.ModeOn:
 	default:
 		return nil, wrong(given, "automation is off, dry-run or on, got %q", config.Rules.Mode)
+	}
+	switch config.Rules.Spikes {
+	case "", subject.ModeOff, subject.ModeDryRun, subject.ModeOn:
+	default:
+		return nil, wrong(given, "a risk spike's consequence is off, dry-run or on, got %q", config.Rules.Spikes)
 	}
 	opened, err := openJournal(config.JournalPath)
 	if err != nil {

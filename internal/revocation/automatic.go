@@ -13,9 +13,9 @@ import (
 	"github.com/attestd/attestd/internal/subject"
 )
 
-// Automatic quarantines by itself on the grounds that the rules name, within their caps. The subjects
-// are suspect already, by the write that showed the grounds: over a cap, in a dry run, and where
-// automation is off they stay so, and nobody becomes trusted by it.
+// Automatic quarantines by itself on the grounds that the rules name, within their caps. The
+// subjects are suspect already, by the write that showed the grounds: over a cap, in a dry run, and
+// where automation is off they stay so, and nobody becomes trusted by it.
 //
 // Errors: where a quarantine could be laid neither in the store nor in the journal.
 func (a *Authority) Automatic(ctx context.Context, grounds []subject.Grounds) error {
@@ -24,47 +24,58 @@ func (a *Authority) Automatic(ctx context.Context, grounds []subject.Grounds) er
 		if a.Rules.Mode == subject.ModeOff || !slices.Contains(a.Rules.Codes, one.Code) {
 			continue
 		}
-		if err := a.onGrounds(ctx, one); err != nil {
+		if _, err := a.onGrounds(ctx, one, a.Rules.Mode); err != nil {
 			failed = errors.Join(failed, err)
 		}
 	}
 	return failed
 }
 
-func (a *Authority) onGrounds(ctx context.Context, one subject.Grounds) error {
+func (a *Authority) onGrounds(
+	ctx context.Context, one subject.Grounds, mode subject.Mode,
+) (subject.Outcome, error) {
 	now := a.Now()
 	if s, found, err := a.Store.Subject(ctx, one.ID); err == nil && found && subject.Barred(s.State) {
-		return nil
+		return subject.OutcomeHeld, nil
 	}
-	if a.Rules.Mode == subject.ModeDryRun {
+	if mode == subject.ModeDryRun {
 		if !a.caps.take(capKey{one.Code, string(one.ID), one.Tenant}, 1, now) {
-			return nil // said within this hour
+			return subject.OutcomeSaid, nil
 		}
-		return a.Store.Write(ctx, subject.Write{Audit: []audit.Record{grounded(one, now, "dry-run", "")}})
+		return subject.OutcomeDryRun, a.Store.Write(ctx, subject.Write{
+			Audit: []audit.Record{grounded(one, now, "dry-run", "")},
+		})
 	}
 	key := capKey{one.Code, one.Source, one.Tenant}
 	if !one.Code.Uncapped() && !a.caps.take(key, a.Rules.PerHour, now) {
 		if !a.caps.over(key, now) {
-			return nil // said within this hour; the counter goes on
+			return subject.OutcomeSaid, nil // the counter goes on
 		}
 		a.Logger.WarnContext(ctx, "a cap on automatic quarantines is reached",
 			slog.String("code", string(one.Code)), slog.String("tenant", one.Tenant))
-		return a.Store.Write(ctx, subject.Write{Audit: []audit.Record{
+		return subject.OutcomeCapped, a.Store.Write(ctx, subject.Write{Audit: []audit.Record{
 			grounded(one, now, "refused", string(attestd.ClassRateLimited)),
 		}})
 	}
+	return a.layOn(ctx, one, now)
+}
+
+func (a *Authority) layOn(ctx context.Context, one subject.Grounds, now time.Time) (subject.Outcome, error) {
 	var write subject.Write
+	laid := subject.OutcomeHeld
 	_, err := a.impose(ctx, func() (subject.Write, error) {
+		laid = subject.OutcomeHeld
 		s, found, err := a.Store.Subject(ctx, one.ID)
 		if err != nil || !found || subject.Barred(s.State) {
 			return subject.Write{}, err
 		}
 		write, err = a.automatic(ctx, s, one, now)
+		laid = subject.OutcomeLaid
 		return write, err
 	})
 	var caller *attestd.CallerError
 	if err == nil || errors.As(err, &caller) {
-		return err
+		return laid, err
 	}
 	// The store is down between the verdict and its consequence: round it, on the name at least.
 	if len(write.Bars) == 0 {
@@ -75,15 +86,15 @@ func (a *Authority) onGrounds(ctx context.Context, one subject.Grounds) error {
 		State: attestd.StateQuarantined, Bars: barsOf(write), Tenant: one.Tenant, ID: one.ID,
 		Audit: grounded(one, now, "done", ""),
 	})
-	return err
+	return subject.OutcomeLaid, err
 }
 
 func actOn(one subject.Grounds, now time.Time) subject.Act {
 	return subject.Act{By: subject.SourceSelf, Automatic: true, Code: one.Code, Text: one.Detail, At: now}
 }
 
-// automatic is the quarantine of a name and its instance. A host is never barred automatically: it is
-// shared with those who did nothing.
+// automatic is the quarantine of a name and its instance. A host is never barred automatically: it
+// is shared with those who did nothing.
 func (a *Authority) automatic(
 	ctx context.Context, s subject.Subject, one subject.Grounds, now time.Time,
 ) (subject.Write, error) {

@@ -18,8 +18,8 @@ const (
 	pace       = 20 * time.Millisecond
 )
 
-// Run makes the store take over direct holds, moves subjects whose evidence is late, and ends signals
-// that no longer count, until ctx ends. What fails is logged and tried again.
+// Run makes the store take over direct holds, moves subjects whose evidence is late, and ends
+// signals that no longer count, until ctx ends. What fails is logged and tried again.
 func (a *Authority) Run(ctx context.Context) error {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -30,6 +30,9 @@ func (a *Authority) Run(ctx context.Context) error {
 		}
 		if _, err := a.Sweep(ctx); err != nil && ctx.Err() == nil {
 			a.Logger.ErrorContext(ctx, "overdue subjects could not be moved", slog.Any("err", err))
+		}
+		if _, err := a.Fade(ctx); err != nil && ctx.Err() == nil {
+			a.Logger.ErrorContext(ctx, "signals could not fade", slog.Any("err", err))
 		}
 		if now := a.Now(); now.Sub(ended) >= endEvery {
 			ended = now
@@ -46,8 +49,8 @@ func (a *Authority) Run(ctx context.Context) error {
 	}
 }
 
-// Sweep moves the subjects whose evidence is late or will be before the next sweep but one, in small
-// writes with pauses between, and returns how many it moved.
+// Sweep moves the subjects whose evidence is late or will be before the next sweep but one, in
+// small writes with pauses between, and returns how many it moved.
 func (a *Authority) Sweep(ctx context.Context) (moved int, err error) {
 	const ahead = 2 * sweepEvery
 	for ctx.Err() == nil {
@@ -64,12 +67,11 @@ func (a *Authority) Sweep(ctx context.Context) (moved int, err error) {
 	return moved, ctx.Err()
 }
 
-// EndSignals ends signals that no longer count, of those subjects whose risk they can have raised.
+// EndSignals ends signals that no longer count or count for less, of all subjects that have any.
 func (a *Authority) EndSignals(ctx context.Context) (ended int, err error) {
 	filter := subject.Filter{
-		Tenants: []string{subject.Shared}, Limit: batch,
-		State: []attestd.State{attestd.StateTrusted, attestd.StateSuspect},
-		Tier:  []attestd.Tier{attestd.TierMedium, attestd.TierHigh, attestd.TierCritical},
+		Tenants: []string{subject.Shared}, Limit: batch, Signalled: true,
+		State: []attestd.State{attestd.StateUnknown, attestd.StateTrusted, attestd.StateSuspect},
 	}
 	for ctx.Err() == nil {
 		page, next, err := a.Store.Subjects(ctx, filter)
@@ -81,10 +83,9 @@ func (a *Authority) EndSignals(ctx context.Context) (ended int, err error) {
 			if _, follows := subject.Ended(one, a.Now()); follows {
 				ids = append(ids, one.ID)
 			}
+			a.Fades(one)
 		}
-		n, err := a.step(ctx, ids, func(s subject.Subject) (subject.Write, bool) {
-			return subject.Ended(s, a.Now())
-		})
+		n, err := a.step(ctx, ids, a.ended)
 		ended += n
 		if err != nil || next == "" {
 			return ended, err
@@ -93,6 +94,31 @@ func (a *Authority) EndSignals(ctx context.Context) (ended int, err error) {
 		rest(ctx)
 	}
 	return ended, ctx.Err()
+}
+
+// ended is what follows for one subject, whose next change is remembered.
+func (a *Authority) ended(s subject.Subject) (subject.Write, bool) {
+	write, follows := subject.Ended(s, a.Now())
+	if follows {
+		s = write.Subjects[0].Next
+	}
+	a.Fades(s)
+	return write, follows
+}
+
+// Fade ends the signals of those subjects that [Authority.Fades] was told of and whose time has
+// come.
+func (a *Authority) Fade(ctx context.Context) (faded int, err error) {
+	for ctx.Err() == nil {
+		ids := a.fading.due(a.Now(), batch)
+		n, err := a.step(ctx, ids, a.ended)
+		faded += n
+		if err != nil || len(ids) < batch {
+			return faded, err
+		}
+		rest(ctx)
+	}
+	return faded, ctx.Err()
 }
 
 // step reads the subjects and carries out what follows, all in one write; where one of them changed

@@ -31,9 +31,10 @@ const (
 	kindText
 	kindUint
 	kindFlag
+	kindNull // in what others wrote alone
 )
 
-var kindNames = [...]string{"a map", "a list", "text", "a whole number", "true or false"}
+var kindNames = [...]string{"a map", "a list", "text", "a whole number", "true or false", "nothing"}
 
 // Node is one value of a document. Its readers report to the Problems of the document what is not as
 // they want it, and return false or nothing.
@@ -41,6 +42,7 @@ type Node struct {
 	problems *Problems
 	kind     kind
 	line     int
+	column   int
 	path     string
 	text     string
 	number   uint64
@@ -58,55 +60,86 @@ type Entry struct {
 // the document cannot be read at all, which the Problems then say.
 func Parse(source string, doc []byte, limit int) (*Node, *Problems) {
 	problems := &Problems{source: source}
+	if !readable(problems, doc, limit) {
+		return nil, problems
+	}
+	roots := build(problems, doc)
+	if roots == nil {
+		return nil, problems
+	}
+	return roots[0], problems
+}
+
+func readable(problems *Problems, doc []byte, limit int) bool {
 	switch {
 	case len(doc) > limit:
 		problems.add(0, "", "got %d bytes, want at most %d", len(doc), limit)
+		return false
 	case !utf8.Valid(doc):
 		problems.add(0, "", "is not UTF-8")
-	default:
-		if line, found := hidden(doc); line != 0 {
-			problems.add(line, "", "has the character %U, which does not show; %s", found,
-				"leave it out, and write spaces for tabs")
-			return nil, problems
-		}
-		return build(problems, doc), problems
+		return false
 	}
-	return nil, problems
+	line, found := hidden(doc)
+	if line != 0 {
+		problems.add(line, "", "has the character %U, which does not show; %s", found,
+			"leave it out, and write spaces for tabs")
+	}
+	return line == 0
 }
 
-// build stands between us and the parser: a panic inside it is a document that cannot be read.
-func build(problems *Problems, doc []byte) (root *Node) {
+// build stands between us and the parser: a panic inside it is a document that cannot be read. It
+// returns nil, or at least one document.
+func build(problems *Problems, doc []byte) (roots []*Node) {
 	defer func() {
 		if recovered := recover(); recovered != nil {
 			problems.add(0, "", "cannot be read as YAML")
-			root = nil
+			roots = nil
 		}
 	}()
-	tokens, ok := tokenize(problems, string(doc))
-	if !ok {
+	list, more := pieces(string(doc))
+	if !problems.loose && (len(list) != 1 || more) {
+		problems.add(0, "", "got %d documents, want one that is not empty, and no marker behind it", len(list))
 		return nil
+	}
+	for _, one := range list {
+		file, ok := parse(problems, one)
+		if !ok {
+			return nil
+		}
+		roots = append(roots, stream(problems, file)...)
+	}
+	return roots
+}
+
+func parse(problems *Problems, one piece) (*ast.File, bool) {
+	tokens, ok := tokenize(problems, one)
+	if !ok {
+		return nil, false
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		var syntax *yaml.SyntaxError
 		if errors.As(err, &syntax) && syntax.Token != nil {
-			problems.add(syntax.Token.Position.Line, "", "%s", attestd.Excerpt(syntax.Message, 70))
+			problems.at(syntax.Token.Position, "", "%s", attestd.Excerpt(syntax.Message, 70))
 		} else {
 			problems.add(0, "", "cannot be read as YAML")
 		}
-		return nil
+		return nil, false
 	}
 	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
-		problems.add(0, "", "got %d documents, want one that is not empty", len(file.Docs))
-		return nil
+		problems.add(one.lines+1, "", "is not read as one document")
+		return nil, false
 	}
-	return convert(problems, file.Docs[0].Body, "")
+	return file, true
 }
 
 func convert(problems *Problems, from ast.Node, path string) *Node {
 	node := &Node{problems: problems, path: path}
 	if at := from.GetToken(); at != nil && at.Position != nil {
-		node.line = at.Position.Line
+		node.line, node.column = at.Position.Line, at.Position.Column
+	}
+	if problems.loose && node.takeLoose(from) {
+		return node
 	}
 	switch from := from.(type) {
 	case *ast.MappingNode:
@@ -141,12 +174,10 @@ func convert(problems *Problems, from ast.Node, path string) *Node {
 		if err == nil && strconv.FormatUint(number, 10) == text {
 			return node
 		}
-		problems.add(node.line, path, "got %q, want a plain whole number, or text in quotes",
-			attestd.Excerpt(text, 40))
+		node.Problem("got %q, want a plain whole number, or text in quotes", attestd.Excerpt(text, 40))
 		return nil
 	}
-	problems.add(node.line, path, "got %s, want a map, a list, text, a whole number, true or false",
-		describe(from))
+	node.Problem("got %s, want a map, a list, text, a whole number, true or false", describe(from))
 	return nil
 }
 
@@ -162,10 +193,11 @@ func (n *Node) fill(values []*ast.MappingValueNode) *Node {
 			whole = false
 			continue
 		}
-		line := name.GetToken().Position.Line
+		position := name.GetToken().Position
+		line := position.Line
 		key := name.Value
 		if first, double := lines[key]; double {
-			n.problems.add(line, join(n.path, key), "stands twice, first in line %d", first)
+			n.problems.at(position, join(n.path, key), "stands twice, first in line %d", first)
 			whole = false
 			continue
 		}
@@ -175,7 +207,10 @@ func (n *Node) fill(values []*ast.MappingValueNode) *Node {
 			whole = false
 			continue
 		}
-		child.line = line
+		// What is wrong with a value is shown where its key stands, unless both are in one line.
+		if child.line != line {
+			child.line, child.column = line, position.Column
+		}
 		n.entries = append(n.entries, Entry{Key: key, Value: child})
 	}
 	if !whole {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/goccy/go-yaml/token"
 )
 
 // maxProblems bounds what one document can make us print.
@@ -13,6 +15,8 @@ const maxProblems = 50
 type Problem struct {
 	// Line is 0 where the problem is the document's as a whole.
 	Line int
+	// Column counts characters from 1; 0 where the whole line is meant.
+	Column int
 	// Path of keys, as in "formats.nitro.debug.want"; empty for the document as a whole.
 	Path string
 	Text string
@@ -35,17 +39,25 @@ type Problems struct {
 	source string
 	list   []Problem
 	more   int
+	// loose reads what others wrote.
+	loose bool
 }
 
 // Add reports something about the document as a whole.
 func (p *Problems) Add(format string, args ...any) { p.add(0, "", format, args...) }
 
 func (p *Problems) add(line int, path, format string, args ...any) {
+	p.at(&token.Position{Line: line}, path, format, args...)
+}
+
+func (p *Problems) at(place *token.Position, path, format string, args ...any) {
 	if len(p.list) == maxProblems {
 		p.more++
 		return
 	}
-	p.list = append(p.list, Problem{Line: line, Path: path, Text: fmt.Sprintf(format, args...)})
+	p.list = append(p.list, Problem{
+		Line: place.Line, Column: place.Column, Path: path, Text: fmt.Sprintf(format, args...),
+	})
 }
 
 // Err returns nil where nothing is wrong, and otherwise an [*Error] with every problem.

@@ -4,14 +4,21 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goccy/go-yaml/token"
+
 	"github.com/attestd/attestd"
 )
 
 // Problem reports something about the value's place in the document.
-func (n *Node) Problem(format string, args ...any) { n.problems.add(n.line, n.path, format, args...) }
+func (n *Node) Problem(format string, args ...any) {
+	n.problems.at(&token.Position{Line: n.line, Column: n.column}, n.path, format, args...)
+}
 
 // Line returns where the value stands.
 func (n *Node) Line() int { return n.line }
+
+// Column returns where in its line the value begins, counted from 1.
+func (n *Node) Column() int { return n.column }
 
 // IsText reports whether the value is exactly the text want.
 func (n *Node) IsText(want string) bool { return n.kind == kindText && n.text == want }
@@ -96,7 +103,7 @@ func (n *Node) Fields(required, optional []string) (Fields, bool) {
 	}
 	for _, key := range required {
 		if found[key] == nil {
-			n.problems.add(n.line, join(n.path, key), "is missing")
+			n.problems.at(&token.Position{Line: n.line, Column: n.column}, join(n.path, key), "is missing")
 			ok = false
 		}
 	}

@@ -344,9 +344,11 @@ type ReappraisalRequest struct {
 	// Policy and References replace the ones in force; empty keeps those. Only a dry run can replace.
 	Policy     []byte   `json:"policy,omitempty"`
 	References [][]byte `json:"references,omitempty"`
-	// CRLs and Certificates, in DER, are added to the collateral in force. Only a dry run can add.
+	// CRLs and Certificates, in DER, and signed documents are added to the collateral in force. Only a dry
+	// run can add.
 	CRLs         [][]byte `json:"crls,omitempty"`
 	Certificates [][]byte `json:"certificates,omitempty"`
+	Documents    [][]byte `json:"documents,omitempty"`
 	// At judges as of that time; zero as of when the evidence was given.
 	At time.Time `json:"at,omitzero"`
 	// Tenant narrows it down; empty is every one that the asker may act for.

@@ -26,8 +26,8 @@ func TestTheModelCheckGoesRedWithoutTheFence(t *testing.T) {
 		},
 		{
 			"a commit is acknowledged before the index is told", "../writer.go",
-			"w.index.Publish(w.made.subjects, w.made.bars)",
-			"go func(made made) { time.Sleep(time.Millisecond); w.index.Publish(made.subjects, made.bars) }(w.made)",
+			"w.index.Publish(made.subjects, made.bars)",
+			"late := made\n\t\tgo func() { time.Sleep(time.Millisecond); w.index.Publish(late.subjects, late.bars) }()",
 		},
 		{
 			"a verdict is written without looking for a bar again", "../write.go",

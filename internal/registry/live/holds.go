@@ -104,5 +104,16 @@ func (n *notice) tell() {
 // effective. Ask for it before reading what it is waited with, or a change in between is missed.
 func (x *Index) Changed() <-chan struct{} { return x.notice.wait() }
 
+// changed says that a change is effective: its number first, so that whoever is told by it reads it.
+func (x *Index) changed() {
+	x.sequence.Add(1)
+	x.notice.tell()
+}
+
+// Sequence is the number of the last change that is effective, counted from the start. Whoever reads a
+// state after Sequence returned n reads every change up to n; a change that was made effective before
+// Sequence is asked has a number of at most what it returns.
+func (x *Index) Sequence() uint64 { return x.sequence.Load() }
+
 // Announce closes the channel of [Index.Changed], for whoever changed what its readers go by too.
 func (x *Index) Announce() { x.notice.tell() }

@@ -21,6 +21,8 @@ type Index struct {
 	// never.
 	presumed atomic.Int64
 	full     atomic.Bool // a bar found no room: nothing is granted any more
+	// sequence is the number of the last change that is effective.
+	sequence atomic.Uint64
 	shards   [shards]shard
 
 	// publishing is taken by whatever changes states. Locks are taken in the order publishing, keys,
@@ -64,7 +66,7 @@ func (x *Index) Load(
 		}
 		x.Publish(nil, []subject.BarWrite{{Key: one.Key, Next: &one}})
 	}
-	defer x.notice.tell()
+	defer x.changed()
 	x.publishing.Lock()
 	defer x.publishing.Unlock()
 	for one, err := range subjects {
@@ -81,7 +83,7 @@ func (x *Index) Load(
 // Publications come in the order of their commits. A row that is older than the one here is passed
 // over.
 func (x *Index) Publish(subjects []subject.Subject, bars []subject.BarWrite) {
-	defer x.notice.tell()
+	defer x.changed()
 	x.publishing.Lock()
 	defer x.publishing.Unlock()
 	last := map[subject.Key]int{} // several writes of one commit may change the same key
@@ -106,7 +108,7 @@ func (x *Index) Publish(subjects []subject.Subject, bars []subject.BarWrite) {
 // Hold lays bars that are not durable yet, beside those that are. They stay through every Publish
 // until [Index.Settle].
 func (x *Index) Hold(bars []subject.Bar) {
-	defer x.notice.tell()
+	defer x.changed()
 	x.publishing.Lock()
 	defer x.publishing.Unlock()
 	for _, bar := range bars {
@@ -116,7 +118,7 @@ func (x *Index) Hold(bars []subject.Bar) {
 
 // Settle ends holds of [Index.Hold], after the registry has taken them over.
 func (x *Index) Settle(held []subject.Key) {
-	defer x.notice.tell()
+	defer x.changed()
 	x.publishing.Lock()
 	defer x.publishing.Unlock()
 	for _, one := range held {

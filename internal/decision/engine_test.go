@@ -1,0 +1,293 @@
+package decision_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/attestd/attestd"
+	"github.com/attestd/attestd/internal/decision"
+	"github.com/attestd/attestd/internal/nhi"
+	"github.com/attestd/attestd/internal/subject"
+)
+
+// house is an engine over parts that do as the test says.
+type house struct {
+	testing.TB
+	engine   *decision.Engine
+	sequence atomic.Uint64
+	state    atomic.Int64 // attestd.State
+	stands   func(subject.ID) decision.Standing
+	identify func(ctx context.Context) decision.Who
+	set      decision.PolicySet
+	full     bool
+	mu       sync.Mutex
+	now      func() time.Time
+	kept     []*decision.Answer
+	spikes   int
+	seen     int
+}
+
+func newHouse(tb testing.TB) *house {
+	tb.Helper()
+	h := &house{TB: tb, set: allowAll(), now: func() time.Time { return start }}
+	h.state.Store(int64(attestd.StateTrusted))
+	h.stands = func(subject.ID) decision.Standing {
+		out := good().Standing
+		out.State = attestd.State(h.state.Load()) //nolint:gosec // a state
+		return out
+	}
+	h.identify = func(context.Context) decision.Who { return good().Who }
+	var err error
+	h.engine, err = decision.NewEngine(h.config())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return h
+}
+
+func (h *house) config() decision.Config {
+	return decision.Config{
+		Identifier: h, Standings: h, Records: h, Watch: h, Policies: h, Journal: h, Rules: good().Rules,
+		Deadline: 200 * time.Millisecond, Spike: func(*decision.Input) { h.spikes++ },
+		Now: func() time.Time { return h.now() }, Registerer: prometheus.NewRegistry(),
+		Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+func (h *house) Identify(
+	ctx context.Context, _ decision.Credential, _ time.Time, epoch func(subject.ID) uint64,
+) decision.Who {
+	epoch(caller)
+	return h.identify(ctx)
+}
+func (h *house) Stands(id subject.ID, _ time.Time) decision.Standing { return h.stands(id) }
+func (h *house) Sequence() uint64                                    { return h.sequence.Load() }
+func (h *house) Record(id string) (*nhi.Record, bool) {
+	return &nhi.Record{ID: id, Tenant: "blue", Policy: "standard"}, true
+}
+func (h *house) Before(*decision.Input) decision.Findings { return decision.Findings{Looked: true} }
+func (h *house) After(*decision.Input, *decision.Result) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen++
+}
+func (h *house) InForce() decision.PolicySet { return h.set }
+func (h *house) Keep(answer *decision.Answer) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.full {
+		return errors.New("no room")
+	}
+	h.kept = append(h.kept, answer)
+	return nil
+}
+
+func ask() decision.Ask {
+	in := good()
+	return decision.Ask{
+		Via: in.Via, Enforcer: in.Enforcer, Credential: decision.Credential{Token: "t"}, Action: in.Action,
+		Resource: in.Resource, Received: start,
+	}
+}
+
+func (h *house) asks() decision.Answer { return h.engine.Decide(context.Background(), ask()) }
+
+func TestAQuestionIsAnsweredAndRecorded(t *testing.T) {
+	h := newHouse(t)
+	h.sequence.Store(7)
+	got := h.asks()
+	if !got.Allow || got.ID.Version() != 7 || got.Policy != "sha256:00" || got.Input.Sequence != 7 ||
+		got.Input.Who.ID != caller || len(h.kept) != 1 || h.seen != 1 || got.Took <= 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestWhatIsNotRecordedIsNotAllowed(t *testing.T) {
+	h := newHouse(t)
+	h.full = true
+	if got := h.asks(); got.Allow || got.Reasons[0].Code != decision.CodeRecordsUnavailable {
+		t.Errorf("got %+v", got)
+	}
+	h.set = nil
+	if got := h.asks(); got.Reasons[0].Code != decision.CodePolicyUnavailable {
+		t.Errorf("a denial stays what it is: %+v", got)
+	}
+}
+
+// neg: 176: an answer that comes too late is a denial, however it would have been.
+func TestAnAnswerThatIsLateDenies(t *testing.T) {
+	for name, row := range map[string]func(*house, *decision.Ask){
+		"the identity took long": func(h *house, _ *decision.Ask) {
+			h.identify = func(ctx context.Context) decision.Who {
+				<-ctx.Done()
+				return good().Who
+			}
+			h.now = time.Now
+		},
+		"the asker waits no longer": func(h *house, ask *decision.Ask) { ask.Deadline = start.Add(-time.Second) },
+		"the clock went past it": func(h *house, _ *decision.Ask) {
+			h.now = func() time.Time { return start.Add(201 * time.Millisecond) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			question := ask()
+			row(h, &question)
+			if question.Received = start; h.now().After(start.Add(time.Hour)) {
+				question.Received = h.now()
+			}
+			began := time.Now()
+			got := h.engine.Decide(context.Background(), question)
+			if got.Allow || got.Reasons[0].Code != decision.CodeDeadline || !got.Input.Late {
+				t.Errorf("got %+v", got)
+			}
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+	h := newHouse(t)
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	if got := h.engine.Decide(ended, ask()); got.Allow || got.Reasons[0].Code != decision.CodeDeadline {
+		t.Errorf("whose asker has gone: %+v", got)
+	}
+}
+
+func TestAPartThatBreaksDenies(t *testing.T) {
+	h := newHouse(t)
+	h.identify = func(context.Context) decision.Who { panic("broken") }
+	if got := h.asks(); got.Allow || got.Reasons[0].Code != decision.CodeInternal {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Whom nobody identified is looked up nowhere, and counts against nobody.
+func TestNobodyIsLookedUpNowhere(t *testing.T) {
+	h := newHouse(t)
+	h.identify = func(context.Context) decision.Who {
+		return decision.Who{ID: caller, Fault: decision.CodeUnauthenticated}
+	}
+	got := h.asks()
+	if got.Allow || got.Reasons[0].Code != decision.CodeUnauthenticated || h.seen != 0 ||
+		got.Input.Record != nil || got.Input.Standing.Tenant != "" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestASpikeIsTold(t *testing.T) {
+	h := newHouse(t)
+	h.stands = func(subject.ID) decision.Standing {
+		out := good().Standing
+		out.Risk, out.Tier = attestd.Risk(80), attestd.TierHigh
+		return out
+	}
+	if got := h.asks(); got.Reasons[0].Code != decision.CodeRiskSpike || h.spikes != 1 {
+		t.Errorf("got %+v, told %d times", got, h.spikes)
+	}
+}
+
+// neg: 172: after a change of state was acknowledged with its number, no answer allows that began to
+// read at that number or later.
+func TestNoAllowBeginsBehindAHold(t *testing.T) {
+	h := newHouse(t)
+	const rounds = 200
+	var acknowledged [rounds]uint64
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	answers := make([][]decision.Answer, 4)
+	for i := range answers {
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				answers[i] = append(answers[i], h.asks())
+			}
+		})
+	}
+	type span struct{ from, to uint64 }
+	var held []span
+	for n := range rounds {
+		h.state.Store(int64(attestd.StateQuarantined))
+		acknowledged[n] = h.sequence.Add(1)
+		time.Sleep(50 * time.Microsecond)
+		// The next number is that of the release, taken before the state is free.
+		held = append(held, span{acknowledged[n], h.sequence.Add(1)})
+		h.state.Store(int64(attestd.StateTrusted))
+	}
+	close(stop)
+	all.Wait()
+	violations, total := 0, 0
+	for _, list := range answers {
+		for _, one := range list {
+			total++
+			for _, span := range held {
+				if one.Allow && one.Input.Sequence >= span.from && one.Input.Sequence < span.to {
+					// It read its state at once behind the number, before the release.
+					if one.Input.Standing.State != attestd.StateTrusted {
+						violations++
+					}
+				}
+			}
+			if one.Allow && one.Input.Standing.State == attestd.StateQuarantined {
+				violations++
+			}
+		}
+	}
+	if violations != 0 || total == 0 {
+		t.Errorf("%d of %d answers", violations, total)
+	}
+}
+
+func TestAnEngineNeedsEveryPart(t *testing.T) {
+	h := newHouse(t)
+	for name, change := range map[string]func(*decision.Config){
+		"identifier": func(c *decision.Config) { c.Identifier = nil }, "standings": func(c *decision.Config) { c.Standings = nil },
+		"records": func(c *decision.Config) { c.Records = nil }, "watch": func(c *decision.Config) { c.Watch = nil },
+		"policies": func(c *decision.Config) { c.Policies = nil }, "journal": func(c *decision.Config) { c.Journal = nil },
+		"rules": func(c *decision.Config) { c.Rules = decision.Rules{} }, "deadline": func(c *decision.Config) { c.Deadline = 0 },
+		"spike": func(c *decision.Config) { c.Spike = nil }, "now": func(c *decision.Config) { c.Now = nil },
+		"registerer": func(c *decision.Config) { c.Registerer = nil }, "logger": func(c *decision.Config) { c.Logger = nil },
+	} {
+		config := h.config()
+		change(&config)
+		if _, err := decision.NewEngine(config); err == nil {
+			t.Errorf("made without %s", name)
+		}
+	}
+}
+
+func TestIntrospectionDecidesNothing(t *testing.T) {
+	h := newHouse(t)
+	who, standing, record := h.engine.Introspect(context.Background(), decision.Credential{Token: "t"})
+	if who.ID != caller || standing.Tenant != "blue" || record == nil || len(h.kept) != 0 || h.seen != 0 {
+		t.Errorf("got %+v %+v %+v", who, standing, record)
+	}
+	h.identify = func(context.Context) decision.Who { return decision.Who{Fault: decision.CodeExpired} }
+	if who, standing, record := h.engine.Introspect(context.Background(), decision.Credential{}); who.Fault == "" ||
+		standing.Attested || record != nil {
+		t.Errorf("got %+v %+v %+v", who, standing, record)
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	h := newHouse(b)
+	question := ask()
+	b.ReportAllocs()
+	for b.Loop() {
+		h.kept = h.kept[:0]
+		if got := h.engine.Decide(context.Background(), question); !got.Allow {
+			b.Fatal(got)
+		}
+	}
+}

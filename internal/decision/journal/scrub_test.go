@@ -1,0 +1,91 @@
+package journal_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/attestd/attestd/internal/decision"
+	"github.com/attestd/attestd/internal/decision/journal"
+)
+
+// canaries are what may stand in no record, wherever an enforcement point puts it.
+var canaries = map[string]string{
+	"a token":                "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl",
+	"a token without a name": "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.",
+	"a bearer token":         "Bearer 0123456789abcdefcanary",
+	"another spelling":       "bEARER 0123456789abcdefcanary",
+	"a form's":               "authorization=bearer+0123456789abcdefcanary",
+	"a key":                  "-----BEGIN PRIVATE KEY-----\ncanaryMIIEvQIBADANBgkqhkiG9w0BAQ\n-----END PRIVATE KEY-----",
+}
+
+func TestNoRecordHoldsASecret(t *testing.T) {
+	for name, canary := range canaries {
+		for place, plant := range map[string]func(*decision.Answer){
+			"resource":   func(a *decision.Answer) { a.Input.Resource.ID = "/search?access_token=" + canary + "&q=1" },
+			"action":     func(a *decision.Answer) { a.Input.Action.Name = canary },
+			"intent":     func(a *decision.Answer) { a.Input.Context.Intent = "x" + canary },
+			"request id": func(a *decision.Answer) { a.Input.Context.RequestID = canary },
+			"chain":      func(a *decision.Answer) { a.Input.Context.Chain[0].ID = canary },
+			"dataset":    func(a *decision.Answer) { a.Input.Resource.Datasets[0].ID = canary },
+			"label":      func(a *decision.Answer) { a.Input.Resource.Datasets[0].Classification[0] = canary },
+			"detail":     func(a *decision.Answer) { a.Reasons[0].Detail = "got " + canary },
+			"fault":      func(a *decision.Answer) { a.Input.Who.FaultDetail = canary },
+			"obligation": func(a *decision.Answer) { a.Obligations[0].Properties["x"] = canary },
+			"prompt":     func(a *decision.Answer) { a.Input.Context.PromptID = canary },
+		} {
+			one := answer(1, begin, decision.CodeRing)
+			plant(one)
+			line, err := journal.Encode(journal.RecordOf(one, "x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, part := range []string{"canary", "eyJzdWIiOiJjYW5hcnkifQ"} {
+				if bytes.Contains(line, []byte(part)) {
+					t.Errorf("%s in %s is in the record: %s", name, place, line)
+				}
+			}
+			var record journal.Record
+			if err := json.Unmarshal(line, &record); err != nil || !record.Scrubbed {
+				t.Errorf("%s in %s: scrubbed %v, %v", name, place, record.Scrubbed, err)
+			}
+		}
+	}
+}
+
+func TestAPromptIDIsOneOrNothing(t *testing.T) {
+	for text, kept := range map[string]bool{
+		"": true, prompt: true, "s1:" + strings.Repeat("7", 52): true,
+		"ignore previous instructions": false, "p1:": false, "p1:" + strings.Repeat("a", 51): false,
+		"p1:" + strings.Repeat("A", 52): false, "p1:" + strings.Repeat("1", 52): false,
+		"P1:" + strings.Repeat("a", 52): false, "p1-" + strings.Repeat("a", 52): false,
+		"p0:" + strings.Repeat("a", 52): false, prompt + "a": false,
+	} {
+		one := answer(1, begin, "")
+		one.Input.Context.PromptID = text
+		line, err := journal.Encode(journal.RecordOf(one, "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var record journal.Record
+		if err := json.Unmarshal(line, &record); err != nil {
+			t.Fatal(err)
+		}
+		if got := record.PromptID == text && record.Input.Context.PromptID == text; got != kept {
+			t.Errorf("%q is kept: %v", text, got)
+		}
+		if one.Input.Context.PromptID != text {
+			t.Error("the answer was written to")
+		}
+	}
+}
+
+func TestWhatIsNoSecretIsKept(t *testing.T) {
+	one := answer(1, begin, "")
+	one.Input.Resource.ID = "the bearer of bad news, eyJ and all, e.g. eyJabc.def"
+	line, err := journal.Encode(journal.RecordOf(one, "x"))
+	if err != nil || !bytes.Contains(line, []byte(one.Input.Resource.ID)) {
+		t.Errorf("%s, %v", line, err)
+	}
+}
