@@ -126,6 +126,12 @@ func (s *Store) open(ctx context.Context, config Config) error {
 	if err := s.guard.demandNewest(ctx, s.writing, config.AcceptRollback); err != nil {
 		return err
 	}
+	// Before anything reads: a connection that is opened while the log is gone makes a new one, and
+	// that one would then be taken for the writer's.
+	open, err := filesOf(config.Path)
+	if err != nil {
+		return err
+	}
 	if s.reading, err = openDatabase(config.Path, 2, "query_only(1)"); err != nil {
 		return err
 	}
@@ -145,9 +151,8 @@ func (s *Store) open(ctx context.Context, config Config) error {
 			return fmt.Errorf("load the inventory: %w", err)
 		}
 	}
-	open, err := filesOf(config.Path)
-	if err != nil {
-		return err
+	if err := open.demandSame(); err != nil {
+		return fmt.Errorf("open store: %w", err)
 	}
 	if s.writer, err = newWriter(ctx, s.writing, config, open, s.guard); err != nil {
 		return err
