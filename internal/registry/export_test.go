@@ -55,6 +55,3 @@ func WriteGuard(file *os.File) error { return (&guard{file: file}).write() }
 func DemandNewest(ctx context.Context, database *sql.DB, file *os.File) error {
 	return (&guard{file: file}).demandNewest(ctx, database, false)
 }
-
-// FilesOf is filesOf.
-var FilesOf = filesOf

@@ -128,10 +128,7 @@ func (s *Store) open(ctx context.Context, config Config) error {
 	}
 	// Before anything reads: a connection that is opened while the log is gone makes a new one, and
 	// that one would then be taken for the writer's.
-	open, err := filesOf(config.Path)
-	if err != nil {
-		return err
-	}
+	open := filesOf(config.Path)
 	if s.reading, err = openDatabase(config.Path, 2, "query_only(1)"); err != nil {
 		return err
 	}
