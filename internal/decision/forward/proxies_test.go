@@ -137,7 +137,7 @@ func start(t *testing.T, address string, environment []string, name string, args
 	t.Helper()
 	program, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("%s is not installed; continuous integration has it", name)
+		t.Skipf("%s is not installed: .ci/install nginx caddy does it, and make test runs that first", name)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	command := exec.CommandContext(ctx, program, args...)
