@@ -229,21 +229,22 @@ func TestImportsRunDownwards(t *testing.T) {
 			".", "internal/decision", "internal/problem", "internal/spire/link", "internal/strict",
 			"internal/subject", "internal/yamldoc",
 		},
+		"internal/decision/route": {".", "internal/decision", "internal/nhi", "internal/strict", "internal/subject"},
 		"internal/decision/authzen": {
 			".", "internal/decision", "internal/decision/enforcer", "internal/nhi", "internal/problem",
 			"internal/strict", "internal/subject",
 		},
 		"internal/decision/forward": {
-			".", "internal/decision", "internal/decision/enforcer", "internal/problem", "internal/strict",
-			"internal/subject",
+			".", "internal/decision", "internal/decision/enforcer", "internal/decision/route", "internal/problem",
+			"internal/strict", "internal/subject",
 		},
 		"internal/decision/introspect": {
 			".", "internal/decision", "internal/decision/enforcer", "internal/nhi", "internal/problem",
 			"internal/strict", "internal/subject",
 		},
 		"internal/decision/extauthz": {
-			".", "internal/decision", "internal/decision/enforcer", "internal/problem", "internal/strict",
-			"internal/subject",
+			".", "internal/decision", "internal/decision/enforcer", "internal/decision/route", "internal/problem",
+			"internal/strict", "internal/subject",
 		},
 		"internal/decision/watch": {
 			".", "internal/audit", "internal/decision", "internal/nhi", "internal/strict", "internal/subject",

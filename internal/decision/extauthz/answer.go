@@ -75,7 +75,7 @@ func toRemove(asked question, set []*corev3.HeaderValueOption) []string {
 	})
 	// A token for attestd is worth as much to the upstream as to the caller.
 	if asked.ask.Credential.Token != "" && !asked.says.keepToken {
-		add(asked.says.header)
+		add(asked.says.TokenHeader)
 	}
 	return out
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/decision"
+	"github.com/attestd/attestd/internal/decision/route"
 )
 
 // Limits of credentials. What they hold is looked at by whoever verifies them.
@@ -32,27 +33,27 @@ var errConfigured = errors.New("the route's credential cannot be taken")
 //
 // Errors: plain ones that quote no credential.
 func credentialOf(
-	attributes *authv3.AttributeContext, sent headers, says route, mayVouch bool,
+	attributes *authv3.AttributeContext, sent headers, says configured, mayVouch bool,
 ) (decision.Credential, error) {
 	out := decision.Credential{Source: sourceOf(attributes.GetSource().GetAddress())}
 	certificate := attributes.GetSource().GetCertificate()
-	_, tokens := sent.get(says.header)
-	kind := says.credential
+	_, tokens := sent.get(says.TokenHeader)
+	kind := says.Credential
 	if kind == "" {
 		switch {
 		case certificate != "" && tokens != 0:
 			return out, fmt.Errorf("%w: there are a token and a certificate; say which counts by context "+
-				"extension %s", errConfigured, keyCredential)
+				"extension %s", errConfigured, route.KeyCredential)
 		case certificate != "":
-			kind = credentialCertificate
+			kind = route.CredentialCertificate
 		default:
-			kind = credentialToken
+			kind = route.CredentialToken
 		}
 	}
 	var err error
 	switch {
-	case kind == credentialToken:
-		out.Token, err = tokenOf(sent, says.header)
+	case kind == route.CredentialToken:
+		out.Token, err = tokenOf(sent, says.TokenHeader)
 	case !mayVouch:
 		err = fmt.Errorf("%w: the enforcement point may not vouch for certificates", errConfigured)
 	case kind == credentialXFCC:

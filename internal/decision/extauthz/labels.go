@@ -10,6 +10,7 @@ import (
 
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/decision"
+	"github.com/attestd/attestd/internal/decision/route"
 )
 
 // Keys of the labels that a filter in front of this one has put into dynamic metadata.
@@ -48,7 +49,7 @@ func readLabels(metadata *corev3.Metadata, namespace string, into *decision.Cont
 		case labelConnectivity:
 			var text string
 			if text, err = textOf(value); err == nil {
-				into.Connectivity, err = readConnectivity(text)
+				into.Connectivity, err = route.Connectivity(text)
 			}
 		case labelChain:
 			into.Chain, err = linksOf(value)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/attestd/attestd/internal/decision"
 	"github.com/attestd/attestd/internal/decision/enforcer"
+	"github.com/attestd/attestd/internal/decision/route"
 )
 
 // Enforcers say which enforcement point sends a call.
@@ -53,7 +54,7 @@ var supported = []string{decision.ObligationStepUp}
 type question struct {
 	ask  decision.Ask
 	sent headers
-	says route
+	says configured
 	// unread says that the caller showed something that is no credential.
 	unread bool
 }
@@ -69,16 +70,16 @@ func read(request *authv3.CheckRequest, from Enforcer, received, deadline time.T
 		return question{}, err
 	}
 	out := question{sent: headersOf(http), says: says, ask: decision.Ask{
-		Via: decision.ViaExtAuthz, Enforcer: from.Name(), Action: decision.Action{Name: says.action},
-		Resource: says.resource, Supported: supported, Received: received, Deadline: deadline,
-		Context: decision.Context{ExposureScore: -1, Connectivity: says.connected},
+		Via: decision.ViaExtAuthz, Enforcer: from.Name(), Action: decision.Action{Name: says.Action},
+		Resource: says.Resource, Supported: supported, Received: received, Deadline: deadline,
+		Context: decision.Context{ExposureScore: -1, Connectivity: says.Connected},
 	}}
 	if out.ask.Action.Name == "" {
-		out.ask.Action.Name = httpAction(http.GetMethod())
+		out.ask.Action.Name = route.Action(http.GetMethod())
 	}
 	if out.ask.Resource.ID == "" {
-		out.ask.Resource.Type = typeRoute
-		if out.ask.Resource.ID, err = pathID(http.GetPath()); err != nil {
+		out.ask.Resource.Type = route.Type
+		if out.ask.Resource.ID, err = route.Path(http.GetPath()); err != nil {
 			return question{}, err
 		}
 	}

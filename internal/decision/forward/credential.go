@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/attestd/attestd/internal/decision"
+	"github.com/attestd/attestd/internal/decision/route"
 )
 
 // Limits of credentials. What they hold is looked at by whoever verifies them.
@@ -26,12 +27,12 @@ const (
 //
 // Errors: plain ones that quote no credential.
 func credentialOf(
-	says *route, sent http.Header, vouches bool,
+	says *configured, sent http.Header, vouches bool,
 ) (out decision.Credential, shown bool, err error) {
 	if says.source != "" {
 		out.Source = sourceOf(sent.Values(says.source))
 	}
-	if says.credential == credentialCertificate {
+	if says.Credential == route.CredentialCertificate {
 		values := sent.Values(says.certificate)
 		switch {
 		case len(values) == 0 || len(values) == 1 && values[0] == "":
@@ -45,7 +46,7 @@ func credentialOf(
 		out.Chain, err = chainOf(values[0])
 		return out, true, err
 	}
-	values := sent.Values(says.token)
+	values := sent.Values(says.TokenHeader)
 	if len(values) == 0 || len(values) == 1 && values[0] == "" {
 		return out, false, nil
 	}
@@ -53,7 +54,7 @@ func credentialOf(
 		return out, true, fmt.Errorf("the header with the token stands %d times", len(values))
 	}
 	scheme, token, found := strings.Cut(values[0], " ")
-	if !found && says.token != "Authorization" { // a header of its own has the token alone
+	if !found && says.TokenHeader != "Authorization" { // a header of its own has the token alone
 		scheme, token = "Bearer", values[0]
 	}
 	switch {

@@ -92,7 +92,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The answer about a tenant that is not the proxy's own is that about one that is not there.
-	if tenant := says.resource.Tenant; tenant != "" && !from.Speaks(tenant) {
+	if tenant := says.Resource.Tenant; tenant != "" && !from.Speaks(tenant) {
 		s.config.Log.WarnContext(r.Context(), "an enforcement point asked for a tenant that is not its own",
 			"enforcer", from.Name(), "tenant", attestd.Excerpt(tenant, 80))
 		s.deny(w, denial{code: decision.CodeTenantMismatch})
@@ -102,7 +102,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) decide(
-	w http.ResponseWriter, r *http.Request, says *route, from *enforcer.Enforcer, received time.Time,
+	w http.ResponseWriter, r *http.Request, says *configured, from *enforcer.Enforcer, received time.Time,
 ) {
 	// A credential that cannot be read is none: nobody is identified then, and that is a decision, which is
 	// recorded.
@@ -116,9 +116,9 @@ func (s *Server) decide(
 	defer cancel()
 	answer := s.config.Decider.Decide(ctx, decision.Ask{
 		Via: decision.ViaForward, Enforcer: from.Name(), Credential: credential,
-		Action: decision.Action{Name: says.action}, Resource: says.resource,
+		Action: decision.Action{Name: says.Action}, Resource: says.Resource,
 		Context: decision.Context{
-			ExposureScore: -1, Connectivity: says.connected,
+			ExposureScore: -1, Connectivity: says.Connected,
 			RequestID: label(r.Header, "X-Request-Id"), Trace: label(r.Header, "Traceparent"),
 		},
 		Supported: supported, Received: received, Deadline: received.Add(s.config.Deadline),
