@@ -32,6 +32,8 @@ type Index interface {
 	SharedHost(host string) []subject.ID
 	CountHost(host string, sees func(tenant string) bool) int
 	Since() time.Time
+	// Sequence is the number of the last change that is effective.
+	Sequence() uint64
 }
 
 // Rules are what an installation decides.

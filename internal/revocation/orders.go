@@ -216,6 +216,7 @@ func (a *Authority) receipt(
 	}
 	a.count(&out, who, found)
 	if !order.DryRun {
+		out.Sequence = a.Index.Sequence()
 		after := now.Sub(began).Microseconds()
 		out.Channels = append(out.Channels,
 			wire.Channel{Name: "store", State: "durable", After: after, Detail: "with its audit record"},

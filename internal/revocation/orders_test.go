@@ -22,9 +22,14 @@ func TestQuarantine(t *testing.T) {
 	began := w.now()
 	wanted := order(string(idOf("alpha1")))
 	wanted.Ticket = "SOC-9"
+	before := w.index.Sequence()
 	receipt, err := w.authority.Quarantine(t.Context(), anna, wanted)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// What is decided at the receipt's number goes by the order: the number is that of a change since.
+	if receipt.Sequence <= before || receipt.Sequence > w.index.Sequence() {
+		t.Errorf("sequence %d, %d before and %d now", receipt.Sequence, before, w.index.Sequence())
 	}
 	w.wantGrant("alpha1", false)
 	w.wantGrant("alpha2", true)
@@ -61,7 +66,7 @@ func TestDryRunsChangeNothing(t *testing.T) {
 	wanted := order("host:" + chip)
 	wanted.DryRun = true
 	receipt, err := w.authority.Quarantine(t.Context(), anna, wanted)
-	if err != nil || !receipt.DryRun || len(receipt.Subjects) != 3 || len(receipt.Channels) != 0 {
+	if err != nil || !receipt.DryRun || len(receipt.Subjects) != 3 || len(receipt.Channels) != 0 || receipt.Sequence != 0 {
 		t.Errorf("%+v (%v)", receipt, err)
 	}
 	wanted.Direct = true

@@ -58,6 +58,9 @@ type Receipt struct {
 	GrantsUntil time.Time `json:"grants_until,omitzero"`
 	// GrantsSince is since when grants are counted: a restart forgets those before it.
 	GrantsSince time.Time `json:"grants_counted_since"`
+	// Sequence is a number of the daemon's changes at which the order was in effect, counted since it
+	// started: what is decided at this number or a later one goes by the order. Not there for a dry run.
+	Sequence uint64 `json:"sequence,omitempty"`
 	// Hostile says in words what a hostile node can still do.
 	Hostile string `json:"hostile"`
 	// Undo is the command that takes it back; empty where nothing does.
