@@ -17,7 +17,7 @@ func adminCommands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newStatus(a), newWhy(a), newQuarantine(a), newRelease(a), newRevoke(a), newSubject(a),
 		newEnroll(a), newReappraise(a), newReattest(a), newOperator(a), newLogin(a), newKeys(a), newLogLevel(a),
-		newSupport(a), newDecision(a),
+		newSupport(a), newDecision(a), newPolicy(a),
 	}
 }
 

@@ -130,7 +130,7 @@ func Load(files fs.FS) (*Set, error) {
 func unfit(err error) error {
 	return &attestd.CallerError{
 		Class: attestd.ClassConfig, Err: err,
-		Hint: "attestd policy test FOLDER; attestd policy show --schema has what policies can ask about",
+		Hint: "mend each, then attestd policy show FOLDER; with --schema it says what policies can ask about",
 	}
 }
 
