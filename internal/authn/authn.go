@@ -37,9 +37,12 @@ const (
 	maxForged = 1 << 12
 )
 
-// digest is the SHA-256 of a token, or of the certificates of a chain: what is remembered is found by
-// it, and no credential is kept.
+// digest is a SHA-256 over the kind of a credential and the credential: what is remembered is found by it,
+// and no credential is kept. The kind is part of it, or the bytes of a certificate, which are public, would
+// count as a token where its holder was seen before.
 type digest [sha256.Size]byte
+
+func digestOfToken(token string) digest { return sha256.Sum256([]byte("token\x00" + token)) }
 
 // seen is a credential that was verified, and what it was verified with.
 type seen struct {
@@ -99,14 +102,18 @@ func (a *Authenticator) Identify(
 		if len(credential.Token) > maxToken {
 			return unknown("a token of %d bytes, want at most %d", len(credential.Token), maxToken).who()
 		}
-		of = sha256.Sum256([]byte(credential.Token))
+		of = digestOfToken(credential.Token)
 	default:
 		if found := tooMuch(credential.Chain); found != nil {
 			return found.who()
 		}
 		of = digestOf(credential.Chain)
 	}
-	if found, ok := a.seen.Get(of); ok && a.stands(found, at, epoch) {
+	method := decision.MethodX509
+	if credential.Token != "" {
+		method = decision.MethodJWT
+	}
+	if found, ok := a.seen.Get(of); ok && found.who.Method == method && a.stands(found, at, epoch) {
 		who := found.who
 		who.Cached = true
 		return who
@@ -219,10 +226,8 @@ func tooMuch(chain []*x509.Certificate) *fault {
 }
 
 func digestOf(chain []*x509.Certificate) digest {
-	if len(chain) == 1 {
-		return sha256.Sum256(chain[0].Raw)
-	}
 	hash := sha256.New()
+	_, _ = hash.Write([]byte("chain\x00"))
 	for _, one := range chain {
 		sum := sha256.Sum256(one.Raw)
 		_, _ = hash.Write(sum[:])

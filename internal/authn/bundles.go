@@ -55,6 +55,8 @@ type Bundles struct {
 	mu    sync.RWMutex
 	kept  map[string]*kept
 	until map[string]time.Time
+	// newest is the greatest number that a bundle of the trust domain had, whatever its keys.
+	newest map[string]uint64
 }
 
 // BundlesConfig says where bundles come from. Every field is required.
@@ -79,7 +81,7 @@ func NewBundles(config BundlesConfig) (*Bundles, error) {
 	}
 	return &Bundles{
 		sources: maps.Clone(config.Sources), maxAge: config.MaxAge, now: config.Now, logger: config.Logger,
-		kept: map[string]*kept{}, until: map[string]time.Time{},
+		kept: map[string]*kept{}, until: map[string]time.Time{}, newest: map[string]uint64{},
 	}, nil
 }
 
@@ -152,9 +154,10 @@ func (b *Bundles) Refresh(ctx context.Context, domain spiffeid.TrustDomain) (tim
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.kept[domain.Name()]
-	if old != nil && next.sequence < old.sequence {
-		return soonest, fmt.Errorf("the bundle has number %d, older than %d", next.sequence, old.sequence)
+	if newest := b.newest[domain.Name()]; next.sequence < newest {
+		return soonest, fmt.Errorf("the bundle has number %d, older than %d", next.sequence, newest)
 	}
+	b.newest[domain.Name()] = next.sequence
 	if old == nil || !sameKeys(old, next) {
 		b.kept[domain.Name()] = next
 	}

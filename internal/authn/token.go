@@ -23,6 +23,10 @@ import (
 // maxToken is the longest token that is looked at.
 const maxToken = 8 << 10
 
+// maxLife is how long a token may still be good. JWT-SVIDs are for minutes (JWT-SVID section 3.3: "SVID
+// lifetimes should be as short as possible"); one that is good for days is a mistake of who issues it.
+const maxLife = 24 * time.Hour
+
 var tokenLimits = strict.JSONLimits{Bytes: maxToken, Depth: 8}
 
 // fault is why nobody is identified. Its words never quote the token.
@@ -177,6 +181,8 @@ func (t *token) verify(text string, with *kept, audiences []string, leeway time.
 	switch {
 	case !at.Before(t.expires):
 		return &fault{code: decision.CodeExpired, detail: "the token ended at " + t.expires.Format(time.RFC3339)}
+	case t.expires.Sub(at) > maxLife:
+		return unknown("the token is good for more than %s", maxLife)
 	case t.notBefore.After(at.Add(leeway)):
 		return &fault{code: decision.CodeExpired, detail: "the token begins at " + t.notBefore.Format(time.RFC3339)}
 	case t.issued.After(at.Add(leeway)):

@@ -237,3 +237,46 @@ func BenchmarkToken(b *testing.B) {
 }
 
 var errGone = errors.New("gone")
+
+// TestTheBytesOfACertificateAreNoToken: what everybody sees in a handshake identifies nobody, also where its
+// holder was seen before.
+func TestTheBytesOfACertificateAreNoToken(t *testing.T) {
+	w := newWorld(t, nil)
+	leaf := w.svid(nil)
+	if who := w.identify(decision.Credential{Chain: []*x509.Certificate{leaf}}); who.Fault != "" {
+		t.Fatalf("%+v", who)
+	}
+	if who := w.shows(string(leaf.Raw)); who.Fault == "" || who.ID != "" {
+		t.Errorf("identified %s", who.ID)
+	}
+}
+
+// TestABundleDoesNotGoBack, also where its keys were the same in between.
+func TestABundleDoesNotGoBack(t *testing.T) {
+	w := newWorld(t, nil)
+	same := w.bundle(domain)
+	same.SetSequenceNumber(20)
+	w.source.bundle = same
+	must(t, w.refresh())
+	older := w.bundle(domain)
+	must(t, older.AddJWTAuthority("withdrawn", key(t, elliptic.P256()).Public()))
+	older.SetSequenceNumber(10)
+	w.source.bundle = older
+	if err := w.refresh(); err == nil {
+		t.Error("number 10 was taken after 20")
+	}
+}
+
+// TestATokenOfDaysIsNone: SVIDs are for minutes.
+func TestATokenOfDaysIsNone(t *testing.T) {
+	w := newWorld(t, nil)
+	long := claims()
+	long["exp"] = start.Add(24*time.Hour + time.Second).Unix()
+	if who := w.shows(w.token(long)); who.Fault != decision.CodeUnauthenticated {
+		t.Errorf("%+v", who)
+	}
+	long["exp"] = start.Add(24 * time.Hour).Unix()
+	if who := w.shows(w.token(long)); who.Fault != "" {
+		t.Errorf("%+v", who)
+	}
+}
