@@ -74,14 +74,15 @@ func FromContext(ctx context.Context) (Decision, bool) {
 }
 
 // Wrap returns a handler that serves what is allowed and refuses all else. Headers X-Attestd-* of the
-// caller are removed before anything reads them.
+// caller are removed before anything reads them. The credential stays with the request: take it off in
+// next where what is behind has no use for it.
 func (g *Guard) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
-		for name := range r.Header {
-			if strings.HasPrefix(http.CanonicalHeaderKey(name), headerPrefix) {
-				delete(r.Header, name)
-			}
+		if !clean(r.Header) {
+			g.config.Log.DebugContext(r.Context(), "a request would have headers of the guard taken off")
+			Refuse(w, Decision{}.refused(reasonMalformed))
+			return
 		}
 		wish, err := g.config.Wish(r)
 		if err != nil {
@@ -106,6 +107,30 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 		g.tell(r, decision)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, decision)))
 	})
+}
+
+// clean takes off what a caller says in the guard's name, in each spelling that a gateway to programs of
+// other languages takes for it: CGI and its heirs make one name of - and _ (RFC 3875, section 4.1.18). It
+// reports whether the request is one that may go on: a proxy behind the guard takes off what Connection
+// names (RFC 9110, section 7.6.1), and that must not be what the guard adds.
+func clean(header http.Header) bool {
+	ours := func(name string) bool {
+		folded := strings.ReplaceAll(strings.TrimSpace(name), "_", "-")
+		return len(folded) >= len(headerPrefix) && strings.EqualFold(folded[:len(headerPrefix)], headerPrefix)
+	}
+	for name := range header {
+		if ours(name) {
+			delete(header, name)
+		}
+	}
+	for _, list := range header.Values("Connection") {
+		for token := range strings.SplitSeq(list, ",") {
+			if ours(token) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // tell sets the headers for programs that read them and not the context.

@@ -209,3 +209,26 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		t.Error("no client: taken")
 	}
 }
+
+// TestNobodySpeaksInTheGuardsName: in no spelling, and not by having the guard's own headers taken off on
+// the way to what is behind it.
+func TestNobodySpeaksInTheGuardsName(t *testing.T) {
+	g := guard(t, &server{answer: `{"decision":true,"context":{"decision_id":"0193"}}`}, nil)
+	w := get(g, "Authorization", "Bearer "+token, "X_Attestd_Tenant", "other", "x-attestd_subject", "admin",
+		"X_attestd-Anything", "x", "Connection", "keep-alive")
+	if w.Code != http.StatusOK || g.reached == nil {
+		t.Fatalf("got %d", w.Code)
+	}
+	for name := range g.reached.Header {
+		if strings.Contains(strings.ToLower(name), "attestd") && name != "X-Attestd-Decision-Id" {
+			t.Errorf("%s reached the program", name)
+		}
+	}
+	for _, list := range []string{"X-Attestd-Tenant", "close, x-attestd-subject", "X_Attestd_Tenant"} {
+		g := guard(t, &server{answer: `{"decision":true}`}, nil)
+		if w := get(g, "Authorization", "Bearer "+token, "Connection", list); w.Code != http.StatusBadRequest ||
+			g.reached != nil {
+			t.Errorf("Connection: %s: got %d", list, w.Code)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/attestd/attestd"
@@ -73,9 +74,16 @@ func ruleOf(method string) (Rule, bool) {
 	return Rule{}, false
 }
 
-// passes reports whether a message needs no question: COAZ-MCP, section "Pass-through Operations".
+// notifications are those that clients send (Model Context Protocol, schema, type ClientNotification).
+var notifications = []string{
+	"notifications/initialized", "notifications/cancelled", "notifications/progress",
+	"notifications/roots/list_changed", "notifications/tasks/status",
+}
+
+// passes reports whether a message needs no question: COAZ-MCP, section "Pass-through Operations". Of
+// notifications these are the known ones: another is a method without a rule.
 func passes(method string, hasID bool) bool {
-	return method == "ping" || strings.HasPrefix(method, "notifications/") && !hasID
+	return method == "ping" || slices.Contains(notifications, method) && !hasID
 }
 
 // Limits of messages.
