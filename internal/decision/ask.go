@@ -29,6 +29,8 @@ type Ask struct {
 	Context    Context
 	// Supported are the types of obligations that the enforcement point can carry out.
 	Supported []string
+	// Sees says whether the enforcement point may know how the caller stands ([Input].Foreign); nil is no.
+	Sees func(*Input) bool
 	// Received is when the question came; Deadline is when its asker stops waiting, zero for the
 	// configured time after Received.
 	Received, Deadline time.Time

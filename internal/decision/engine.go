@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/attestd/attestd"
-	"github.com/attestd/attestd/internal/nhi"
 	"github.com/attestd/attestd/internal/subject"
 )
 
@@ -93,8 +92,10 @@ func (e *Engine) Decide(ctx context.Context, ask Ask) (answer Answer) {
 		received = e.config.Now()
 	}
 	began := time.Now()
+	oversized := ask.clip()
 	answer.Input = &Input{
-		Schema: InputSchema, At: received, Via: ask.Via, Enforcer: ask.Enforcer, Source: ask.Credential.Source,
+		Oversized: oversized,
+		Schema:    InputSchema, At: received, Via: ask.Via, Enforcer: ask.Enforcer, Source: ask.Credential.Source,
 		Action: ask.Action, Resource: ask.Resource, Context: ask.Context, Supported: ask.Supported,
 		Rules: e.config.Rules,
 	}
@@ -136,6 +137,7 @@ func (e *Engine) decide(ctx context.Context, ask Ask, received, ends time.Time, 
 		if record, found := e.config.Records.Record(string(in.Who.ID)); found {
 			in.Record = record
 		}
+		in.Foreign = ask.Sees == nil || !ask.Sees(in)
 		in.Findings = e.config.Watch.Before(in)
 	}
 	set := e.config.Policies.InForce()
@@ -170,16 +172,19 @@ func (e *Engine) record(ctx context.Context, answer *Answer) {
 }
 
 // Introspect implements [Introspector].
-func (e *Engine) Introspect(ctx context.Context, credential Credential) (Who, Standing, *nhi.Record) {
+func (e *Engine) Introspect(ctx context.Context, credential Credential) (*Input, Code) {
 	now := e.config.Now()
+	in := &Input{Schema: InputSchema, At: now, Rules: e.config.Rules, Standing: Standing{Status: "none"}}
+	in.Sequence = e.config.Standings.Sequence()
 	limited, cancel := context.WithTimeout(ctx, e.config.Deadline)
 	defer cancel()
-	who := e.config.Identifier.Identify(limited, credential, now, func(id subject.ID) uint64 {
+	in.Who = e.config.Identifier.Identify(limited, credential, now, func(id subject.ID) uint64 {
 		return e.config.Standings.Stands(id, now).Epoch
 	})
-	if who.Fault != "" || who.ID == "" {
-		return who, Standing{Status: "none"}, nil
+	if in.Who.Fault == "" && in.Who.ID != "" {
+		in.At = e.config.Now()
+		in.Standing = e.config.Standings.Stands(in.Who.ID, in.At)
+		in.Record, _ = e.config.Records.Record(string(in.Who.ID))
 	}
-	record, _ := e.config.Records.Record(string(who.ID))
-	return who, e.config.Standings.Stands(who.ID, e.config.Now()), record
+	return in, in.shut()
 }

@@ -2,8 +2,10 @@ package decision_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -269,14 +271,15 @@ func TestAnEngineNeedsEveryPart(t *testing.T) {
 
 func TestIntrospectionDecidesNothing(t *testing.T) {
 	h := newHouse(t)
-	who, standing, record := h.engine.Introspect(context.Background(), decision.Credential{Token: "t"})
-	if who.ID != caller || standing.Tenant != "blue" || record == nil || len(h.kept) != 0 || h.seen != 0 {
-		t.Errorf("got %+v %+v %+v", who, standing, record)
+	got, shut := h.engine.Introspect(context.Background(), decision.Credential{Token: "t"})
+	if got.Who.ID != caller || got.Standing.Tenant != "blue" || got.Record == nil || len(h.kept) != 0 || h.seen != 0 ||
+		shut != "" {
+		t.Errorf("got %+v, shut by %q", got, shut)
 	}
 	h.identify = func(context.Context) decision.Who { return decision.Who{Fault: decision.CodeExpired} }
-	if who, standing, record := h.engine.Introspect(context.Background(), decision.Credential{}); who.Fault == "" ||
-		standing.Attested || record != nil {
-		t.Errorf("got %+v %+v %+v", who, standing, record)
+	got, shut = h.engine.Introspect(context.Background(), decision.Credential{})
+	if shut != decision.CodeExpired || got.Standing.Attested || got.Record != nil {
+		t.Errorf("got %+v, shut by %q", got, shut)
 	}
 }
 
@@ -288,6 +291,68 @@ func BenchmarkDecide(b *testing.B) {
 		h.kept = h.kept[:0]
 		if got := h.engine.Decide(context.Background(), question); !got.Allow {
 			b.Fatal(got)
+		}
+	}
+}
+
+// TestAQuestionThatIsTooLargeIsCutAndDenied, and its record is small. neg: 177
+func TestAQuestionThatIsTooLargeIsCutAndDenied(t *testing.T) {
+	h := newHouse(t)
+	long := strings.Repeat("<", 20<<10)
+	for name, change := range map[string]func(*decision.Ask){
+		"id":       func(a *decision.Ask) { a.Resource.ID = long },
+		"intent":   func(a *decision.Ask) { a.Context.Intent = long },
+		"datasets": func(a *decision.Ask) { a.Resource.Datasets = make([]decision.Dataset, 600) },
+		"classes":  func(a *decision.Ask) { a.Context.Classification = make([]string, 600) },
+		"chain":    func(a *decision.Ask) { a.Context.Chain = []decision.Link{{Issuer: long}} },
+		"class": func(a *decision.Ask) {
+			a.Resource.Datasets = []decision.Dataset{{ID: "d", Classification: []string{long}}}
+		},
+	} {
+		one := ask()
+		change(&one)
+		got := h.engine.Decide(context.Background(), one)
+		record, err := json.Marshal(got.Input)
+		if got.Allow || got.Reasons[0].Code != decision.CodeMalformed || err != nil || len(record) > 8<<10 {
+			t.Errorf("%s: %+v, %d bytes, %v", name, got.Reasons, len(record), err)
+		}
+	}
+}
+
+// TestWhoMayKnowOfTheCallerIsAsked: without the enforcement point's right its word counts as foreign.
+func TestWhoMayKnowOfTheCallerIsAsked(t *testing.T) {
+	h := newHouse(t)
+	one := ask()
+	for foreign, sees := range map[bool]func(*decision.Input) bool{
+		true: nil, false: func(in *decision.Input) bool { return in.Standing.Tenant == "blue" && in.Record != nil },
+	} {
+		one.Sees = sees
+		if got := h.engine.Decide(context.Background(), one); got.Input.Foreign != foreign {
+			t.Errorf("foreign is %v, want %v", got.Input.Foreign, foreign)
+		}
+	}
+}
+
+// TestIntrospectionSaysWhichGateIsShut: whoever no decision would allow is not active.
+func TestIntrospectionSaysWhichGateIsShut(t *testing.T) {
+	for code, change := range map[decision.Code]func(*decision.Standing){
+		"":                            func(*decision.Standing) {},
+		decision.CodeRiskSpike:        func(s *decision.Standing) { s.Risk, s.Tier = attestd.Risk(95), attestd.TierCritical },
+		decision.CodeStale:            func(s *decision.Standing) { s.DueAt = start.Add(-time.Hour) },
+		decision.CodeTenantUnknown:    func(s *decision.Standing) { s.Tenant = "" },
+		decision.CodeTenantMismatch:   func(s *decision.Standing) { s.Tenant = "globex" },
+		decision.CodeNotAttested:      func(s *decision.Standing) { s.Attested = false },
+		decision.CodeQuarantined:      func(s *decision.Standing) { s.State = attestd.StateQuarantined },
+		decision.CodeStateUnavailable: func(s *decision.Standing) { s.Fault = decision.CodeStateUnavailable },
+	} {
+		h := newHouse(t)
+		h.stands = func(subject.ID) decision.Standing {
+			out := good().Standing
+			change(&out)
+			return out
+		}
+		if _, shut := h.engine.Introspect(context.Background(), decision.Credential{Token: "t"}); shut != code {
+			t.Errorf("shut by %q, want %q", shut, code)
 		}
 	}
 }

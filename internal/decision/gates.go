@@ -45,6 +45,20 @@ var gates = []gate{
 	{"named", "action, resource and the resource's tenant are named", proofWhat, notNamed},
 }
 
+// shut returns why no question of the caller could be allowed now: the first gate about the caller that is
+// shut. The rate is of questions and not of the caller.
+func (in *Input) shut() Code {
+	for _, one := range gates {
+		if one.of != proofWho || one.Name == "rate" {
+			continue
+		}
+		if code, _ := one.fails(in); code != "" {
+			return code
+		}
+	}
+	return ""
+}
+
 func notWhole(in *Input) (Code, string) {
 	rules := in.Rules
 	switch {
@@ -52,6 +66,8 @@ func notWhole(in *Input) (Code, string) {
 		return CodeInternal, "an input of another form, or of no time"
 	case rules.Fresh <= 0 || rules.FreshPrivileged <= 0 || rules.MaxChain < 1:
 		return CodeInternal, "bounds that are not set"
+	case in.Oversized:
+		return CodeMalformed, fmt.Sprintf("a question of more than %d bytes or %d entries", maxQuestion, maxEntries)
 	case len(in.Context.Chain) > rules.MaxChain:
 		return CodeMalformed, fmt.Sprintf("a subject chain of %d links, want at most %d",
 			len(in.Context.Chain), rules.MaxChain)

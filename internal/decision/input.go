@@ -27,17 +27,22 @@ type Input struct {
 	// Standing is how it stood when its state was read.
 	Standing Standing `json:"standing"`
 	// Record is its record of the inventory; nil for none.
-	Record    *nhi.Record `json:"record,omitempty"`
-	Action    Action      `json:"action"`
-	Resource  Resource    `json:"resource"`
-	Context   Context     `json:"context"`
-	Supported []string    `json:"supported_obligations,omitempty"`
+	Record *nhi.Record `json:"record,omitempty"`
+	// Foreign says that the enforcement point does not speak for the caller's tenant: what it says about the
+	// caller's ways is another tenant's word.
+	Foreign   bool     `json:"foreign,omitempty"`
+	Action    Action   `json:"action"`
+	Resource  Resource `json:"resource"`
+	Context   Context  `json:"context"`
+	Supported []string `json:"supported_obligations,omitempty"`
 	// Findings are what detectors say of this question.
 	Findings Findings `json:"findings"`
 	// Rules are the bounds that gates go by.
 	Rules Rules `json:"rules"`
 	// Sequence is the number of the last change of state that was in force when the state was read.
 	Sequence uint64 `json:"sequence"`
+	// Oversized says that the question had more than a record may hold, and that the rest was cut off.
+	Oversized bool `json:"oversized,omitempty"`
 	// Late says that the deadline had passed when the decision was made.
 	Late bool `json:"late,omitempty"`
 }

@@ -57,5 +57,8 @@ type Decider interface {
 
 // Introspector says how the holder of a credential stands, and decides nothing.
 type Introspector interface {
-	Introspect(ctx context.Context, credential Credential) (Who, Standing, *nhi.Record)
+	//
+	// The code is of the first gate about the caller that is shut, its rate apart: no question of such a
+	// caller would be allowed now, whatever it asks. Empty is none.
+	Introspect(ctx context.Context, credential Credential) (*Input, Code)
 }

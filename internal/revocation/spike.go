@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/attestd/attestd"
@@ -35,7 +36,11 @@ func (a *Authority) Spike(ctx context.Context, one subject.Grounds) (subject.Out
 	return a.onGrounds(ctx, one, a.Rules.Spikes)
 }
 
-// beyondDenials reports whether anything but denials was seen of the subject, and the source of the
+// provoked are what attestd sees in the questions of a caller: whoever can make it ask, by a prompt for
+// example, can cause them. They deny, and never quarantine by themselves.
+var provoked = []subject.Code{subject.CodeDenialBurst, subject.CodeTenantPivot, subject.CodeNovelScope}
+
+// beyondDenials reports whether anything but what it asked was seen of the subject, and the source of the
 // strongest foreign signal, attestd itself where there is none.
 func beyondDenials(s subject.Subject, now time.Time) (more bool, source string) {
 	source = subject.SourceSelf
@@ -43,7 +48,8 @@ func beyondDenials(s subject.Subject, now time.Time) (more bool, source string) 
 	more = s.Format != "" && s.Floor.Tier().Verdict() == attestd.VerdictRejected
 	for _, signal := range s.Signals {
 		points := signal.PointsAt(now)
-		if !signal.Counts(now) || points == 0 || signal.Code == subject.CodeDenialBurst {
+		if !signal.Counts(now) || points == 0 ||
+			signal.Source == subject.SourceSelf && slices.Contains(provoked, signal.Code) {
 			continue
 		}
 		more = true

@@ -88,6 +88,17 @@ func TestAProvokedDenialAloneQuarantinesNobody(t *testing.T) {
 	w.spike(ranker, subject.OutcomeLaid)
 }
 
+// TestWhatACallerAsksQuarantinesItNever, however many detectors saw it and on however risky a node: whoever
+// can make it ask could take it out.
+func TestWhatACallerAsksQuarantinesItNever(t *testing.T) {
+	w := newWorld(t, spikes(subject.ModeOn))
+	w.see(ranker, subject.CodeTenantPivot, subject.CodeDenialBurst, subject.CodeNovelScope)
+	w.spike(ranker, subject.OutcomeOff)
+	if s := w.index.Check(ranker, w.now()); s.State == attestd.StateQuarantined {
+		t.Error("provoked questions alone quarantined it")
+	}
+}
+
 // TestSpikesFollowTheirOwnMode, and not that of the automation on evidence.
 func TestSpikesFollowTheirOwnMode(t *testing.T) {
 	for _, row := range []struct {

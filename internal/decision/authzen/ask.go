@@ -70,7 +70,7 @@ func (a *asker) answer(ctx context.Context, asked question) answer {
 	given := a.server.config.Decider.Decide(ctx, decision.Ask{
 		Via: decision.ViaAuthZEN, Enforcer: a.from.Name(), Credential: credential,
 		Action: *asked.action, Resource: resource, Context: labels.Context, Supported: labels.supported,
-		Received: a.received, Deadline: a.received.Add(a.server.config.Deadline),
+		Sees: a.from.Sees, Received: a.received, Deadline: a.received.Add(a.server.config.Deadline),
 	})
 	// The credential was read for its name before; what was verified must be the same.
 	if given.Allow && (given.Input == nil || string(given.Input.Who.ID) != asked.subject.id) {

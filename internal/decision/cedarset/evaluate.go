@@ -57,16 +57,19 @@ func (a *asked) Get(uid types.EntityUID) (types.Entity, bool) {
 	return found, ok
 }
 
-// speaking are the policies that are asked: those for everybody, and the tenant's own.
+// speaking are the policies that are asked: those for everybody, the tenant's own, and where the resource
+// is another tenant's, what that one's own forbid.
 type speaking struct {
-	shared, own []*policy
-	bound       string
+	shared, own, theirs []*policy
+	bound               string
 }
+
+func (s *speaking) lists() [3][]*policy { return [...][]*policy{s.shared, s.own, s.theirs} }
 
 // All implements [cedar.PolicyIterator].
 func (s *speaking) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
-		for _, list := range [...][]*policy{s.shared, s.own} {
+		for _, list := range s.lists() {
 			for _, one := range list {
 				if (one.bound == "" || one.bound == s.bound) && !yield(one.id, one.cedar) {
 					return
@@ -77,7 +80,7 @@ func (s *speaking) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 }
 
 func (s *speaking) find(id cedar.PolicyID) *policy {
-	for _, list := range [...][]*policy{s.shared, s.own} {
+	for _, list := range s.lists() {
 		for _, one := range list {
 			if one.id == id {
 				return one
@@ -93,9 +96,13 @@ func (s *Set) Evaluate(in *decision.Input) decision.Ruling {
 		return decision.Ruling{Failed: decision.CodeNoPolicy, Detail: "no policies of the record's name are in force"}
 	}
 	asks := speaking{shared: s.shared[in.Action.Name], bound: in.Record.Policy}
-	// What belongs to another tenant is not for a tenant's own policies to give.
-	if in.Resource.Tenant == in.Standing.Tenant {
-		asks.own = s.tenants[in.Standing.Tenant][in.Action.Name]
+	own, theirs := in.Standing.Tenant, in.Resource.Tenant
+	if own == theirs {
+		asks.own = s.tenants[own][in.Action.Name]
+	} else {
+		// What belongs to another tenant is not for a tenant's own policies to give. To refuse it is: for the
+		// caller's, and for those of whom it belongs to.
+		asks.own, asks.theirs = s.forbids[own][in.Action.Name], s.forbids[theirs][in.Action.Name]
 	}
 	entities := asked{principal: s.made.principal(in), resource: s.made.resource(in)}
 	decided, diagnostic := cedar.Authorize(&asks, &entities, cedar.Request{
@@ -241,14 +248,18 @@ func raised(codes []decision.Code) types.Set {
 func inReach(in *decision.Input) bool {
 	record := in.Record
 	switch in.Resource.Type {
+	case "route", "mcp_server", "model", "secret", "prompt":
+		// Records list none of these: purposes, tenants and rings say who reaches them.
 	case "tool":
 		if !nhi.Reaches(record.Tools, in.Resource.ID) {
 			return false
 		}
-	case "dataset", "index", "collection", "feature-store":
+	case "dataset", "index", "collection", "feature-store", "resource":
 		if !nhi.Reaches(record.Datasets, in.Resource.ID) {
 			return false
 		}
+	default: // or another spelling of a type would be a way round the record
+		return false
 	}
 	for _, one := range in.Resource.Datasets {
 		if !nhi.Reaches(record.Datasets, one.ID) {

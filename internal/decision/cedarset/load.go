@@ -63,6 +63,7 @@ type policy struct {
 	id     types.PolicyID
 	cedar  *cedar.Policy
 	bound  string
+	forbid bool
 	reason decision.Code
 	duty   []decision.Obligation
 }
@@ -76,6 +77,8 @@ type Set struct {
 	files   map[string][]byte
 	shared  byAction
 	tenants map[string]byAction
+	// forbids are those of the tenants' own that forbid.
+	forbids map[string]byAction
 	bound   map[string]bool
 	count   int
 	made    *made
@@ -105,7 +108,7 @@ func Load(files fs.FS) (*Set, error) {
 		return nil, unfit(err)
 	}
 	l := &loader{set: &Set{
-		files: read, digest: digestOf(read), shared: byAction{}, tenants: map[string]byAction{}, bound: map[string]bool{},
+		files: read, digest: digestOf(read), shared: byAction{}, tenants: map[string]byAction{}, forbids: map[string]byAction{}, bound: map[string]bool{},
 		made: newMade(),
 	}}
 	if l.check, err = validator(); err != nil {
@@ -213,13 +216,14 @@ func (l *loader) file(name string, document []byte) {
 		l.errs = append(l.errs, fmt.Errorf("%s: %s", name, attestd.Excerpt(err.Error(), 300)))
 		return
 	}
+	var forbids byAction
 	into, tenant := l.set.shared, ""
 	if parts := strings.Split(name, "/"); parts[0] == "tenants" {
 		tenant = parts[1]
 		if l.set.tenants[tenant] == nil {
-			l.set.tenants[tenant] = byAction{}
+			l.set.tenants[tenant], l.set.forbids[tenant] = byAction{}, byAction{}
 		}
-		into = l.set.tenants[tenant]
+		into, forbids = l.set.tenants[tenant], l.set.forbids[tenant]
 	}
 	seen := map[string]bool{}
 	for _, one := range list {
@@ -230,6 +234,9 @@ func (l *loader) file(name string, document []byte) {
 		}
 		for _, action := range actionsOf(one) {
 			into[action] = append(into[action], read)
+			if forbids != nil && read.forbid {
+				forbids[action] = append(forbids[action], read)
+			}
 		}
 		l.set.count++
 		if read.bound != "" {
@@ -240,7 +247,7 @@ func (l *loader) file(name string, document []byte) {
 
 // policy reads one policy.
 func (l *loader) policy(name string, one *cedar.Policy, seen map[string]bool) (*policy, error) {
-	out := &policy{cedar: one}
+	out := &policy{cedar: one, forbid: one.Effect() == types.Forbid}
 	notes := one.Annotations()
 	var errs []error
 	for _, key := range slices.Sorted(maps.Keys(notes)) {

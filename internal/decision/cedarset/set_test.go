@@ -104,6 +104,10 @@ func TestTheStandardPolicies(t *testing.T) {
 			in.Record.Purpose, in.Action.Name = nhi.PurposeEvaluation, decision.ActionDataWrite
 			in.Resource = decision.Resource{Type: "feature-store", ID: "features", Tenant: "blue"}
 		}, decision.CodePurposeMismatch},
+		"the same through a proxy that names no action": {func(in *decision.Input) {
+			in.Record.Purpose, in.Action.Name = nhi.PurposeEvaluation, decision.ActionHTTPWrite
+			in.Resource = decision.Resource{Type: "feature-store", ID: "features", Tenant: "blue"}
+		}, decision.CodePurposeMismatch},
 		"the feature extraction that writes to it": {func(in *decision.Input) {
 			in.Record.Purpose, in.Action.Name = nhi.PurposeFeatureExtraction, decision.ActionDataWrite
 			in.Resource = decision.Resource{Type: "feature-store", ID: "features", Tenant: "blue"}
@@ -376,6 +380,57 @@ func BenchmarkEvaluate(b *testing.B) {
 	for b.Loop() {
 		if ruling := set.Evaluate(in); !ruling.Allow {
 			b.Fatal(ruling)
+		}
+	}
+}
+
+// TestWhatATenantForbidsItForbidsAbroadToo: where a shared policy gives one tenant what is another's, the own
+// policies of both still refuse. What they permit counts at home alone.
+func TestWhatATenantForbidsItForbidsAbroadToo(t *testing.T) {
+	shared := `@id("share") @policy("standard") permit (principal, action, resource)
+		when { resource.tenant == "commons" || principal.tenant == resource.tenant };`
+	forbid := `@id("no-calls") @reason("not_permitted") forbid (principal, action == Action::"tool.call", resource);`
+	abroad := question(func(in *decision.Input) { in.Resource.Tenant = "commons" })
+	for name, files := range map[string]map[string]string{
+		"the caller's":   {"shared/p.cedar": shared, "tenants/blue/f.cedar": forbid},
+		"the resource's": {"shared/p.cedar": shared, "tenants/commons/f.cedar": forbid},
+	} {
+		if got := decision.Judge(abroad, load(t, files)); got.Allow || got.Reasons[0].Code != decision.CodeNotPermitted {
+			t.Errorf("%s own: %+v", name, got)
+		}
+	}
+	if got := decision.Judge(abroad, load(t, map[string]string{"shared/p.cedar": shared})); !got.Allow {
+		t.Errorf("nobody forbids it: %+v", got.Reasons)
+	}
+	home := `@id("all") @policy("standard") permit (principal, action, resource);`
+	for _, tenant := range []string{"blue", "commons"} {
+		if got := decision.Judge(abroad, load(t, map[string]string{
+			"shared/ring.cedar":              `@id("x") @reason("ring_mismatch") forbid (principal, action, resource) when { resource.ring == "x" };`,
+			"tenants/" + tenant + "/p.cedar": home,
+		})); got.Allow {
+			t.Errorf("%s gave what is another's", tenant)
+		}
+	}
+}
+
+// TestATypeThatNobodyKnowsIsOutOfReach, or another spelling would be a way round the record.
+func TestATypeThatNobodyKnowsIsOutOfReach(t *testing.T) {
+	set := standard(t)
+	for kind, id := range map[string]string{
+		"Tool": "delete", "tools": "delete", "Dataset": "hr", "feature_store": "hr", "bucket": "hr",
+		"resource": "file:///etc/hr.csv", "task": "another's", "": "x",
+	} {
+		got := decision.Judge(question(func(in *decision.Input) { in.Resource.Type, in.Resource.ID = kind, id }), set)
+		if got.Allow {
+			t.Errorf("%s %s is allowed", kind, id)
+		}
+	}
+	for kind, id := range map[string]string{
+		"tool": "search", "dataset": "wiki", "resource": "wiki", "mcp_server": "any", "route": "/x", "prompt": "p",
+	} {
+		got := decision.Judge(question(func(in *decision.Input) { in.Resource.Type, in.Resource.ID = kind, id }), set)
+		if !got.Allow {
+			t.Errorf("%s %s is denied: %v", kind, id, got.Reasons)
 		}
 	}
 }

@@ -352,12 +352,21 @@ func TestAnEnforcementPointSeesItsTenantsCallersAlone(t *testing.T) {
 		standing, record string
 		want             bool
 	}{
-		{"acme", "", true}, {"", "acme", true}, {"", "", true}, {"acme", "globex", true},
+		{"acme", "", true}, {"", "acme", true}, {"", "", false}, {"acme", "globex", true},
 		{"initech", "", false}, {"initech", "acme", false}, {"acme", "initech", false}, {"", "initech", false},
 	} {
-		in := &decision.Input{Standing: decision.Standing{Tenant: row.standing}, Record: &nhi.Record{Tenant: row.record}}
+		in := &decision.Input{
+			Who:      decision.Who{ID: "spiffe://example.org/agent"},
+			Standing: decision.Standing{Tenant: row.standing, Attested: true}, Record: &nhi.Record{Tenant: row.record},
+		}
 		if got := one.Sees(in); got != row.want {
 			t.Errorf("hardware of %q, record of %q: got %v", row.standing, row.record, got)
+		}
+	}
+	// Of nobody, and of whom nothing is known, there is nothing to learn.
+	for _, in := range []*decision.Input{{}, {Who: decision.Who{ID: "spiffe://example.org/agent"}}} {
+		if !one.Sees(in) {
+			t.Errorf("it does not see %+v", in.Who)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/internal/decision"
 )
 
@@ -108,10 +109,16 @@ func (p *pace) take(questions int, at time.Time) time.Duration {
 }
 
 // Sees reports whether it may learn how the caller of a question stands: it speaks for the tenant that
-// the caller's hardware and its record say, as far as either does.
+// the caller's hardware and its record say, as far as either does. Where neither does, it is several
+// tenants' perhaps, and only who speaks for all may know; unless there is nothing to be known.
 func (e *Enforcer) Sees(in *decision.Input) bool {
-	if tenant := in.Standing.Tenant; tenant != "" && !e.Speaks(tenant) {
-		return false
+	standing, record := in.Standing.Tenant, ""
+	if in.Record != nil {
+		record = in.Record.Tenant
 	}
-	return in.Record == nil || in.Record.Tenant == "" || e.Speaks(in.Record.Tenant)
+	if standing == "" && record == "" {
+		nothing := in.Who.ID == "" || !in.Standing.Attested && in.Standing.State == attestd.StateUnknown
+		return nothing || slices.Contains(e.tenants, AllTenants)
+	}
+	return (standing == "" || e.Speaks(standing)) && (record == "" || e.Speaks(record))
 }

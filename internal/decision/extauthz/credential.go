@@ -58,6 +58,9 @@ func credentialOf(
 		err = fmt.Errorf("%w: the enforcement point may not vouch for certificates", errConfigured)
 	case kind == credentialXFCC:
 		out.Chain, err = forwardedChain(sent)
+		if err == nil {
+			err = ownChain(out.Chain, certificate)
+		}
 	default:
 		out.Chain, err = chainOf(certificate)
 	}
@@ -84,6 +87,25 @@ func tokenOf(sent headers, header string) (string, error) {
 		return "", fmt.Errorf("header %s has no single token of 1 to %d bytes", header, maxToken)
 	}
 	return token, nil
+}
+
+// ownChain refuses a forwarded chain that is not of this connection: with another setting than SANITIZE_SET
+// Envoy hands on what the caller wrote into the header.
+func ownChain(forwarded []*x509.Certificate, certificate string) error {
+	if len(forwarded) == 0 {
+		return nil
+	}
+	peer, err := chainOf(certificate)
+	switch {
+	case err != nil:
+		return err
+	case len(peer) == 0:
+		return fmt.Errorf("%w: set include_peer_certificate with %s=%s", errConfigured, route.KeyCredential,
+			credentialXFCC)
+	case !peer[0].Equal(forwarded[0]):
+		return fmt.Errorf("header %s is not of the certificate of the connection", headerXFCC)
+	}
+	return nil
 }
 
 // chainOf reads the certificate of the peer: PEM, URL-encoded. Envoy sends the leaf alone; where there

@@ -32,7 +32,9 @@ const (
 func readLabels(metadata *corev3.Metadata, namespace string, into *decision.Context) error {
 	fields := metadata.GetFilterMetadata()[namespace].GetFields()
 	if len(fields) == 0 {
-		return nil
+		// Policies may deny by a label: without the filter that the route counts on, they would not.
+		return fmt.Errorf("dynamic metadata has no %q, which the route takes its labels from",
+			attestd.Excerpt(namespace, 60))
 	}
 	into.LabelsFrom = namespace
 	for key, value := range fields {

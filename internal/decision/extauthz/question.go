@@ -28,6 +28,8 @@ type Enforcer interface {
 	Vouches() bool
 	// Speaks says that it may ask about resources of the tenant, and see how its callers stand.
 	Speaks(tenant string) bool
+	// Sees says that it may know how the caller of the question stands.
+	Sees(in *decision.Input) bool
 	// Take counts a question; wait is above zero where there were too many.
 	Take(at time.Time) (wait time.Duration)
 }
@@ -71,11 +73,14 @@ func read(request *authv3.CheckRequest, from Enforcer, received, deadline time.T
 	}
 	out := question{sent: headersOf(http), says: says, ask: decision.Ask{
 		Via: decision.ViaExtAuthz, Enforcer: from.Name(), Action: decision.Action{Name: says.Action},
-		Resource: says.Resource, Supported: supported, Received: received, Deadline: deadline,
+		Resource: says.Resource, Supported: supported, Sees: from.Sees, Received: received, Deadline: deadline,
 		Context: decision.Context{ExposureScore: -1, Connectivity: says.Connected},
 	}}
 	if out.ask.Action.Name == "" {
 		out.ask.Action.Name = route.Action(http.GetMethod())
+	}
+	if err := route.Check(http.GetPath()); err != nil {
+		return question{}, err
 	}
 	if out.ask.Resource.ID == "" {
 		out.ask.Resource.Type = route.Type

@@ -143,7 +143,7 @@ func (s *Server) decide(ctx context.Context, asked question, from Enforcer) *aut
 	defer cancel()
 	answer := s.config.Decider.Decide(ctx, asked.ask)
 	shown := asked.unread || asked.ask.Credential.Token != "" || len(asked.ask.Credential.Chain) != 0
-	public := answer.Input != nil && from.Speaks(answer.Input.Standing.Tenant)
+	public := answer.Input != nil && answer.Input.Who.ID != "" && from.Sees(answer.Input)
 	switch {
 	case !answer.Allow:
 		return deny(firstOf(answer.Reasons), &answer, waitOf(&answer), shown, public)

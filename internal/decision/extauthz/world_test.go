@@ -97,6 +97,7 @@ type proxy struct {
 func (e proxy) Name() string                 { return "spiffe://example.org/envoy" }
 func (e proxy) Vouches() bool                { return e.vouches }
 func (e proxy) Take(time.Time) time.Duration { return e.wait }
+func (e proxy) Sees(in *decision.Input) bool { return e.Speaks(in.Standing.Tenant) }
 func (e proxy) Speaks(tenant string) bool {
 	for _, one := range e.tenants {
 		if one == tenant {

@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -52,7 +53,10 @@ func TestEveryShippedRouteIsAQuestion(t *testing.T) {
 		}
 		for _, one := range found {
 			w := newWorld(t, ordinary)
-			if out := w.ask(t, one[1], nil); out.Code != 204 {
+			// Each writes the method and the path by its own headers.
+			if out := w.ask(t, one[1], map[string]string{
+				"X-Forwarded-Method": "GET", "X-Forwarded-Uri": "/search/x",
+			}); out.Code != 204 {
 				t.Errorf("%s: got %d %s", path, out.Code, out.Body)
 			}
 			asked := w.last(t)
@@ -258,6 +262,8 @@ func TestARealProxyEnforces(t *testing.T) {
 				t.Errorf("was asked %+v", asked)
 			}
 
+			attack(t, w, address, seen)
+
 			for _, row := range []struct {
 				name, credential string
 				code             decision.Code
@@ -304,4 +310,58 @@ func TestARealProxyEnforces(t *testing.T) {
 			}
 		})
 	}
+}
+
+// attack sends what clients of libraries cannot: other spellings of the path and of the headers. What comes
+// through must be what was decided about, in the caller's own name.
+func attack(t *testing.T, w *world, address string, seen func() []http.Header) {
+	t.Helper()
+	send := func(path string, headers ...string) string {
+		t.Helper()
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		request := "GET " + path + " HTTP/1.1\r\nHost: " + address + "\r\nAuthorization: Bearer " + token + "\r\n"
+		for _, one := range headers {
+			request += one + "\r\n"
+		}
+		if _, err := io.WriteString(conn, request+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			return "no answer"
+		}
+		_ = answer.Body.Close()
+		return answer.Status
+	}
+	if status := send("/search/x"); status != "200 OK" || len(seen()) != 1 {
+		t.Fatalf("a plain request: %s", status)
+	}
+	for _, path := range []string{
+		"/admin/../search/x", "/admin/%2e%2e/search/x", "/admin%2f..%2fsearch/x", "/search/..;/admin",
+		"/search/..%5cadmin", `/search/..\admin`, "/search//x", "/search/%252e%252e/admin", "/search/./x",
+		"http://evil/admin/../search/x",
+	} {
+		if status, came := send(path), seen(); len(came) != 0 {
+			t.Errorf("%s reached the upstream: %s", path, status)
+		}
+	}
+	for _, headers := range [][]string{
+		{"X_Attestd_Tenant: forged", "X_Attestd_Subject: forged", "x-attestd_subject: forged"},
+		{"Connection: X-Attestd-Tenant, X-Attestd-Subject", "X_Attestd_Subject: forged"},
+		{"Connection: x-attestd-subject"},
+	} {
+		status := send("/search/x", headers...)
+		for _, came := range seen() {
+			if strings.Contains(fmt.Sprint(came), "forged") || came.Get("X-Attestd-Subject") != caller ||
+				came.Get("X-Attestd-Tenant") != "acme" {
+				t.Errorf("%v: %s, the upstream got %v", headers, status, came)
+			}
+		}
+	}
+	w.last(t)
 }

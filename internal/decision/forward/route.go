@@ -117,11 +117,14 @@ func (c *configured) fill(sent http.Header) error {
 		}
 		c.Action = route.Action(method)
 	}
+	target, err := once(sent, names.uri)
+	if err != nil {
+		return err
+	}
+	if err := route.Check(target); err != nil {
+		return err
+	}
 	if c.Resource.Type == "" {
-		target, err := once(sent, names.uri)
-		if err != nil {
-			return err
-		}
 		path, err := route.Path(target)
 		if err != nil {
 			return err

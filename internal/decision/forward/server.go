@@ -121,7 +121,7 @@ func (s *Server) decide(
 			ExposureScore: -1, Connectivity: says.Connected,
 			RequestID: label(r.Header, "X-Request-Id"), Trace: label(r.Header, "Traceparent"),
 		},
-		Supported: supported, Received: received, Deadline: received.Add(s.config.Deadline),
+		Supported: supported, Sees: from.Sees, Received: received, Deadline: received.Add(s.config.Deadline),
 	})
 	refused := denial{answer: &answer, shown: shown, from: from}
 	switch {

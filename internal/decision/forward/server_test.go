@@ -75,7 +75,10 @@ func TestAnAllowNamesTheCallerForTheUpstream(t *testing.T) {
 	if asked.Deadline.Sub(asked.Received) != 200*time.Millisecond {
 		t.Errorf("the deadline is %s after the question", asked.Deadline.Sub(asked.Received))
 	}
-	asked.Received, asked.Deadline = time.Time{}, time.Time{}
+	if asked.Sees == nil {
+		t.Error("the question does not say whose callers the proxy may know of")
+	}
+	asked.Received, asked.Deadline, asked.Sees = time.Time{}, time.Time{}, nil
 	if wanted := (decision.Ask{
 		Via: decision.ViaForward, Enforcer: "token:proxy", Credential: decision.Credential{Token: token},
 		Action:   decision.Action{Name: decision.ActionHTTPRead},
@@ -96,10 +99,13 @@ func TestARouteIsReadFromTheQueryAlone(t *testing.T) {
 		"&source_header=X-Forwarded-For",
 		map[string]string{
 			"Authorization": "Basic Zm9v", "X-Svid": token, "X-Forwarded-For": "203.0.113.9, 192.0.2.7",
-			"X-Original-Method": "", "X-Original-Uri": "", "X-Attestd-Tenant": "globex", "X-Privileged": "false",
+			"X-Original-Method": "", "X-Original-Uri": "", "X-Forwarded-Uri": "/search/x", "X-Attestd-Tenant": "globex", "X-Privileged": "false",
 		})
 	asked := w.last(t)
-	asked.Received, asked.Deadline = time.Time{}, time.Time{}
+	if asked.Sees == nil {
+		t.Error("the question does not say whose callers the proxy may know of")
+	}
+	asked.Received, asked.Deadline, asked.Sees = time.Time{}, time.Time{}, nil
 	if want := (decision.Ask{
 		Via: decision.ViaForward, Enforcer: "token:proxy",
 		Credential: decision.Credential{Token: token, Source: netip.MustParseAddr("192.0.2.7")},

@@ -107,11 +107,11 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, received time.Ti
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.config.Deadline)
 	defer cancel()
-	who, standing, record := s.config.Introspector.Introspect(ctx, decision.Credential{Token: token})
-	if told, err := active(from, who, standing, record, received); err != nil || !told {
+	in, shut := s.config.Introspector.Introspect(ctx, decision.Credential{Token: token})
+	if told, err := active(from, in, shut, received); err != nil || !told {
 		return inactive, err
 	}
-	return json.Marshal(stateOf(who, standing, record))
+	return json.Marshal(stateOf(in.Who, in.Standing, in.Record))
 }
 
 // token reads the form. A token in the URL would be in everybody's logs (RFC 7662, section 2.1: "the
@@ -149,12 +149,14 @@ func malformed(detail string) error {
 		"send token=… as "+form+"; docs/decisions/introspection.md has the form")
 }
 
-// active reports whether the token counts now, for an enforcement point that may know.
+// active reports whether the token counts now, for an enforcement point that may know: its holder would
+// get past each gate about it, so that something could be allowed to it.
 //
 // Errors: an [*attestd.UndecidedError] where that cannot be told.
 func active(
-	from *enforcer.Enforcer, who decision.Who, standing decision.Standing, record *nhi.Record, at time.Time,
+	from *enforcer.Enforcer, in *decision.Input, shut decision.Code, at time.Time,
 ) (bool, error) {
+	who, standing := in.Who, in.Standing
 	nobody := []decision.Code{decision.CodeUnauthenticated, decision.CodeExpired, decision.CodeMalformed}
 	switch {
 	case slices.Contains(nobody, who.Fault):
@@ -164,8 +166,7 @@ func active(
 	case standing.Fault != "":
 		return false, undecided("how the subject stands", string(standing.Fault))
 	}
-	return from.Sees(&decision.Input{Standing: standing, Record: record}) &&
-		standing.Attested && standing.State.Grants() && at.Before(who.Expires), nil
+	return from.Sees(in) && shut == "" && standing.Attested && standing.State.Grants() && at.Before(who.Expires), nil
 }
 
 func undecided(what, why string) error {

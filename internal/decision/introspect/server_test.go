@@ -43,17 +43,18 @@ type world struct {
 	who      decision.Who
 	standing decision.Standing
 	record   *nhi.Record
+	shut     decision.Code
 }
 
 // Introspect implements [decision.Introspector].
 func (w *world) Introspect(
 	ctx context.Context, credential decision.Credential,
-) (decision.Who, decision.Standing, *nhi.Record) {
+) (*decision.Input, decision.Code) {
 	if _, limited := ctx.Deadline(); !limited {
 		panic("an introspection has no deadline")
 	}
 	w.asked = append(w.asked, credential)
-	return w.who, w.standing, w.record
+	return &decision.Input{Who: w.who, Standing: w.standing, Record: w.record}, w.shut
 }
 
 // nobody identifies nobody: the tests' enforcement points are known by token.
@@ -273,4 +274,16 @@ func FuzzIntrospect(f *testing.F) {
 			t.Errorf("was asked %d questions", len(w.asked))
 		}
 	})
+}
+
+// TestWhomNoDecisionWouldAllowIsNotActive: a gate that is shut is as good as no token. neg: 176
+func TestWhomNoDecisionWouldAllowIsNotActive(t *testing.T) {
+	w := newWorld(t, ordinary)
+	if out := w.post(t, "token="+token); !strings.Contains(out.Body.String(), `"active":true`) {
+		t.Fatalf("got %s", out.Body)
+	}
+	w.shut = decision.CodeRiskSpike
+	if out := w.post(t, "token="+token); strings.TrimSpace(out.Body.String()) != `{"active":false}` {
+		t.Errorf("got %s", out.Body)
+	}
 }

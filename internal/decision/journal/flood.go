@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +50,8 @@ type flood struct {
 	whole int64
 	kinds map[kind]*tally
 	due   []Record
+	// more are the counts beyond those that are due, one for each reason.
+	more map[decision.Code]*Record
 }
 
 func newFlood() *flood { return &flood{kinds: map[kind]*tally{}} }
@@ -140,10 +144,33 @@ func (f *flood) empty() {
 				record.ATLAS = append(record.ATLAS, Technique{ID: id, State: Suspected})
 			}
 		}
-		f.due = append(f.due, record)
+		f.owe(record)
 	}
 	clear(f.kinds)
 	f.whole = 0
+}
+
+// maxDue is how many counts wait while the disk takes none. Beyond, what a count was of is lost and the
+// number is not: there is one for each reason then.
+const maxDue = 1 << 14
+
+func (f *flood) owe(record Record) {
+	if len(f.due) < maxDue {
+		f.due = append(f.due, record)
+		return
+	}
+	if f.more == nil {
+		f.more = map[decision.Code]*Record{}
+	}
+	total := f.more[record.Reason]
+	if total == nil {
+		total = &record
+		total.Subject, total.Tenant, total.Enforcer = anybody, "", anybody
+		f.more[record.Reason] = total
+		return
+	}
+	total.Count += record.Count
+	total.ID, total.Policy, total.Last = record.ID, record.Policy, record.Last
 }
 
 // collect returns the counts of minutes that are over, and with all that of this one too.
@@ -155,6 +182,9 @@ func (f *flood) collect(now time.Time, all bool) []Record {
 		f.empty()
 	}
 	due := f.due
-	f.due = nil
+	for _, reason := range slices.Sorted(maps.Keys(f.more)) {
+		due = append(due, *f.more[reason])
+	}
+	f.due, f.more = nil, nil
 	return due
 }

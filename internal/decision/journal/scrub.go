@@ -1,21 +1,12 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/json"
-	"regexp"
 	"strings"
+
+	"github.com/attestd/attestd/internal/decision"
 )
-
-// redacted stands for what was taken out.
-const redacted = "[redacted]"
-
-// secrets are what no record may hold: tokens as three parts of base64url that begin as a JSON object
-// does (RFC 7515, section 7.1), what follows "Bearer", and PEM. Enforcement points are told to send none,
-// and answers hold none of their own: this is for those that put a URL with a token into a resource's id.
-// The line is JSON, so a text ends at its quotation mark.
-var secrets = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*` +
-	`|(?i:bearer)[ +]+[A-Za-z0-9._~+/=-]{16,}` +
-	`|-----BEGIN [^"]*`)
 
 // lineLength is what most records have.
 const lineLength = 3 << 10
@@ -30,19 +21,58 @@ func encode(record *Record) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if suspicious(line) && secrets.Match(line) {
-		record.Scrubbed = true
-		if line, err = appendRecord(line[:0], record); err != nil {
+	if suspicious(line) {
+		clean, found, err := scrub(line)
+		if err != nil {
 			return nil, err
 		}
-		line = secrets.ReplaceAllLiteral(line, []byte(redacted))
-		clean := Record{}
-		if err := json.Unmarshal(line, &clean); err != nil {
-			return nil, err
+		if found {
+			*record = clean
+			if line, err = appendRecord(line[:0], record); err != nil {
+				return nil, err
+			}
 		}
-		*record = clean
 	}
 	return append(line, '\n'), nil
+}
+
+// scrub reads the record of a line without its secrets, and reports whether there were any.
+func scrub(line []byte) (clean Record, found bool, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	decoder.UseNumber()
+	var document any
+	if err := decoder.Decode(&document); err != nil {
+		return clean, false, err
+	}
+	document = without(document, &found)
+	if !found {
+		return clean, false, nil
+	}
+	line, err = json.Marshal(document)
+	if err == nil {
+		err = json.Unmarshal(line, &clean)
+	}
+	clean.Scrubbed = true
+	return clean, true, err
+}
+
+// without returns a value of JSON without what is a secret in any of its texts.
+func without(value any, found *bool) any {
+	switch one := value.(type) {
+	case string:
+		text, secret := decision.Redact(one)
+		*found = *found || secret
+		return text
+	case []any:
+		for i := range one {
+			one[i] = without(one[i], found)
+		}
+	case map[string]any:
+		for key := range one {
+			one[key] = without(one[key], found)
+		}
+	}
+	return value
 }
 
 // suspicious reports whether a line has what secrets begin with: most have not, and are not searched.
@@ -62,10 +92,10 @@ func suspicious(line []byte) bool {
 
 // withoutPrompt returns the record without a prompt id that is none: it could be the prompt itself.
 func withoutPrompt(record Record) Record {
-	record.PromptID, record.Scrubbed = redacted, true
+	record.PromptID, record.Scrubbed = decision.Redacted, true
 	if record.Input != nil {
 		in := *record.Input
-		in.Context.PromptID = redacted
+		in.Context.PromptID = decision.Redacted
 		record.Input = &in
 	}
 	return record

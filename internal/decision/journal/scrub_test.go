@@ -89,3 +89,29 @@ func TestWhatIsNoSecretIsKept(t *testing.T) {
 		t.Errorf("%s, %v", line, err)
 	}
 }
+
+// TestWhatLooksLikeASecretOnceEscapedIsKept: JSON's escapes are no part of a text, and what is taken out
+// never breaks the line. A line that cannot be written would hold up all that follow.
+func TestWhatLooksLikeASecretOnceEscapedIsKept(t *testing.T) {
+	for text, kept := range map[string]bool{
+		"/>yJaaaaaaaa.aaaa.": true, "\x0eyJhbGciOiJFUzI1.abcdef.x": true, "\x08earer 0123456789abcdef": true,
+		"-----BEGIN \"x": false, "<eyJhbGciOiJFUzI1.abcdef.x>": false, "\\": true, "eyJ\"": true,
+	} {
+		for _, plant := range []func(*decision.Answer){
+			func(a *decision.Answer) { a.Input.Context.RequestID = text },
+			func(a *decision.Answer) { a.Input.Resource.ID = text },
+		} {
+			one := answer(1, begin, decision.CodeRing)
+			plant(one)
+			line, err := journal.Encode(journal.RecordOf(one, "x"))
+			var record journal.Record
+			if err != nil || json.Unmarshal(line, &record) != nil || record.Input == nil || record.Scrubbed == kept {
+				t.Errorf("%q: %v, %s", text, err, line)
+				continue
+			}
+			if found := record.Input.Context.RequestID == text || record.Input.Resource.ID == text; found != kept {
+				t.Errorf("%q: kept %v, want %v: %s", text, found, kept, line)
+			}
+		}
+	}
+}

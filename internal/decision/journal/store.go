@@ -171,7 +171,10 @@ func (s *store) add(records []Record) (added int, err error) {
 			if err != nil { // what cannot be written would keep back all that follows
 				*record = withoutResult(*record)
 				if line, err = encode(record); err != nil {
-					return added, err
+					*record = bare(*record)
+					if line, err = encode(record); err != nil {
+						return added, err
+					}
 				}
 			}
 			s.buffer.Write(line)
@@ -193,6 +196,14 @@ func (s *store) add(records []Record) (added int, err error) {
 func withoutResult(record Record) Record {
 	record.Input, record.Result, record.Scrubbed = nil, nil, true
 	return record
+}
+
+// bare returns a record of what attestd itself wrote alone: that, when and how something was decided.
+func bare(record Record) Record {
+	return Record{
+		Schema: record.Schema, ID: record.ID, At: record.At, Decision: record.Decision, Policy: record.Policy,
+		Engine: record.Engine, Scrubbed: true,
+	}
 }
 
 // write adds bytes to the current segment: all, or none.

@@ -381,3 +381,46 @@ func TestConfigurationsInDoubtAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatIsToldOfNewIDsHoldsNoSecret: it goes on to the registry, the audit log and pages.
+func TestWhatIsToldOfNewIDsHoldsNoSecret(t *testing.T) {
+	w := newWorld(t, nil)
+	w.allowed(60, func() *decision.Input { return w.ask("a") })
+	for i := range 12 {
+		in := w.ask("a")
+		in.Resource.ID = fmt.Sprintf("%d?t=eyJhbGciOiJFUzI1NiJ9.eyJjYW5hcnkiOjF9.c2ln", i)
+		w.watch.Before(in)
+	}
+	told := w.sightings()
+	if len(told) != 1 || told[0].Code != subject.CodeNovelScope || strings.Contains(told[0].Detail, "eyJ") {
+		t.Errorf("told %+v", told)
+	}
+}
+
+// TestAnotherTenantsWordHurtsNobody: an enforcement point of another tenant that was shown a token once uses
+// up none of the caller's limit and makes no signal of places, scope, denials, nor alone of a pivot.
+func TestAnotherTenantsWordHurtsNobody(t *testing.T) {
+	w := newWorld(t, nil)
+	abroad := func(enforcer, tenant string, i int) decision.Findings {
+		in := w.ask("victim")
+		in.Foreign, in.Enforcer, in.Resource.Tenant = true, enforcer, tenant
+		in.Resource.ID, in.Source = fmt.Sprint("new-", i), netip.AddrFrom4([4]byte{198, 51, byte(i), 1})
+		found := w.watch.Before(in)
+		w.denied(in, decision.CodeTenantMismatch)
+		return found
+	}
+	for i := range 200 {
+		if found := abroad("token:b", fmt.Sprint("other-", i%2), i); found.Throttled || !found.Looked {
+			t.Fatalf("question %d: %+v", i, found)
+		}
+	}
+	w.wantSightings()
+	if found := w.watch.Before(w.ask("victim")); found.Throttled || len(found.Raised) != 0 {
+		t.Errorf("the caller itself: %+v", found)
+	}
+	// Enough other tenants deny the question at hand, and two who saw it make a signal.
+	for i := range 3 {
+		abroad("token:c", fmt.Sprint("third-", i), i)
+	}
+	w.wantSightings(subject.CodeTenantPivot)
+}

@@ -40,8 +40,9 @@ type entry struct {
 	cool   [detectors]uint32
 }
 
-// foreign is another tenant that was asked for.
-type foreign struct{ tenant, at uint32 }
+// foreign is another tenant that was asked for, and through whom: zero is an enforcement point that speaks
+// for the caller's tenant.
+type foreign struct{ tenant, at, by uint32 }
 
 // shard is a part of the table.
 type shard struct {

@@ -92,6 +92,10 @@ func (w *Watch) Before(in *decision.Input) decision.Findings {
 	if !named(in) {
 		return found
 	}
+	if in.Foreign {
+		w.abroad(in, &found)
+		return found
+	}
 	elsewhere := w.twice(in)
 	e, s := w.find(in)
 	defer s.mu.Unlock()
@@ -113,9 +117,7 @@ func (w *Watch) Before(in *decision.Input) decision.Findings {
 	if elsewhere {
 		w.fire(e, in, &found, twoPlaces, "")
 	}
-	if n := w.pivots(e, in); n >= w.config.Bounds.PivotTenants {
-		w.fire(e, in, &found, pivot, "")
-	}
+	w.pivots(e, in, &found)
 	if w.novelty(e, in, &found) {
 		w.fire(e, in, &found, novel, strings.Join(found.NovelIDs, ", "))
 	}
@@ -126,9 +128,18 @@ func (w *Watch) Before(in *decision.Input) decision.Findings {
 	return found
 }
 
+// abroad takes up a question through an enforcement point that does not speak for the caller's tenant.
+// Nothing of it counts in the caller's limit, places, scope or denials: it is another tenant's word, and
+// whoever was shown a token once could speak it as often as it likes.
+func (w *Watch) abroad(in *decision.Input, found *decision.Findings) {
+	e, s := w.find(in)
+	defer s.mu.Unlock()
+	w.pivots(e, in, found)
+}
+
 // After implements [decision.Watch].
 func (w *Watch) After(in *decision.Input, result *decision.Result) {
-	if !named(in) || !result.Allow && !blames(result) {
+	if !named(in) || in.Foreign || !result.Allow && !blames(result) {
 		return
 	}
 	e, s := w.find(in)
@@ -171,35 +182,46 @@ func (w *Watch) find(in *decision.Input) (*entry, *shard) {
 	return w.take(s, key, in.At), s
 }
 
-// pivots counts the other tenants that were asked for within the window, where this question is for
-// one.
-func (w *Watch) pivots(e *entry, in *decision.Input) int {
+// pivots counts the other tenants that were asked for within the window, where this question is for one.
+// Enough of them deny the question. A signal takes an enforcement point of the caller's own tenant that saw
+// it, or two others: one alone could accuse whomever it was shown a token of.
+func (w *Watch) pivots(e *entry, in *decision.Input, found *decision.Findings) {
 	own, other := in.Standing.Tenant, in.Resource.Tenant
 	if other == "" || own == "" || other == own {
-		return 0
+		return
 	}
-	tenant := uint32(maphash.String(w.seed, other) >> 32)
-	now, n, oldest, known := seconds(in.At), 0, 0, false
-	for i := range e.foreign {
-		one := &e.foreign[i]
-		switch {
-		case one.tenant == tenant && one.at != 0:
-			one.at, known = now, true
-			n++
-		case within(one.at, now, w.config.Bounds.PivotWindow):
-			n++
+	next := foreign{tenant: uint32(maphash.String(w.seed, other) >> 32), at: seconds(in.At)}
+	if in.Foreign {
+		next.by = max(1, uint32(maphash.String(w.seed, in.Enforcer)>>32))
+	}
+	place := 0
+	for i, one := range e.foreign {
+		if one.at != 0 && one.tenant == next.tenant {
+			place = i
+			if one.by == 0 && within(one.at, next.at, w.config.Bounds.PivotWindow) {
+				next.by = 0 // what a point of its own tenant saw stays seen
+			}
+			break
 		}
-		if one.at < e.foreign[oldest].at {
-			oldest = i
+		if one.at < e.foreign[place].at {
+			place = i
 		}
 	}
-	if !known {
-		if !within(e.foreign[oldest].at, now, w.config.Bounds.PivotWindow) {
+	e.foreign[place] = next
+	n, witnessed := 0, false
+	for _, one := range e.foreign {
+		if one.at != 0 && within(one.at, next.at, w.config.Bounds.PivotWindow) {
 			n++
+			witnessed = witnessed || one.by == 0 || one.by != next.by
 		}
-		e.foreign[oldest] = foreign{tenant, now}
 	}
-	return n
+	switch {
+	case n < w.config.Bounds.PivotTenants:
+	case witnessed:
+		w.fire(e, in, found, pivot, "")
+	default:
+		found.Raised = append(found.Raised, decision.CodeTenantPivot)
+	}
 }
 
 // fire says that a detector fired, to the question's policies each time and to the sink once in a
@@ -214,10 +236,11 @@ func (w *Watch) fire(
 	if within(e.cool[which], now, w.config.Bounds.Cooldown) {
 		return
 	}
+	kept, _ := decision.Redact(detail) // it goes on to the registry, the audit log and pages
 	select {
 	case w.queue <- subject.Sighting{
 		ID: in.Who.ID, Tenant: in.Standing.Tenant, Code: signals[which], At: in.At,
-		Detail: attestd.Excerpt(w.words(which, detail), maxDetail),
+		Detail: attestd.Excerpt(w.words(which, kept), maxDetail),
 	}:
 		e.cool[which] = now
 		w.counts.fired[which].Add(1)
