@@ -11,8 +11,8 @@ import (
 )
 
 func newPolicy(a *app) *cobra.Command {
-	return nounGroup("policy", "Policies of decisions: show, compare, rehearse and test them before they are in force",
-		newPolicyShow(a))
+	return nounGroup("policy", "Policies of decisions before they are in force: show, rehearse, test, compare",
+		newPolicyShow(a), newPolicyRehearse(a))
 }
 
 // shippedPolicies is the word for the policies that come with attestd, as in decisions.policies.

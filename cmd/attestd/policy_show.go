@@ -90,7 +90,9 @@ func (d policyDoc) text(page report.Page) report.Blocks {
 	if names == "" {
 		names = "nothing: a record that is bound to a name is denied as no_policy"
 	}
-	out.Blocks = append(out.Blocks, report.Block{Rows: [][]string{{"digest", d.Digest}, {"bind records to", names}}})
+	out.Blocks = append(out.Blocks, report.Block{
+		Rows: [][]string{{"digest", d.Digest}, {"bind records to", names}},
+	})
 	block := report.Block{}
 	for _, one := range d.Policies {
 		block.Rows = append(block.Rows, []string{one.Effect, policyTitle(one)},

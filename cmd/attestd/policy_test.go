@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,4 +125,13 @@ func TestFoldersOfPoliciesThatAreRefused(t *testing.T) {
 	if err := obeysSchema("attestd.error.v1", stderr.Bytes()); err != nil || code != exitUsage || stdout.Len() != 0 {
 		t.Errorf("exit code %d: %v", code, err)
 	}
+}
+
+func mustFolder(t *testing.T, path string) fs.FS {
+	t.Helper()
+	files, err := policyFolder(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }

@@ -45,7 +45,8 @@ func (l *Listed) Head() string {
 	for len(lines) > 1 && strings.HasPrefix(lines[0], "@") {
 		lines = lines[1:]
 	}
-	return strings.NewReplacer("( ", "(", " )", ")").Replace(strings.Join(strings.Fields(strings.Join(lines, " ")), " "))
+	head := strings.Join(strings.Fields(strings.Join(lines, " ")), " ")
+	return strings.NewReplacer("( ", "(", " )", ")").Replace(head)
 }
 
 // List returns every policy of the set: by file, and within a file in its order.
