@@ -44,6 +44,8 @@ const (
 	SPIREPlugins
 	SPIREUnattested
 	SPIREExtension
+	DecisionRecords
+	DecisionBundles
 	ServerAnswers
 	ConfigReadable
 	FilesPrivate
@@ -405,6 +407,20 @@ var specs = map[ID]Spec{
 		Fix:    "set spire.extension_oid to one of your own enterprise number",
 		Why:    "RFC 5612 reserves 1.3.6.1.4.1.32473 for examples: nobody owns it.",
 		Alert:  Unknown,
+	},
+	DecisionRecords: {
+		Name: "decisions/records-failing", Title: "records of decisions cannot be written",
+		Effect: "everything that would be allowed is denied, records_unavailable: nothing is allowed without a record",
+		Fix:    "space and rights of state_dir/decisions, which df -h and the log of attestd name",
+		Why:    "A decision is recorded before it is given out; a disk that takes no record takes no decision.",
+		Alert:  Failure, After: minute,
+	},
+	DecisionBundles: {
+		Name: "decisions/bundle-old", Title: "the keys of a trust domain cannot be fetched",
+		Effect: "callers of that trust domain are denied, bundle_unavailable, an hour after the last time it went well",
+		Fix:    "the source of decisions.bundles for that trust domain; the log of attestd has the error",
+		Why:    "Credentials are verified with the bundle of their own trust domain, which changes when keys do.",
+		Alert:  Failure, After: minute,
 	},
 	ServerAnswers: {
 		Name: "server/unreachable", Title: "the attestd that was asked does not answer", Local: true,

@@ -62,6 +62,7 @@ func (h *health) sources() []condition.Source {
 		{IDs: condition.SPIREIDs, Look: func(context.Context) []condition.Finding {
 			return h.parts.spireFindings(h.settings.SPIRE)
 		}},
+		{IDs: condition.DecisionIDs, Look: h.decisions},
 		{
 			IDs: []condition.ID{
 				condition.TLSCertificate, condition.AdminCertificate, condition.AdminToken,
@@ -201,6 +202,15 @@ func (h *health) pending(ctx context.Context, tenant string) (int, error) {
 		}
 		filter.After = next
 	}
+}
+
+func (h *health) decisions(context.Context) []condition.Finding {
+	d := &h.parts.decisions
+	figures := condition.DecisionFigures{Enabled: d.engine != nil, Now: h.parts.store.Now()}
+	if figures.Enabled {
+		figures.Records, figures.Bundles = d.journal.Ready(), d.bundles.Freshness()
+	}
+	return figures.Findings()
 }
 
 func (h *health) certificates(ctx context.Context) []condition.Finding {
