@@ -229,6 +229,10 @@ func TestImportsRunDownwards(t *testing.T) {
 			".", "internal/decision", "internal/problem", "internal/spire/link", "internal/strict",
 			"internal/subject", "internal/yamldoc",
 		},
+		// Policies are tried before they are in force: cases that people write.
+		"internal/decision/cases": {
+			".", "internal/decision", "internal/nhi", "internal/strict", "internal/subject", "internal/yamldoc",
+		},
 		"internal/decision/route": {".", "internal/decision", "internal/nhi", "internal/strict", "internal/subject"},
 		"internal/decision/authzen": {
 			".", "internal/decision", "internal/decision/enforcer", "internal/nhi", "internal/problem",

@@ -31,6 +31,10 @@ type Ask struct {
 	Supported []string
 	// Sees says whether the enforcement point may know how the caller stands ([Input].Foreign); nil is no.
 	Sees func(*Input) bool
+	// Refused is why an interface refuses what came, and RefusedDetail says it to people: it is no question,
+	// or not the enforcement point's to put. Nobody is identified then; that it was denied is recorded.
+	Refused       Code
+	RefusedDetail string
 	// Received is when the question came; Deadline is when its asker stops waiting, zero for the
 	// configured time after Received.
 	Received, Deadline time.Time
@@ -120,6 +124,8 @@ type Context struct {
 
 // Link is one of a request's subject chain.
 type Link struct {
+	// Token is a JWT-SVID of the link, where the enforcement point has one. It is never stored.
+	Token string `json:"-"`
 	// Type is "human" or "nhi".
 	Type   string `json:"type"`
 	ID     string `json:"id"`

@@ -94,8 +94,8 @@ func (e *Engine) Decide(ctx context.Context, ask Ask) (answer Answer) {
 	began := time.Now()
 	oversized := ask.clip()
 	answer.Input = &Input{
-		Oversized: oversized,
-		Schema:    InputSchema, At: received, Via: ask.Via, Enforcer: ask.Enforcer, Source: ask.Credential.Source,
+		Oversized: oversized, Refused: ask.Refused, RefusedDetail: attestd.Excerpt(ask.RefusedDetail, 160),
+		Schema: InputSchema, At: received, Via: ask.Via, Enforcer: ask.Enforcer, Source: ask.Credential.Source,
 		Action: ask.Action, Resource: ask.Resource, Context: ask.Context, Supported: ask.Supported,
 		Rules: e.config.Rules,
 	}
@@ -123,6 +123,11 @@ func (e *Engine) decide(ctx context.Context, ask Ask, received, ends time.Time, 
 		answer.Result = in.deny(Proofs{}, CodeInternal, "no id for the decision")
 		return
 	}
+	if in.Refused != "" {
+		answer.Result = Judge(in, nil)
+		e.record(ctx, answer)
+		return
+	}
 	// The number comes before the state that is read under it: a change with a number of at most this
 	// one is in what is read.
 	in.Sequence = e.config.Standings.Sequence()
@@ -130,6 +135,7 @@ func (e *Engine) decide(ctx context.Context, ask Ask, received, ends time.Time, 
 	in.Who = e.config.Identifier.Identify(limited, ask.Credential, received, func(id subject.ID) uint64 {
 		return e.config.Standings.Stands(id, received).Epoch
 	})
+	e.verify(limited, in, received)
 	cancel()
 	in.At = e.config.Now()
 	if in.Who.Fault == "" && in.Who.ID != "" {
@@ -137,6 +143,7 @@ func (e *Engine) decide(ctx context.Context, ask Ask, received, ends time.Time, 
 		if record, found := e.config.Records.Record(string(in.Who.ID)); found {
 			in.Record = record
 		}
+		e.own(in)
 		in.Foreign = ask.Sees == nil || !ask.Sees(in)
 		in.Findings = e.config.Watch.Before(in)
 	}

@@ -27,13 +27,15 @@ type house struct {
 	state    atomic.Int64 // attestd.State
 	stands   func(subject.ID) decision.Standing
 	identify func(ctx context.Context) decision.Who
-	set      decision.PolicySet
-	full     bool
-	mu       sync.Mutex
-	now      func() time.Time
-	kept     []*decision.Answer
-	spikes   int
-	seen     int
+	// credential answers in place of identify, where it is set.
+	credential func(decision.Credential) decision.Who
+	set        decision.PolicySet
+	full       bool
+	mu         sync.Mutex
+	now        func() time.Time
+	kept       []*decision.Answer
+	spikes     int
+	seen       int
 }
 
 func newHouse(tb testing.TB) *house {
@@ -64,9 +66,12 @@ func (h *house) config() decision.Config {
 }
 
 func (h *house) Identify(
-	ctx context.Context, _ decision.Credential, _ time.Time, epoch func(subject.ID) uint64,
+	ctx context.Context, shown decision.Credential, _ time.Time, epoch func(subject.ID) uint64,
 ) decision.Who {
 	epoch(caller)
+	if h.credential != nil {
+		return h.credential(shown)
+	}
 	return h.identify(ctx)
 }
 func (h *house) Stands(id subject.ID, _ time.Time) decision.Standing { return h.stands(id) }
@@ -353,6 +358,76 @@ func TestIntrospectionSaysWhichGateIsShut(t *testing.T) {
 		}
 		if _, shut := h.engine.Introspect(context.Background(), decision.Credential{Token: "t"}); shut != code {
 			t.Errorf("shut by %q, want %q", shut, code)
+		}
+	}
+}
+
+// TestWhatAnInterfaceRefusesIsRecorded, and nobody is identified for it: denials are never left out.
+func TestWhatAnInterfaceRefusesIsRecorded(t *testing.T) {
+	h := newHouse(t)
+	h.identify = func(context.Context) decision.Who { t.Error("somebody was identified"); return decision.Who{} }
+	one := ask()
+	one.Refused, one.RefusedDetail = decision.CodeMalformed, "two paths"
+	got := h.engine.Decide(context.Background(), one)
+	if got.Allow || got.Reasons[0] != (decision.Reason{Code: decision.CodeMalformed, Detail: "two paths"}) ||
+		got.ID.Version() != 7 || len(h.kept) != 1 || h.seen != 0 || decision.Judge(got.Input, h.set).Allow {
+		t.Errorf("got %+v, %d records", got.Result, len(h.kept))
+	}
+}
+
+// TestLinksAreVerifiedByTheirTokens, and the caller's by its own; what anybody says of a link is not.
+func TestLinksAreVerifiedByTheirTokens(t *testing.T) {
+	h := newHouse(t)
+	origin := subject.ID("spiffe://example.org/agent/origin")
+	h.credential = func(shown decision.Credential) decision.Who {
+		who := good().Who
+		switch shown.Token {
+		case "t":
+		case "origin's":
+			who.ID = origin
+		default:
+			return decision.Who{Fault: decision.CodeUnauthenticated}
+		}
+		return who
+	}
+	held := false
+	h.stands = func(id subject.ID) decision.Standing {
+		out := good().Standing
+		if id == origin && held {
+			out.State = attestd.StateQuarantined
+		}
+		return out
+	}
+	config := h.config()
+	config.Rules.MaxChain = 8
+	engine, err := decision.NewEngine(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := ask()
+	one.Context.Chain = []decision.Link{
+		{Type: "human", ID: "ann", Token: "origin's"},
+		{Type: "nhi", ID: string(origin), Token: "origin's"},
+		{Type: "nhi", ID: string(origin), Token: "another's"},
+		{Type: "nhi", ID: "spiffe://example.org/agent/else", Token: "origin's"},
+		{Type: "nhi", ID: string(origin)},
+		{Type: "nhi", ID: caller},
+	}
+	for _, held = range []bool{false, true} {
+		got := engine.Decide(context.Background(), one).Input.Context.Chain
+		for i, link := range got {
+			verified := i == 1 || i == 5
+			tier := map[bool]string{true: "low", false: ""}[verified]
+			if held && i == 1 {
+				tier = "critical"
+			}
+			if link.Verified != verified || link.Attested != (verified && tier == "low") || link.RiskTier != tier ||
+				link.Token != "" {
+				t.Errorf("held %v, link %d is %+v", held, i, link)
+			}
+		}
+		if one.Context.Chain[1].Verified || one.Context.Chain[1].Token == "" {
+			t.Error("the asker's question was changed")
 		}
 	}
 }

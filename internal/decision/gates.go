@@ -66,6 +66,8 @@ func notWhole(in *Input) (Code, string) {
 		return CodeInternal, "an input of another form, or of no time"
 	case rules.Fresh <= 0 || rules.FreshPrivileged <= 0 || rules.MaxChain < 1:
 		return CodeInternal, "bounds that are not set"
+	case in.Refused != "":
+		return in.Refused, in.RefusedDetail
 	case in.Oversized:
 		return CodeMalformed, fmt.Sprintf("a question of more than %d bytes or %d entries", maxQuestion, maxEntries)
 	case len(in.Context.Chain) > rules.MaxChain:

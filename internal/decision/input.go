@@ -41,6 +41,9 @@ type Input struct {
 	Rules Rules `json:"rules"`
 	// Sequence is the number of the last change of state that was in force when the state was read.
 	Sequence uint64 `json:"sequence"`
+	// Refused is why the interface refused what came, in words too; empty for a question.
+	Refused       Code   `json:"refused,omitempty"`
+	RefusedDetail string `json:"refused_detail,omitempty"`
 	// Oversized says that the question had more than a record may hold, and that the rest was cut off.
 	Oversized bool `json:"oversized,omitempty"`
 	// Late says that the deadline had passed when the decision was made.

@@ -72,6 +72,8 @@ func shuts() []shut {
 		{"no greatest age", "whole", func(in *decision.Input) { in.Rules.Fresh = 0 }, decision.CodeInternal},
 		{"no greatest age of what is privileged", "whole", func(in *decision.Input) { in.Rules.FreshPrivileged = 0 }, decision.CodeInternal},
 		{"no longest chain", "whole", func(in *decision.Input) { in.Rules.MaxChain = 0 }, decision.CodeInternal},
+		{"what an interface refused", "whole", func(in *decision.Input) { in.Refused = decision.CodeTenantMismatch }, decision.CodeTenantMismatch},
+		{"too much", "whole", func(in *decision.Input) { in.Oversized = true }, decision.CodeMalformed},
 		{"a long chain", "whole", func(in *decision.Input) { in.Context.Chain = make([]decision.Link, 3) }, decision.CodeMalformed},
 		{"a fault", "authentic", func(in *decision.Input) { in.Who.Fault = decision.CodeBundleUnavailable }, decision.CodeBundleUnavailable},
 		{"nobody", "authentic", func(in *decision.Input) { in.Who.ID = "" }, decision.CodeUnauthenticated},

@@ -53,7 +53,12 @@ func (a *asker) answer(ctx context.Context, asked question) answer {
 	if tenant := resource.Tenant; tenant != "" && !a.from.Speaks(tenant) {
 		a.server.config.Log.WarnContext(ctx, "an enforcement point asked for a tenant that is not its own",
 			"enforcer", a.from.Name(), "tenant", attestd.Excerpt(tenant, 80))
-		return hidden("")
+		refused := a.server.config.Decider.Decide(ctx, decision.Ask{
+			Via: decision.ViaAuthZEN, Enforcer: a.from.Name(), Action: *asked.action, Resource: resource,
+			Context: decision.Context{ExposureScore: -1, RequestID: a.requestID}, Received: a.received,
+			Refused: decision.CodeTenantMismatch, RefusedDetail: "the enforcement point does not speak for the tenant",
+		})
+		return hidden(refused.ID.String())
 	}
 	labels := said{Context: decision.Context{ExposureScore: -1}}
 	if asked.context != nil {

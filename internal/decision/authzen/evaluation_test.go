@@ -273,6 +273,9 @@ func TestOfAnotherTenantNothingIsLearned(t *testing.T) {
 	if len(w.asked) != 0 {
 		t.Errorf("%d decisions were made about another tenant's resource", len(w.asked))
 	}
+	if len(w.refused) != 2 || w.refused[0].Resource.Tenant != "globex" || w.refused[0].Enforcer != "token:pep" {
+		t.Errorf("recorded %+v", w.refused)
+	}
 	// A caller of another tenant: how it stands is not shown, whatever it is that denies.
 	var bodies []string
 	for _, code := range []decision.Code{decision.CodeQuarantined, decision.CodeTenantMismatch, decision.CodeStale} {

@@ -23,6 +23,9 @@ var slogDiscard = slog.New(slog.DiscardHandler)
 type gate struct{ t *testing.T }
 
 func (g *gate) Decide(_ context.Context, ask decision.Ask) decision.Answer {
+	if ask.Refused != "" {
+		return decision.Answer{Result: decision.Result{Reasons: []decision.Reason{{Code: ask.Refused}}}}
+	}
 	if ask.Action.Name == "" || ask.Resource.Type == "" || ask.Resource.ID == "" ||
 		ask.Context.ExposureScore < -1 || ask.Context.ExposureScore > 100 ||
 		ask.Resource.Tenant != "" && ask.Resource.Tenant != "acme" || len(ask.Context.Chain) > 64 {

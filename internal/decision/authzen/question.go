@@ -325,6 +325,8 @@ func readLink(c *cursor) (link decision.Link, err error) {
 			link.ID, err = c.bounded(maxID)
 		case "iss":
 			link.Issuer, err = c.bounded(maxID)
+		case "token":
+			link.Token, err = c.bounded(maxToken)
 		default:
 			err = c.skip()
 		}

@@ -137,6 +137,9 @@ func TestRequestsThatAreNoQuestion(t *testing.T) {
 		if denied.GetStatus().GetCode() != http.StatusBadRequest || d.count() != 0 {
 			t.Errorf("%s: status %d after %d questions", name, denied.GetStatus().GetCode(), d.count())
 		}
+		if len(d.refused) != 1 || d.refused[0].Refused != decision.CodeMalformed || d.refused[0].RefusedDetail == "" {
+			t.Errorf("%s: recorded %+v", name, d.refused)
+		}
 	}
 }
 

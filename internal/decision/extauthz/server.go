@@ -114,7 +114,10 @@ func (s *Server) Check(
 	if wrong != nil {
 		s.complain(ctx, received, "a request of Envoy is no question",
 			"enforcer", from.Name(), "deny_reason", string(decision.CodeMalformed), "err", wrong)
-		return deny(decision.CodeMalformed, nil, 0, true, false), nil
+		return s.refuse(ctx, decision.Ask{
+			Via: decision.ViaExtAuthz, Enforcer: from.Name(), Received: received,
+			Context: decision.Context{ExposureScore: -1}, Refused: decision.CodeMalformed, RefusedDetail: wrong.Error(),
+		}), nil
 	}
 	return s.decide(ctx, asked, from), nil
 }
@@ -130,6 +133,12 @@ func (s *Server) complain(ctx context.Context, at time.Time, message string, att
 	s.config.Log.WarnContext(ctx, message, append(attributes, "not_logged", s.silent.Swap(0))...)
 }
 
+// refuse denies what is no question, or not the enforcement point's to put, and has that recorded.
+func (s *Server) refuse(ctx context.Context, ask decision.Ask) *authv3.CheckResponse {
+	answer := s.config.Decider.Decide(ctx, ask)
+	return deny(ask.Refused, &answer, 0, true, false)
+}
+
 // decide asks for a decision and puts it into Envoy's words.
 func (s *Server) decide(ctx context.Context, asked question, from Enforcer) *authv3.CheckResponse {
 	// Whose the resource is says the route; whose questions an enforcement point may put is not its own to
@@ -137,7 +146,10 @@ func (s *Server) decide(ctx context.Context, asked question, from Enforcer) *aut
 	if tenant := asked.ask.Resource.Tenant; tenant != "" && !from.Speaks(tenant) {
 		s.complain(ctx, asked.ask.Received, "an enforcement point asked for a tenant that is not its own",
 			"enforcer", from.Name(), "tenant", attestd.Excerpt(tenant, 80))
-		return deny(decision.CodeTenantMismatch, nil, 0, true, false)
+		asked.ask.Refused = decision.CodeTenantMismatch
+		asked.ask.RefusedDetail = "the enforcement point does not speak for the tenant"
+		asked.ask.Credential = decision.Credential{}
+		return s.refuse(ctx, asked.ask)
 	}
 	ctx, cancel := context.WithTimeout(ctx, asked.ask.Deadline.Sub(asked.ask.Received))
 	defer cancel()

@@ -37,10 +37,18 @@ const (
 type decider struct {
 	mu    sync.Mutex
 	asked []decision.Ask
-	say   func(context.Context, decision.Ask) decision.Answer
+	// refused are those that were refused before anybody was asked.
+	refused []decision.Ask
+	say     func(context.Context, decision.Ask) decision.Answer
 }
 
 func (d *decider) Decide(ctx context.Context, ask decision.Ask) decision.Answer {
+	if ask.Refused != "" { // recorded, and no question
+		d.mu.Lock()
+		d.refused = append(d.refused, ask)
+		d.mu.Unlock()
+		return decision.Answer{ID: snapshot, Input: &decision.Input{}}
+	}
 	d.mu.Lock()
 	d.asked = append(d.asked, ask)
 	d.mu.Unlock()

@@ -21,6 +21,9 @@ var quiet = slog.New(slog.DiscardHandler)
 type gate struct{ t *testing.T }
 
 func (g *gate) Decide(_ context.Context, ask decision.Ask) decision.Answer {
+	if ask.Refused != "" {
+		return decision.Answer{Result: decision.Result{Reasons: []decision.Reason{{Code: ask.Refused}}}}
+	}
 	if ask.Action.Name == "" || ask.Resource.Type == "" || ask.Resource.ID == "" ||
 		ask.Resource.Tenant != "" && ask.Resource.Tenant != "acme" ||
 		ask.Resource.Type == "route" && strings.Contains(ask.Resource.ID, "..") && ask.Resource.ID[0] != '/' ||

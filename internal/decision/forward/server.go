@@ -88,17 +88,32 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.config.Log.WarnContext(r.Context(), "a proxy's request is no question",
 			"enforcer", from.Name(), "deny_reason", string(decision.CodeMalformed), "err", err)
-		s.deny(w, denial{code: decision.CodeMalformed})
+		s.refuse(w, r, says, from, received, decision.CodeMalformed, err.Error())
 		return
 	}
 	// The answer about a tenant that is not the proxy's own is that about one that is not there.
 	if tenant := says.Resource.Tenant; tenant != "" && !from.Speaks(tenant) {
 		s.config.Log.WarnContext(r.Context(), "an enforcement point asked for a tenant that is not its own",
 			"enforcer", from.Name(), "tenant", attestd.Excerpt(tenant, 80))
-		s.deny(w, denial{code: decision.CodeTenantMismatch})
+		s.refuse(w, r, says, from, received, decision.CodeTenantMismatch,
+			"the enforcement point does not speak for the tenant")
 		return
 	}
 	s.decide(w, r, &says, from, received)
+}
+
+// refuse denies what is no question, or not the proxy's to put, and has that recorded.
+func (s *Server) refuse(
+	w http.ResponseWriter, r *http.Request, says configured, from *enforcer.Enforcer, received time.Time,
+	code decision.Code, detail string,
+) {
+	answer := s.config.Decider.Decide(r.Context(), decision.Ask{
+		Via: decision.ViaForward, Enforcer: from.Name(), Action: decision.Action{Name: says.Action},
+		Resource: says.Resource, Context: decision.Context{ExposureScore: -1, RequestID: label(r.Header, "X-Request-Id")},
+		Received: received, Refused: code, RefusedDetail: detail,
+	})
+	answer.Allow = false
+	s.deny(w, denial{code: code, answer: &answer, from: from})
 }
 
 func (s *Server) decide(

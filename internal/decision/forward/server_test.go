@@ -191,6 +191,11 @@ func TestARequestThatIsNoQuestionAllowsNothing(t *testing.T) {
 			if out.Code != row.want || len(w.asked) != 0 {
 				t.Errorf("got %d %s after %d questions, want %d", out.Code, out.Body, len(w.asked), row.want)
 			}
+			// A denial is recorded, whoever denied it; who is no enforcement point asked nothing.
+			if want := out.Code == 400 || row.name == "another tenant"; (len(w.refused) == 1) != want ||
+				want && (w.refused[0].RefusedDetail == "" || w.refused[0].Enforcer != "token:proxy") {
+				t.Errorf("recorded %+v", w.refused)
+			}
 			if out.Header().Get("WWW-Authenticate") != "" || out.Header().Get("X-Attestd-Subject") != "" {
 				t.Errorf("the caller is told %v", out.Header())
 			}

@@ -34,13 +34,19 @@ type world struct {
 
 	mu    sync.Mutex
 	asked []decision.Ask
-	say   func(decision.Ask) decision.Answer
+	// refused are those that were refused before anybody was asked.
+	refused []decision.Ask
+	say     func(decision.Ask) decision.Answer
 }
 
 // Decide implements [decision.Decider].
 func (w *world) Decide(_ context.Context, ask decision.Ask) decision.Answer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if ask.Refused != "" { // recorded, and no question
+		w.refused = append(w.refused, ask)
+		return decision.Answer{ID: record, Input: &decision.Input{}}
+	}
 	w.asked = append(w.asked, ask)
 	return w.say(ask)
 }
