@@ -25,7 +25,6 @@ var (
 	provoked  = caller{"provoked", tenant, ordinary(nhi.PurposeRetrieval)}
 	browsing  = caller{"browsing", tenant, ordinary(nhi.PurposeRetrieval)}
 	calling   = caller{"calling", tenant, ordinary(nhi.PurposeOrchestration)}
-	busy      = caller{"busy", tenant, ordinary(nhi.PurposeRetrieval)}
 	gateway   = caller{"gateway", tenant, ordinary(nhi.PurposeOrchestration)}
 )
 
@@ -50,9 +49,9 @@ func store(action string) decide.Wish {
 // two were attested through attestd, the daemon, and enforcement points on all of its interfaces.
 func TestDecisions(t *testing.T) {
 	began := time.Now()
-	s := openDecisions(t, []caller{
-		evaluator, extractor, retriever, stranger, spiking, provoked, browsing, calling, busy, gateway,
-	})
+	s := openDecisions(t, append([]caller{
+		evaluator, extractor, retriever, stranger, spiking, provoked, browsing, narrow, calling, gateway,
+	}, busy()...))
 	s.await(t)
 	t.Logf("everything is up after %s", time.Since(began).Round(100*time.Millisecond))
 	for _, one := range []struct {
@@ -65,6 +64,10 @@ func TestDecisions(t *testing.T) {
 		{"an enforcement point shows its own SVID", (*decideSite).certified},
 		{"a risk spike quarantines, and the next call with the same token is refused", (*decideSite).spike},
 		{"a provoked denial alone quarantines nobody", (*decideSite).denials},
+		{"nginx and Caddy enforce what is decided", (*decideSite).proxies},
+		{"an MCP server runs what is allowed", (*decideSite).tools},
+		{"a quarantine under load lets nothing through after its number", (*decideSite).underLoad},
+		{"another daemon goes on where this one stopped", (*decideSite).again},
 	} {
 		t.Run(strings.ReplaceAll(one.says, " ", "_"), func(t *testing.T) {
 			began := time.Now()
@@ -249,6 +252,7 @@ func (s *decideSite) spike(t *testing.T) {
 			t.Errorf("%s: the token that was good a moment ago: %+v", name, got)
 		}
 	}
+	s.held = token
 	// The machine and the others on it are as they were.
 	s.wantAllowed(t, s.authzen(t, s.token(t, tenant, retriever.id()), search(tenant)), retriever.id())
 }
@@ -281,4 +285,37 @@ func (s *decideSite) denials(t *testing.T) {
 			t.Errorf("it was denied for %s", one.Reason)
 		}
 	}
+}
+
+// again starts another daemon, which takes the bundle from the SPIRE server's own endpoint: what was held
+// is held, and what was decided is decided alike.
+func (s *decideSite) again(t *testing.T) {
+	s.process.stop(t)
+	source := fmt.Sprintf("https_spiffe:%s,https://127.0.0.1:%d", id("/spire/server"), s.bundlePort)
+	s.configureDecisions(t, source, fmt.Sprintf("bootstrap: [%q]", trustDomain+"="+s.spire.bundleFile()))
+	s.daemon.run(t)
+	s.await(t)
+	s.wantDenied(t, s.authzen(t, s.held, search(tenant)), decision.CodeQuarantined, decision.CodeExpired)
+	for _, one := range []caller{spiking, browsing} {
+		subject, err := s.root.Subject(t.Context(), one.id())
+		if err != nil || subject.State != attestd.StateQuarantined {
+			t.Errorf("%s is %s, %v", one.id(), subject.State, err)
+		}
+	}
+	page, replayed := client.DecisionQuery{Oldest: true, Since: s.began, Limit: 200}, 0
+	for {
+		done, err := s.root.ReplayAll(t.Context(), page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.Different != 0 || done.Same == 0 {
+			t.Fatalf("decided again: %+v", done)
+		}
+		replayed += done.Same
+		if done.Next == "" || done.Same+done.Skipped < page.Limit {
+			break
+		}
+		page.After = done.Next
+	}
+	t.Logf("%d decisions were made again, each the same", replayed)
 }

@@ -70,7 +70,11 @@ type decideSite struct {
 	asking  *decide.Client // as the user of this process
 	server  serverKey
 	https   int
-	began   time.Time
+	// bundlePort is where the SPIRE server shows its bundle.
+	bundlePort int
+	// held is a token whose caller is quarantined.
+	held  string
+	began time.Time
 }
 
 func (s *decideSite) decisions() string { return filepath.Join(s.state, "q") }
@@ -117,8 +121,9 @@ func openDecisions(t *testing.T, callers []caller) *decideSite {
 	t.Helper()
 	s := &decideSite{
 		house:   arrange(t, houseConfig{profile: fast, unattested: "observe"}),
-		clients: map[string]*workloadapi.Client{}, https: freePort(t), began: time.Now(),
+		clients: map[string]*workloadapi.Client{}, https: freePort(t), bundlePort: freePort(t), began: time.Now(),
 	}
+	s.federate(t)
 	s.lab = s.prepareNode(t, "first", tenant)
 	s.globex = s.prepareNode(t, "second", globex)
 	s.server = newServerKey(t, s.state)
@@ -162,6 +167,18 @@ func openDecisions(t *testing.T, callers []caller) *decideSite {
 	}
 	t.Cleanup(s.asking.Close)
 	return s
+}
+
+// federate has the SPIRE server show its bundle, as it does to other trust domains.
+func (s *decideSite) federate(t *testing.T) {
+	t.Helper()
+	document, err := os.ReadFile(s.spire.configFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint := fmt.Sprintf("server {\n\tfederation {\n\t\tbundle_endpoint {\n\t\t\taddress = \"127.0.0.1\"\n"+
+		"\t\t\tport = %d\n\t\t\tprofile \"https_spiffe\" {}\n\t\t}\n\t}\n", s.bundlePort)
+	write(t, s.spire.configFile(), []byte(strings.Replace(string(document), "server {\n", endpoint, 1)))
 }
 
 // prepareNode is a node of a tenant that was not started yet, and has no entry.
