@@ -111,12 +111,12 @@ func (e *Engine) Decide(ctx context.Context, ask Ask) (answer Answer) {
 	if !ask.Deadline.IsZero() && ask.Deadline.Before(ends) {
 		ends = ask.Deadline
 	}
-	e.decide(ctx, ask, received, ends, &answer)
+	e.decide(ctx, ask, began, received, ends, &answer)
 	return answer
 }
 
 // decide fills the answer in.
-func (e *Engine) decide(ctx context.Context, ask Ask, received, ends time.Time, answer *Answer) {
+func (e *Engine) decide(ctx context.Context, ask Ask, began, received, ends time.Time, answer *Answer) {
 	in := answer.Input
 	var err error
 	if answer.ID, err = uuid.NewV7(); err != nil {
@@ -125,7 +125,7 @@ func (e *Engine) decide(ctx context.Context, ask Ask, received, ends time.Time, 
 	}
 	if in.Refused != "" {
 		answer.Result = Judge(in, nil)
-		e.record(ctx, answer)
+		e.record(ctx, began, answer)
 		return
 	}
 	// The number comes before the state that is read under it: a change with a number of at most this
@@ -159,14 +159,15 @@ func (e *Engine) decide(ctx context.Context, ask Ask, received, ends time.Time, 
 	if in.Who.Fault == "" && in.Who.ID != "" {
 		e.config.Watch.After(in, &answer.Result)
 	}
-	e.record(ctx, answer)
+	e.record(ctx, began, answer)
 	if len(answer.Reasons) != 0 && answer.Reasons[0].Code == CodeRiskSpike {
 		e.config.Spike(in)
 	}
 }
 
 // record hands the answer to the journal. What cannot be recorded is not allowed.
-func (e *Engine) record(ctx context.Context, answer *Answer) {
+func (e *Engine) record(ctx context.Context, began time.Time, answer *Answer) {
+	answer.Took = time.Since(began) // the record has it, and what recording takes is not in it
 	err := e.config.Journal.Keep(answer)
 	if err == nil {
 		return

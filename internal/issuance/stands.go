@@ -144,7 +144,10 @@ func (s *stand) onNodes() decision.Standing {
 		return s.standing(len(nodes))
 	}
 	err = g.onNodes(
-		func(live.Standing, []live.Standing) (int, error) { return 0, errStands },
+		func(own live.Standing, each []live.Standing) (int, error) {
+			_, _ = g.decide(own, each) // as above
+			return 0, errStands
+		},
 		func(*live.Group) (int, error) { return 0, errStands },
 	)
 	var refused *attestd.CallerError

@@ -2,6 +2,8 @@ package issuance_test
 
 import (
 	"errors"
+	"fmt"
+	"github.com/attestd/attestd/internal/spire/wire"
 	"testing"
 	"time"
 
@@ -153,5 +155,32 @@ func BenchmarkStands(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		w.office.Stands(workload, at)
+	}
+}
+
+// TestManySetsOfManyNodesStand: more of them than are put together beforehand are as attested as others.
+func TestManySetsOfManyNodesStand(t *testing.T) {
+	w := newWorld(t, nil)
+	const ids, each = 300, 65
+	all := make([]int, ids+each)
+	whole := wire.Map{At: w.clock()}
+	for i := range all {
+		all[i] = i + 1
+		whole.Agents = append(whole.Agents, wire.Agent{ID: string(node(i + 1).ID), Type: "attestd"})
+	}
+	w.publish(nil, all...)
+	name := func(i int) string { return fmt.Sprintf("%s-%d", workload, i) }
+	for i := range ids {
+		for k := range each {
+			whole.Entries = append(whole.Entries, entry(name(i), string(node(i+k+1).ID)))
+		}
+	}
+	must(w, w.office.SetMap(whole))
+	for range 2 {
+		for i := range ids {
+			if got := w.stands(subject.ID(name(i))); !got.Attested || got.Tier != attestd.TierLow {
+				t.Fatalf("caller %d stands as %+v", i, got)
+			}
+		}
 	}
 }

@@ -111,6 +111,10 @@ func (r *Record) Check() []Fault {
 	}
 	oneOf(bad, "zone", r.Zone, Zones())
 	oneOf(bad, "credential", r.Credential, Credentials())
+	if r.Credential == CredentialAttested && Kind(r.ID) != "spiffe" {
+		bad("credential", "attested is for SPIFFE IDs: behind %s there is no evidence that attestd sees",
+			attestd.Excerpt(Kind(r.ID), 40))
+	}
 	oneOf(bad, "lifecycle", r.Lifecycle, Lifecycles())
 	checkReach(bad, "tools", r.Tools)
 	checkReach(bad, "datasets", r.Datasets)

@@ -147,8 +147,10 @@ func (m *manifests) account(namespace, name string, object *yamldoc.Node) *accou
 // record returns what the account says of itself.
 func (a *account) record(secrets map[string]bool) Record {
 	one := Record{ID: a.id, Credential: CredentialShortLived}
-	if !a.seen {
-		one.Credential = "" // a Secret alone: whether its account is still there is not known
+	if !a.seen || len(secrets) == 0 {
+		// A Secret alone: whether its account is still there is not known. No Secret at all: since Kubernetes
+		// 1.24 an account does not name the token Secrets that were made for it by hand.
+		one.Credential = ""
 	}
 	for _, mount := range a.mounts {
 		if isToken, seen := secrets[mount]; !seen {

@@ -244,17 +244,31 @@ func raised(codes []decision.Code) types.Set {
 	return types.NewSet(out...)
 }
 
+// dataTypes are types of resources that records list as datasets.
+var dataTypes = []string{"dataset", "index", "collection", "feature-store", "resource"}
+
 // inReach reports whether tool and datasets lie within the record's blast radius.
 func inReach(in *decision.Input) bool {
 	record := in.Record
-	switch in.Resource.Type {
-	case "route", "mcp_server", "model", "secret", "prompt":
+	data := slices.Contains(dataTypes, in.Resource.Type)
+	switch in.Action.Name {
+	case decision.ActionToolCall:
+		if in.Resource.Type != "tool" {
+			return false
+		}
+	case decision.ActionDataRead, decision.ActionDataWrite, decision.ActionRetrieveQuery:
+		if !data {
+			return false
+		}
+	}
+	switch {
+	case slices.Contains([]string{"route", "mcp_server", "model", "secret", "prompt"}, in.Resource.Type):
 		// Records list none of these: purposes, tenants and rings say who reaches them.
-	case "tool":
+	case in.Resource.Type == "tool":
 		if !nhi.Reaches(record.Tools, in.Resource.ID) {
 			return false
 		}
-	case "dataset", "index", "collection", "feature-store", "resource":
+	case data:
 		if !nhi.Reaches(record.Datasets, in.Resource.ID) {
 			return false
 		}

@@ -27,10 +27,23 @@ type made struct {
 // principal is a caller, and everything that it was made of.
 type principal struct {
 	standing    decision.Standing
-	record      *nhi.Record
+	words       words
 	method      string
 	trustDomain string
 	entity      types.Entity
+}
+
+// words are what policies can ask of a record. They are compared, and not the record: it is made anew for
+// each question.
+type words struct {
+	project, owner, stage, ring, policy string
+	purpose                             nhi.Purpose
+	zone                                nhi.Zone
+	credential                          nhi.CredentialKind
+}
+
+func wordsOf(r *nhi.Record) words {
+	return words{r.Project, r.Owner, r.Stage, r.Ring, r.Policy, r.Purpose, r.Zone, r.Credential}
 }
 
 // plain is a resource without datasets.
@@ -56,13 +69,13 @@ func sized[K comparable, V any](size int) *lru.Cache[K, V] {
 }
 
 func (m *made) principal(in *decision.Input) types.Entity {
-	if found, ok := m.principals.Get(in.Who.ID); ok && found.standing == in.Standing &&
-		found.record == in.Record && found.method == in.Who.Method && found.trustDomain == in.Who.TrustDomain {
+	says := wordsOf(in.Record)
+	if found, ok := m.principals.Get(in.Who.ID); ok && found.standing == in.Standing && found.words == says && found.method == in.Who.Method && found.trustDomain == in.Who.TrustDomain {
 		return found.entity
 	}
 	entity := principalOf(in)
 	m.principals.Add(in.Who.ID, &principal{
-		standing: in.Standing, record: in.Record, method: in.Who.Method, trustDomain: in.Who.TrustDomain,
+		standing: in.Standing, words: says, method: in.Who.Method, trustDomain: in.Who.TrustDomain,
 		entity: entity,
 	})
 	return entity

@@ -425,10 +425,22 @@ func TestATypeThatNobodyKnowsIsOutOfReach(t *testing.T) {
 			t.Errorf("%s %s is allowed", kind, id)
 		}
 	}
+	for action, kind := range map[string]string{
+		decision.ActionToolCall: "route", decision.ActionDataRead: "route", decision.ActionRetrieveQuery: "model",
+	} {
+		got := decision.Judge(question(func(in *decision.Input) {
+			in.Action.Name, in.Resource.Type, in.Resource.ID = action, kind, "x"
+		}), set)
+		if got.Allow {
+			t.Errorf("%s of %s is allowed", action, kind)
+		}
+	}
 	for kind, id := range map[string]string{
 		"tool": "search", "dataset": "wiki", "resource": "wiki", "mcp_server": "any", "route": "/x", "prompt": "p",
 	} {
-		got := decision.Judge(question(func(in *decision.Input) { in.Resource.Type, in.Resource.ID = kind, id }), set)
+		got := decision.Judge(question(func(in *decision.Input) {
+			in.Action.Name, in.Resource.Type, in.Resource.ID = decision.ActionHTTPRead, kind, id
+		}), set)
 		if !got.Allow {
 			t.Errorf("%s %s is denied: %v", kind, id, got.Reasons)
 		}

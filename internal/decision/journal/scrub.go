@@ -80,10 +80,11 @@ func suspicious(line []byte) bool {
 	for index, char := range line {
 		rest := line[index:]
 		switch {
-		case char == 'e' && len(rest) >= 3 && rest[1] == 'y' && rest[2] == 'J':
+		case char == 'e' && len(rest) >= 3 && rest[1] == 'y':
 			return true
-		case char|0x20 != 'b' || len(rest) < 6:
-		case string(rest[:6]) == "BEGIN ", strings.EqualFold(string(rest[:6]), "bearer"):
+		case char|0x20 != 'b' && char|0x20 != 't' || len(rest) < 6:
+		case string(rest[:6]) == "BEGIN ", strings.EqualFold(string(rest[:6]), "bearer"),
+			strings.EqualFold(string(rest[:5]), "basic"), strings.EqualFold(string(rest[:6]), "token="):
 			return true
 		}
 	}

@@ -16,6 +16,13 @@ var canaries = map[string]string{
 	"a token without a name": "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.",
 	"a bearer token":         "Bearer 0123456789abcdefcanary",
 	"another spelling":       "bEARER 0123456789abcdefcanary",
+	"an encrypted token":     "eyJhbGciOiJSU0EtT0FFUCJ9.a2V5Y2FuYXJ5.aXY.Y2FuYXJ5canary.dGFn",
+	"a blank in its header":  "eyAiYWxnIjoiRVMyNTYifQ.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlcanary",
+	"escaped dots":           "eyJhbGciOiJFUzI1NiJ9%2EeyJzdWIiOiJjYW5hcnkifQ%2Ec2lncanary",
+	"an escaped blank":       "Bearer%200123456789abcdefcanary",
+	"a tab":                  "Bearer\t0123456789abcdefcanary",
+	"a password":             "Basic 0123456789abcdefcanary",
+	"a query's":              "x?access_token=0123456789canary",
 	"a form's":               "authorization=bearer+0123456789abcdefcanary",
 	"a key":                  "-----BEGIN PRIVATE KEY-----\ncanaryMIIEvQIBADANBgkqhkiG9w0BAQ\n-----END PRIVATE KEY-----",
 }

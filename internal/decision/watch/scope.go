@@ -36,7 +36,7 @@ const (
 // its own address.
 func scoped(kind string) bool {
 	switch kind {
-	case "tool", "dataset", "index", "model", "secret":
+	case "tool", "dataset", "index", "collection", "feature-store", "resource", "model", "secret":
 		return true
 	default:
 		return false

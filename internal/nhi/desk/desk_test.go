@@ -463,7 +463,7 @@ func TestLintOfManyIsCountedAndCut(t *testing.T) {
 	records := make([]nhi.Record, 1200)
 	for i := range records {
 		records[i] = whole(fmt.Sprintf("github:acme/%04d", i), "blue")
-		records[i].Owner = ""
+		records[i].Owner, records[i].Credential = "", nhi.CredentialShortLived
 		w.attested = append(w.attested, fmt.Sprintf("spiffe://example.org/agent/%d", i))
 		w.stands[w.attested[i]] = decision.Standing{Attested: true, Tenant: "blue"}
 	}
