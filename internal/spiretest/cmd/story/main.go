@@ -3,7 +3,7 @@
 // alone. Each scene says what must be true and whether it was; where one is not, the program ends with
 // exit code 1 and prints what each part said.
 //
-// It needs swtpm, and SPIRE as .ci/spire builds it.
+// It needs swtpm, nginx, and SPIRE as .ci/spire builds it.
 package main
 
 import (
@@ -43,7 +43,7 @@ func run(ctx context.Context, out *page) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	out.line("The whole story, with real parts: software TPM, attestd, SPIRE, a workload.")
+	out.line("The whole story, with real parts: software TPM, attestd, SPIRE, a workload, nginx.")
 	programs, err := stage.Build(ctx, root, filepath.Join(folder, "bin"))
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func run(ctx context.Context, out *page) (err error) {
 	out.built()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	s := &story{page: out, programs: programs, folder: folder}
+	s := &story{page: out, programs: programs, root: root, folder: folder}
 	err = s.tell(ctx)
 	if s.site != nil {
 		err = errors.Join(err, s.site.Stop())

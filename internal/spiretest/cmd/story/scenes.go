@@ -31,6 +31,9 @@ func (s *story) arrive(ctx context.Context) (string, error) {
 	if s.site, err = stage.NewSite(ctx, s.programs, s.folder, s.machine); err != nil {
 		return "", errors.Join(err, s.machine.TPM.Close())
 	}
+	if s.decisions, err = s.site.Decide(); err != nil {
+		return "", err
+	}
 	s.fact("TPM", "swtpm, a synthetic boot of shim, GRUB and a kernel measured into it")
 	s.fact("keys.yaml", "its endorsement key: this machine is ours")
 	s.fact("golden.yaml", "PCR 0-9 and 14: this is what it should have booted")
@@ -85,23 +88,10 @@ func (s *story) attest(ctx context.Context) (string, error) {
 }
 
 func (s *story) identify(ctx context.Context) (string, error) {
-	me, err := user.Current()
-	if err != nil {
+	if err := s.enter(ctx, "attestd.payments", payments); err != nil {
 		return "", err
 	}
-	words := []string{
-		"entry", "create", "-entryID", "attestd.payments", "-parentID", s.node, "-spiffeID", payments,
-	}
-	selectors := []string{
-		"unix:uid:" + me.Uid, "attestd:admitted:yes", "attestd:tier:low", "attestd:workload:" + stage.WorkloadName,
-	}
-	for _, selector := range selectors {
-		words = append(words, "-selector", selector)
-	}
-	if _, err := s.site.Server(ctx, words...); err != nil {
-		return "", err
-	}
-	s.fact("entry", "%s for who has %s", payments, strings.Join(selectors, " "))
+	var err error
 	if s.workload, err = s.site.StartWorkload(); err != nil {
 		return "", err
 	}
@@ -133,6 +123,26 @@ func (s *story) identify(ctx context.Context) (string, error) {
 		x.SVIDs[0].ID, certificate.NotAfter.UTC().Format(time.TimeOnly), extension, info.Risk.Int(), info.Tier,
 		info.TEE, info.KeyGrade)
 	return "both are signed by SPIRE, taken by go-spiffe, and carry the node's risk", nil
+}
+
+// enter makes the entry of a workload on the node.
+func (s *story) enter(ctx context.Context, entry, name string) error {
+	me, err := user.Current()
+	if err != nil {
+		return err
+	}
+	words := []string{"entry", "create", "-entryID", entry, "-parentID", s.node, "-spiffeID", name}
+	selectors := []string{
+		"unix:uid:" + me.Uid, "attestd:admitted:yes", "attestd:tier:low", "attestd:workload:" + stage.WorkloadName,
+	}
+	for _, selector := range selectors {
+		words = append(words, "-selector", selector)
+	}
+	if _, err := s.site.Server(ctx, words...); err != nil {
+		return err
+	}
+	s.fact("entry", "%s for who has %s", name, strings.Join(selectors, " "))
+	return nil
 }
 
 // claims are those of attestd in a JWT-SVID, in a fixed order.

@@ -28,12 +28,15 @@ const (
 type story struct {
 	*page
 	programs stage.Programs
+	root     string // of the repository
 	folder   string
 	site     *stage.Site
 	machine  *stage.Machine
 	workload *stage.Workload
 	node     string // the SPIFFE ID of the node's agent
 	risk     int    // of the node as it should be
+
+	decisions *stage.Decisions
 }
 
 // scene is one thing that is shown. It returns what was true in the end.
@@ -51,6 +54,7 @@ var scenes = []scene{
 	{"It boots again as it should", (*story).recover},
 	{"An alert: the node is quarantined", (*story).hold},
 	{"It comes back: a new boot, and another person", (*story).release},
+	{"An agent calls a tool through nginx, and misbehaves", (*story).decide},
 }
 
 // tell plays the scenes; the first that is not as it must be ends the story.

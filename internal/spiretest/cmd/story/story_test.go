@@ -30,7 +30,8 @@ func TestTheStory(t *testing.T) {
 	}
 	for _, want := range []string{
 		"risk_score=10", "state suspect, risk 10 -> 100 critical", "effective  spire-ban", "still valid",
-		"released by somebody else", "8 of 8 scenes as they must be",
+		"released by somebody else", "yes  no: tenant_mismatch", "no: quarantined -    not asked",
+		"still valid JWT-SVID until", "9 of 9 scenes as they must be",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the story does not say %q", want)
