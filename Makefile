@@ -44,7 +44,7 @@ ifeq ($(DEMO),verify)
 	@$(SUITE) "build attestd" $(MAKE) --no-print-directory build
 	@bin/attestd dev --demo
 else
-	@.ci/install gcc swtpm
+	@.ci/install gcc swtpm nginx
 	@ATTESTD_SPIRE=$$(.ci/spire) && export ATTESTD_SPIRE && go -C internal/spiretest run ./cmd/story
 endif
 
