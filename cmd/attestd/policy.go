@@ -12,7 +12,7 @@ import (
 
 func newPolicy(a *app) *cobra.Command {
 	return nounGroup("policy", "Policies of decisions before they are in force: show, rehearse, test, compare",
-		newPolicyShow(a), newPolicyRehearse(a), newPolicyTest(a))
+		newPolicyShow(a), newPolicyDiff(a), newPolicyRehearse(a), newPolicyTest(a))
 }
 
 // shippedPolicies is the word for the policies that come with attestd, as in decisions.policies.
