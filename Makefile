@@ -64,6 +64,11 @@ fuzz: ## every fuzz target for FUZZTIME (20s); fails where fuzzing did not happe
 bench: build ## figures against peers in one run, written to bench/results.json
 	@go -C internal/bench run . -binary $(CURDIR)/bin/attestd -out $(CURDIR)/bench/results.json
 
+.PHONY: bench-decide
+bench-decide: ## decisions in process and beside a server that allows everything, written to bench/decide.json
+	@mkdir -p .cache && go -C internal/bench build -o $(CURDIR)/.cache/bench-decide ./decide
+	@.cache/bench-decide -out $(CURDIR)/bench/decide.json
+
 .PHONY: soak
 soak: build ## the sizes that do not fit CI, written to bench/soak.json
 	@.ci/soak

@@ -49,3 +49,6 @@ func Take(answers []*decision.Answer, allows int) (whole int, folds []Record) {
 	}
 	return whole, f.collect(answers[len(answers)-1].Input.At, true)
 }
+
+// Suspicious reports whether a line is searched for secrets.
+func Suspicious(line []byte) bool { return suspicious(line) }

@@ -80,7 +80,7 @@ func suspicious(line []byte) bool {
 	for index, char := range line {
 		rest := line[index:]
 		switch {
-		case char == 'e' && len(rest) >= 3 && rest[1] == 'y':
+		case char == 'e' && len(rest) >= 3 && rest[1] == 'y' && strings.IndexByte("JAoI", rest[2]) >= 0:
 			return true
 		case char|0x20 != 'b' && char|0x20 != 't' || len(rest) < 6:
 		case string(rest[:6]) == "BEGIN ", strings.EqualFold(string(rest[:6]), "bearer"),
