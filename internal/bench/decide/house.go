@@ -38,9 +38,9 @@ import (
 	"github.com/attestd/attestd/internal/registry"
 	"github.com/attestd/attestd/internal/registry/live"
 	"github.com/attestd/attestd/internal/service"
-	"github.com/attestd/attestd/plugins/spire/svidext"
 	"github.com/attestd/attestd/internal/spire/wire"
 	"github.com/attestd/attestd/internal/subject"
+	"github.com/attestd/attestd/plugins/spire/svidext"
 )
 
 const (

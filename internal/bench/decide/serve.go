@@ -52,8 +52,10 @@ func (l local) Identify(
 ) decision.Who {
 	return decision.Who{Fault: decision.CodeUnauthenticated}
 }
-func (l local) Stands(id subject.ID, at time.Time) decision.Standing { return l.h.office.Stands(id, at) }
-func (l local) Sequence() uint64                                     { return l.h.office.Sequence() }
+func (l local) Stands(id subject.ID, at time.Time) decision.Standing {
+	return l.h.office.Stands(id, at)
+}
+func (l local) Sequence() uint64 { return l.h.office.Sequence() }
 
 // serveHouse answers until its standard input ends. SIGUSR1 takes the store away.
 func serveHouse(of size) error {
