@@ -1,5 +1,5 @@
 // Package explain says in words what every check, error class, group of reasons, fact, reason of a
-// subject's risk and condition means.
+// subject's risk, reason of a denial and condition means.
 //
 // What comes in is an id as it stands in a verdict. What is true if [Lookup] finds it: the entry is
 // made from the same table that the check itself is made from, so it cannot speak of another one.
@@ -57,7 +57,7 @@ func Lookup(id string) (Entry, bool) {
 }
 
 // All returns every entry: checks in the order in which they run, then classes, facts,
-// groups, reasons of a subject's risk, and conditions.
+// groups, reasons of a subject's risk, reasons of denials, and conditions.
 func All() []Entry { return slices.Clone(entries()) }
 
 // maxSuggestions bounds what Suggest returns; no id is nearly as long as longestID.
@@ -100,7 +100,8 @@ func Suggest(id string) []string {
 var entries = sync.OnceValue(func() []Entry {
 	made := append(checkEntries(), classEntries()...)
 	made = append(append(made, factEntries()...), groupEntries()...)
-	return append(append(made, subjectEntries()...), conditionEntries()...)
+	made = append(append(made, subjectEntries()...), reasonEntries()...)
+	return append(made, conditionEntries()...)
 })
 
 var sortedByID = sync.OnceValue(func() []Entry {
