@@ -39,12 +39,19 @@ func (h *house) warm(callers, questions int) ([]time.Duration, error) {
 			return nil, fmt.Errorf("caller %d was denied: %+v", caller, got.Reasons)
 		}
 	}
-	out := make([]time.Duration, 0, questions)
+	out, late := make([]time.Duration, 0, questions), 0
 	for i := range questions {
 		one := asks[i%callers]
 		started := time.Now()
 		got := h.engine.Decide(context.Background(), one)
 		out = append(out, time.Since(started))
+		if got.Input.Late {
+			// Another process had the processors for 200 ms: an answer that is denied for that is as it must be.
+			if late++; late > questions/1000 {
+				return nil, fmt.Errorf("%d of %d questions were late", late, i)
+			}
+			continue
+		}
 		if !got.Allow || !got.Input.Who.Cached {
 			return nil, fmt.Errorf("question %d: allow %v, cached %v, %+v", i, got.Allow, got.Input.Who.Cached, got.Reasons)
 		}
