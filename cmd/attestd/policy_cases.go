@@ -101,13 +101,13 @@ func (a *app) testPolicies(where, path string) (policyTestDoc, error) {
 
 func (d policyTestDoc) text(path string) report.Blocks {
 	out := report.Blocks{
-		Lead: []string{"PASSED", counted(d.Passed, "case", "cases"), "policies " + d.Source},
+		Lead: []string{"PASSED", counted(d.Passed, "case", "cases"), "by " + d.Source},
 		Good: d.Failed == 0, Bad: d.Failed > 0,
 		Next: "attestd policy rehearse " + report.QuoteArg(d.Source) + " --since 168h",
 	}
 	if d.Failed > 0 {
 		out.Lead = []string{"FAILED", fmt.Sprintf("%d of %s", d.Failed, counted(len(d.Results), "case", "cases")),
-			"policies " + d.Source}
+			"by " + d.Source}
 		out.Next = "attestd policy show " + report.QuoteArg(d.Source)
 	}
 	failed, passed := report.Block{}, report.Block{}

@@ -14,6 +14,7 @@ import (
 	"github.com/attestd/attestd/internal/decision"
 	"github.com/attestd/attestd/internal/decision/cases"
 	"github.com/attestd/attestd/internal/decision/cedarset"
+	"github.com/attestd/attestd/internal/nhi"
 )
 
 const head = "schema: attestd.policy-cases.v1\n"
@@ -264,6 +265,35 @@ func TestActionsAreTheSchemas(t *testing.T) {
 		if _, err := cases.Parse("c", []byte(head+"cases:\n  - {name: x, want: allow, action: "+action[1]+"}\n")); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestDocsHaveEveryKey: the page names each key of a case, in the row of its section.
+func TestDocsHaveEveryKey(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/decisions/policies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "| Key | Where it says nothing |")
+	for section, keys := range cases.Keys() {
+		_, rest, found := strings.Cut(table, "\n| `"+section+"` | ")
+		row, _, _ := strings.Cut(rest, "\n")
+		if !found {
+			t.Errorf("no row for %s", section)
+		}
+		for _, key := range keys {
+			if section != "record" && !strings.Contains(row, "`"+key) {
+				t.Errorf("%s.%s is not on the page", section, key)
+			}
+		}
+	}
+	for _, key := range cases.Keys()["record"] {
+		if !slices.Contains(nhi.FieldNames(), key) {
+			t.Errorf("record.%s is no field of the inventory", key)
+		}
+	}
+	if len(cases.Keys()["record"]) != len(nhi.FieldNames())-1 { // its id is the caller's
+		t.Error("the inventory has a field that no case can say")
 	}
 }
 
