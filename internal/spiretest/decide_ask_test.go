@@ -15,8 +15,6 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/attestd/attestd/client/decide"
 	"github.com/attestd/attestd/internal/admin/client"
@@ -36,21 +34,8 @@ type verdict struct {
 type asker func(t *testing.T, token string, wish decide.Wish) verdict
 
 // interfaces are all of them, as enforcement points speak them.
-func (s *decideSite) interfaces(t *testing.T) map[string]asker {
-	t.Helper()
-	conn, err := grpc.NewClient("unix:"+s.envoy(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	envoy := authv3.NewAuthorizationClient(conn)
-	return map[string]asker{
-		"AuthZEN": s.authzen, "forward-auth": s.forward,
-		"ext_authz": func(t *testing.T, token string, wish decide.Wish) verdict {
-			t.Helper()
-			return checked(t, envoy, token, wish)
-		},
-	}
+func (s *decideSite) interfaces() map[string]asker {
+	return map[string]asker{"AuthZEN": s.authzen, "forward-auth": s.forward, "ext_authz": s.check}
 }
 
 // authzen asks as a program with client/decide does.
@@ -118,16 +103,24 @@ func (s *decideSite) forward(t *testing.T, token string, wish decide.Wish) verdi
 	return out
 }
 
-// checked asks as Envoy does.
-func checked(t *testing.T, envoy authv3.AuthorizationClient, token string, wish decide.Wish) verdict {
+// check asks as Envoy does.
+func (s *decideSite) check(t *testing.T, token string, wish decide.Wish) verdict {
 	t.Helper()
+	answer, err := s.envoy.Check(t.Context(), checked(token, wish))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return judged(t, answer)
+}
+
+// checked is Envoy's question about a request whose route is this wish. The client says of itself who it
+// is.
+func checked(token string, wish decide.Wish) *authv3.CheckRequest {
 	headers := map[string]string{":path": "/search/items", "x-attestd-subject": "forged"}
 	if token != "" {
 		headers["authorization"] = "Bearer " + token
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	answer, err := envoy.Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+	return &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
 			Id: "req-1", Method: http.MethodPost, Path: "/search/items", Headers: headers,
 		}},
@@ -135,10 +128,12 @@ func checked(t *testing.T, envoy authv3.AuthorizationClient, token string, wish 
 			"tenant": wish.Resource.Tenant, "action": wish.Action, "resource_type": wish.Resource.Type,
 			"resource_id": wish.Resource.ID,
 		},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}}
+}
+
+// judged reads Envoy's answer: its parts must say one thing.
+func judged(t *testing.T, answer *authv3.CheckResponse) verdict {
+	t.Helper()
 	fields := answer.GetDynamicMetadata().GetFields()
 	out := verdict{
 		answer.GetOkResponse() != nil, fields["reason"].GetStringValue(), fields["decision_id"].GetStringValue(),
@@ -151,7 +146,37 @@ func checked(t *testing.T, envoy authv3.AuthorizationClient, token string, wish 
 	if got := int(denied.GetStatus().GetCode()); denied != nil && got != want {
 		t.Errorf("ext_authz answers %d for %q, want %d", got, out.reason, want)
 	}
+	for _, one := range answer.GetOkResponse().GetHeaders() {
+		if one.GetHeader().GetValue() == "forged" {
+			t.Errorf("the upstream gets what the client says of itself: %v", one)
+		}
+	}
 	return out
+}
+
+// active asks how the holder of a token stands (RFC 7662).
+func (s *decideSite) active(t *testing.T, token string) bool {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://attestd/v1/introspect",
+		strings.NewReader(url.Values{"token": {token}}.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	web := overUnix(s.decisions())
+	defer web.CloseIdleConnections()
+	answer, err := web.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close() //nolint:errcheck // it was read
+	var out struct {
+		Active *bool `json:"active"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&out); err != nil || out.Active == nil {
+		t.Fatalf("introspection answers %s, %v", answer.Status, err)
+	}
+	return *out.Active
 }
 
 // recorded waits for the record of a decision, which is on disk within about a second.

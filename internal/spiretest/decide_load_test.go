@@ -20,7 +20,7 @@ import (
 
 const (
 	loadRounds  = 3 // quarantines under load
-	loadAskers  = 8 // who ask at once, half of them through each of two interfaces
+	loadAskers  = 9 // who ask at once, a third of them through each interface
 	loadBefore  = 500 * time.Millisecond
 	loadAfter   = 300 * time.Millisecond
 	loadAtLeast = 200 // allows before the order, or it was no load
@@ -29,7 +29,7 @@ const (
 // busy are callers that are quarantined while they ask.
 func busy() (out []caller) {
 	for number := range loadRounds {
-		out = append(out, caller{fmt.Sprint("busy-", number+1), tenant, ordinary(nhi.PurposeRetrieval)})
+		out = append(out, worker(fmt.Sprint("busy-", number+1), tenant, nhi.PurposeRetrieval))
 	}
 	return out
 }
@@ -61,6 +61,10 @@ func (s *decideSite) load(t *testing.T, token string) (stop func() []moment) {
 				return false, err
 			}
 			return answer.StatusCode == http.StatusNoContent, answer.Body.Close()
+		},
+		func() (bool, error) {
+			answer, err := s.envoy.Check(ctx, checked(token, question.Wish))
+			return answer.GetOkResponse() != nil, err
 		},
 	}
 	var wait sync.WaitGroup

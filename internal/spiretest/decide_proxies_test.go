@@ -21,11 +21,11 @@ import (
 )
 
 // narrow may call no tool.
-var narrow = caller{"narrow", tenant, func() nhi.Record {
-	out := ordinary(nhi.PurposeRetrieval)
-	out.Tools = nil
+var narrow = func() caller {
+	out := worker("narrow", tenant, nhi.PurposeRetrieval)
+	out.record.Tools = nil
 	return out
-}()}
+}()
 
 // behind is what stands behind proxies: a server that keeps the headers that came.
 type behind struct {
@@ -196,6 +196,15 @@ func (p proxied) get(t *testing.T, token string, svid *tls.Certificate) answered
 	return answered{answer.StatusCode, answer.Header.Get("X-Attestd-Reason"), string(body)}
 }
 
+// as sends a request as whoever has both SVIDs: it shows the one that the proxy wants.
+func (p proxied) as(t *testing.T, token string, svid *tls.Certificate) answered {
+	t.Helper()
+	if p.tls != nil {
+		return p.get(t, "", svid)
+	}
+	return p.get(t, token, nil)
+}
+
 // proxies wants nginx and Caddy to let through what attestd allows, under the caller's own name, and
 // nothing else.
 func (s *decideSite) proxies(t *testing.T) {
@@ -206,13 +215,7 @@ func (s *decideSite) proxies(t *testing.T) {
 	svid, poor := tlsOf(s.x509(t, tenant, browsing.id())), tlsOf(s.x509(t, tenant, narrow.id()))
 	outside := tlsOf(s.x509(t, "", id(plainWorkload)))
 	for _, p := range all {
-		shows := func(token string, svid *tls.Certificate) answered {
-			if p.tls != nil {
-				return p.get(t, "", svid)
-			}
-			return p.get(t, token, nil)
-		}
-		if got := shows(token, &svid); got.status != http.StatusOK || got.body != "the upstream" {
+		if got := p.as(t, token, &svid); got.status != http.StatusOK || got.body != "the upstream" {
 			t.Fatalf("%s: an allow is %+v", p.name, got)
 		}
 		came := upstream.seen()
@@ -239,10 +242,10 @@ func (s *decideSite) proxies(t *testing.T) {
 			code   decision.Code
 		}{
 			"a tool out of reach": {
-				shows(s.token(t, tenant, narrow.id()), &poor), http.StatusForbidden, decision.CodeBlastRadius,
+				p.as(t, s.token(t, tenant, narrow.id()), &poor), http.StatusForbidden, decision.CodeBlastRadius,
 			},
 			"an unattested caller": {
-				shows(s.token(t, "", id(plainWorkload)), &outside), http.StatusForbidden, decision.CodeNotAttested,
+				p.as(t, s.token(t, "", id(plainWorkload)), &outside), http.StatusForbidden, decision.CodeNotAttested,
 			},
 		} {
 			if row.got.status != row.status || row.got.reason != string(row.code) {
@@ -251,25 +254,37 @@ func (s *decideSite) proxies(t *testing.T) {
 		}
 		// nginx itself refuses who shows no certificate, before anybody is asked (400).
 		want := map[bool]int{false: http.StatusUnauthorized, true: http.StatusBadRequest}[p.tls != nil]
-		if got := shows("", nil); got.status != want {
+		if got := p.as(t, "", nil); got.status != want {
 			t.Errorf("%s: who shows nothing is answered %+v", p.name, got)
 		}
 		if came := upstream.seen(); len(came) != 0 {
 			t.Errorf("%s: the upstream got %d requests that were not allowed", p.name, len(came))
 		}
 	}
-	if _, err := s.ann.Quarantine(t.Context(), wire.Order{
-		Target: browsing.id(), Tenant: tenant, Reason: "drill",
-	}); err != nil {
+	order := wire.Order{Target: browsing.id(), Tenant: tenant, Reason: "drill"}
+	if _, err := s.ann.Quarantine(t.Context(), order); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range all {
-		got := p.get(t, map[bool]string{false: token, true: ""}[p.tls != nil], &svid)
+		got := p.as(t, token, &svid)
 		if got.status != http.StatusForbidden || got.reason != string(decision.CodeQuarantined) {
 			t.Errorf("%s: a quarantined caller is answered %+v", p.name, got)
 		}
 	}
 	if came := upstream.seen(); len(came) != 0 {
 		t.Errorf("the upstream got %d requests of a quarantined caller", len(came))
+	}
+	// Another person lets it go, by a ticket: a name has no boot that could show a rebirth.
+	order.Reimaged, order.Tenant = "CHG-4471", ""
+	if _, err := s.ann.Release(t.Context(), order); err == nil {
+		t.Error("whoever held a caller releases it")
+	}
+	if _, err := s.bob.Release(t.Context(), order); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if got := p.as(t, token, &svid); got.status != http.StatusOK {
+			t.Errorf("%s: a released caller is answered %+v", p.name, got)
+		}
 	}
 }

@@ -11,22 +11,30 @@ import (
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/client/decide"
 	"github.com/attestd/attestd/internal/admin/client"
+	"github.com/attestd/attestd/internal/admin/wire"
 	"github.com/attestd/attestd/internal/decision"
 	"github.com/attestd/attestd/internal/nhi"
 )
 
 // The callers, each of which one test makes trouble for.
 var (
-	evaluator = caller{"evaluation", tenant, ordinary(nhi.PurposeEvaluation)}
-	extractor = caller{"features", tenant, ordinary(nhi.PurposeFeatureExtraction)}
-	retriever = caller{"rag", tenant, ordinary(nhi.PurposeRetrieval)}
-	stranger  = caller{"globex-rag", globex, ordinary(nhi.PurposeRetrieval)}
-	spiking   = caller{"spiking", tenant, ordinary(nhi.PurposeRetrieval)}
-	provoked  = caller{"provoked", tenant, ordinary(nhi.PurposeRetrieval)}
-	browsing  = caller{"browsing", tenant, ordinary(nhi.PurposeRetrieval)}
-	calling   = caller{"calling", tenant, ordinary(nhi.PurposeOrchestration)}
-	gateway   = caller{"gateway", tenant, ordinary(nhi.PurposeOrchestration)}
+	evaluator = worker("evaluation", tenant, nhi.PurposeEvaluation)
+	extractor = worker("features", tenant, nhi.PurposeFeatureExtraction)
+	retriever = worker("rag", tenant, nhi.PurposeRetrieval)
+	stranger  = worker("globex-rag", globex, nhi.PurposeRetrieval)
+	spiking   = worker("spiking", tenant, nhi.PurposeRetrieval)
+	provoked  = worker("provoked", tenant, nhi.PurposeRetrieval)
+	browsing  = worker("browsing", tenant, nhi.PurposeRetrieval)
+	calling   = worker("calling", tenant, nhi.PurposeOrchestration)
+	gateway   = worker("gateway", tenant, nhi.PurposeOrchestration)
 )
+
+// brief has tokens that end while the test runs.
+var brief = func() caller {
+	out := worker("brief", tenant, nhi.PurposeRetrieval)
+	out.ttl = 5
+	return out
+}()
 
 // policyProof is the source of a proof that policies were asked for; without one they were not.
 const policyProof = "cedar"
@@ -50,10 +58,11 @@ func store(action string) decide.Wish {
 func TestDecisions(t *testing.T) {
 	began := time.Now()
 	s := openDecisions(t, append([]caller{
-		evaluator, extractor, retriever, stranger, spiking, provoked, browsing, narrow, calling, gateway,
+		evaluator, extractor, retriever, stranger, spiking, provoked, browsing, narrow, calling, gateway, brief,
 	}, busy()...))
-	s.await(t)
+	s.await(t, retriever, stranger)
 	t.Logf("everything is up after %s", time.Since(began).Round(100*time.Millisecond))
+	ending := s.remember(t)
 	for _, one := range []struct {
 		says string
 		run  func(*decideSite, *testing.T)
@@ -67,6 +76,10 @@ func TestDecisions(t *testing.T) {
 		{"nginx and Caddy enforce what is decided", (*decideSite).proxies},
 		{"an MCP server runs what is allowed", (*decideSite).tools},
 		{"a quarantine under load lets nothing through after its number", (*decideSite).underLoad},
+		{"a token that is over is over, whoever remembers it", func(s *decideSite, t *testing.T) {
+			s.over(t, ending)
+		}},
+		{"a quarantined machine takes all that runs on it along", (*decideSite).machines},
 		{"another daemon goes on where this one stopped", (*decideSite).again},
 	} {
 		t.Run(strings.ReplaceAll(one.says, " ", "_"), func(t *testing.T) {
@@ -78,9 +91,9 @@ func TestDecisions(t *testing.T) {
 }
 
 // await waits until attestd has the bundles of the Workload API and has seen the entries.
-func (s *decideSite) await(t *testing.T) {
+func (s *decideSite) await(t *testing.T, callers ...caller) {
 	t.Helper()
-	for _, one := range []caller{retriever, stranger} {
+	for _, one := range callers {
 		token := s.token(t, one.tenant, one.id())
 		var last verdict
 		if !until(startLimit, func() bool {
@@ -92,10 +105,33 @@ func (s *decideSite) await(t *testing.T) {
 	}
 }
 
+// remember shows a token that ends soon, so that attestd has verified it.
+func (s *decideSite) remember(t *testing.T) (token string) {
+	t.Helper()
+	token = s.token(t, tenant, brief.id())
+	s.wantAllowed(t, s.authzen(t, token, search(tenant)), brief.id())
+	if record := s.wantAllowed(t, s.authzen(t, token, search(tenant)), brief.id()); !record.Input.Who.Cached {
+		t.Error("a token that was shown twice was verified twice")
+	}
+	return token
+}
+
+func (s *decideSite) over(t *testing.T, token string) {
+	if !until(2*time.Duration(brief.ttl)*time.Second, func() bool { return !s.active(t, token) }) {
+		t.Fatal("a token outlives its end")
+	}
+	for name, ask := range s.interfaces() {
+		got := ask(t, token, search(tenant))
+		if got.allow || got.reason != string(decision.CodeExpired) {
+			t.Errorf("%s: a token that is over: %+v", name, got)
+		}
+	}
+}
+
 func (s *decideSite) purposes(t *testing.T) {
 	writes, reads := store(decision.ActionDataWrite), store(decision.ActionDataRead)
 	token := s.token(t, tenant, evaluator.id())
-	for name, ask := range s.interfaces(t) {
+	for name, ask := range s.interfaces() {
 		record := s.wantDenied(t, ask(t, token, writes), decision.CodePurposeMismatch)
 		if string(record.Subject) != evaluator.id() || record.Result.Proofs.Policy.Source != policyProof ||
 			record.Input.Record.Purpose != nhi.PurposeEvaluation {
@@ -111,7 +147,7 @@ func (s *decideSite) tenants(t *testing.T) {
 	tokens := map[string]string{
 		tenant: s.token(t, tenant, retriever.id()), globex: s.token(t, globex, stranger.id()),
 	}
-	for name, ask := range s.interfaces(t) {
+	for name, ask := range s.interfaces() {
 		for own, other := range map[string]string{tenant: globex, globex: tenant} {
 			if got := ask(t, tokens[own], search(own)); !got.allow {
 				t.Errorf("%s: a worker of %s does not get its own: %s", name, own, got.reason)
@@ -125,11 +161,11 @@ func (s *decideSite) tenants(t *testing.T) {
 }
 
 func (s *decideSite) unattested(t *testing.T) {
-	plain := caller{strings.TrimPrefix(plainWorkload, "/"), tenant, ordinary(nhi.PurposeRetrieval)}
+	plain := worker(strings.TrimPrefix(plainWorkload, "/"), tenant, nhi.PurposeRetrieval)
 	s.record(t, []caller{plain}) // all is well with its record: what it lacks is evidence
 	token := s.token(t, "", plain.id())
 	forged := token[:strings.LastIndexByte(token, '.')+1] + strings.Repeat("A", 86)
-	for name, ask := range s.interfaces(t) {
+	for name, ask := range s.interfaces() {
 		for what, row := range map[string]struct {
 			token   string
 			code    decision.Code
@@ -201,6 +237,9 @@ func (s *decideSite) certified(t *testing.T) {
 func (s *decideSite) spike(t *testing.T) {
 	token := s.token(t, tenant, spiking.id())
 	s.wantAllowed(t, s.authzen(t, token, search(tenant)), spiking.id())
+	if !s.active(t, token) {
+		t.Error("introspection says that a good token is not active")
+	}
 	signal := map[string]any{
 		"id": "guard-1", "subject": spiking.id(), "kind": "exfiltration", "confidence": 1,
 		"detail": "promptguard/v2:exfiltration",
@@ -247,12 +286,15 @@ func (s *decideSite) spike(t *testing.T) {
 	if err != nil || subject.State != attestd.StateQuarantined {
 		t.Errorf("attestd says %s, %v", subject.State, err)
 	}
-	for name, ask := range s.interfaces(t) {
+	if s.active(t, token) {
+		t.Error("introspection says that the token is active")
+	}
+	for name, ask := range s.interfaces() {
 		if got := ask(t, token, search(tenant)); got.allow || got.reason != string(decision.CodeQuarantined) {
 			t.Errorf("%s: the token that was good a moment ago: %+v", name, got)
 		}
 	}
-	s.held = token
+	s.held = append(s.held, token)
 	// The machine and the others on it are as they were.
 	s.wantAllowed(t, s.authzen(t, s.token(t, tenant, retriever.id()), search(tenant)), retriever.id())
 }
@@ -280,6 +322,19 @@ func (s *decideSite) denials(t *testing.T) {
 		t.Errorf("denials alone make it %s with risk %d", subject.State, subject.Risk.Int())
 	}
 	s.wantAllowed(t, s.authzen(t, token, search(tenant)), provoked.id())
+	// Nor does a pivot besides: whoever writes the prompt can have it ask for anybody's data.
+	for range 20 {
+		for _, foreign := range []string{"initech", "umbrella"} {
+			s.authzen(t, token, search(foreign))
+		}
+	}
+	if !until(5*time.Second, func() bool {
+		subject, err := s.root.Subject(t.Context(), provoked.id())
+		return err == nil && subject.Risk.Int() >= 45
+	}) {
+		t.Fatal("a pivot is no signal")
+	}
+	s.wantAllowed(t, s.authzen(t, token, search(tenant)), provoked.id())
 	for _, one := range s.allDecisions(t, client.DecisionQuery{Subject: provoked.id()}) {
 		if one.Reason == decision.CodeQuarantined || one.Reason == decision.CodeRiskSpike {
 			t.Errorf("it was denied for %s", one.Reason)
@@ -294,9 +349,13 @@ func (s *decideSite) again(t *testing.T) {
 	source := fmt.Sprintf("https_spiffe:%s,https://127.0.0.1:%d", id("/spire/server"), s.bundlePort)
 	s.configureDecisions(t, source, fmt.Sprintf("bootstrap: [%q]", trustDomain+"="+s.spire.bundleFile()))
 	s.daemon.run(t)
-	s.await(t)
-	s.wantDenied(t, s.authzen(t, s.held, search(tenant)), decision.CodeQuarantined, decision.CodeExpired)
-	for _, one := range []caller{spiking, browsing} {
+	s.await(t, stranger)
+	for _, token := range s.held {
+		// Behind a caller whose machine's agent SPIRE has banned stands no attested node any more.
+		s.wantDenied(t, s.authzen(t, token, search(tenant)), decision.CodeQuarantined, decision.CodeNotAttested,
+			decision.CodeExpired)
+	}
+	for _, one := range []caller{spiking, calling} {
 		subject, err := s.root.Subject(t.Context(), one.id())
 		if err != nil || subject.State != attestd.StateQuarantined {
 			t.Errorf("%s is %s, %v", one.id(), subject.State, err)
@@ -318,4 +377,22 @@ func (s *decideSite) again(t *testing.T) {
 		page.After = done.Next
 	}
 	t.Logf("%d decisions were made again, each the same", replayed)
+}
+
+// machines holds the hardware: every caller on it is refused, and no other.
+func (s *decideSite) machines(t *testing.T) {
+	token, other := s.token(t, tenant, retriever.id()), s.token(t, globex, stranger.id())
+	s.wantAllowed(t, s.authzen(t, token, search(tenant)), retriever.id())
+	receipt, err := s.ann.Quarantine(t.Context(), wire.Order{Target: s.lab.machine.id, Reason: "drill"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.held = append(s.held, token)
+	for name, ask := range s.interfaces() {
+		record := s.wantDenied(t, ask(t, token, search(tenant)), decision.CodeQuarantined)
+		if record.Input.Sequence < receipt.Sequence {
+			t.Errorf("%s: decided at %d, and the receipt says %d", name, record.Input.Sequence, receipt.Sequence)
+		}
+		s.wantAllowed(t, ask(t, other, search(globex)), stranger.id())
+	}
 }

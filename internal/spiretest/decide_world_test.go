@@ -20,10 +20,13 @@ import (
 	"testing"
 	"time"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/attestd/attestd/client/decide"
 	"github.com/attestd/attestd/internal/admin/wire"
@@ -47,6 +50,12 @@ type caller struct {
 	name   string // its SPIFFE ID is /NAME
 	tenant string
 	record nhi.Record // ID and tenant are filled in
+	ttl    int32      // of its JWT-SVIDs in seconds; 0 is the server's
+}
+
+// worker is a caller with an ordinary record.
+func worker(name, whose string, purpose nhi.Purpose) caller {
+	return caller{name: name, tenant: whose, record: ordinary(purpose)}
 }
 
 func (c caller) id() string { return id("/" + c.name) }
@@ -68,17 +77,18 @@ type decideSite struct {
 	// clients are of the Workload APIs, by tenant; "" is that of the node that attestd never saw.
 	clients map[string]*workloadapi.Client
 	asking  *decide.Client // as the user of this process
+	envoy   authv3.AuthorizationClient
 	server  serverKey
 	https   int
 	// bundlePort is where the SPIRE server shows its bundle.
 	bundlePort int
-	// held is a token whose caller is quarantined.
-	held  string
+	// held are tokens whose callers are quarantined.
+	held  []string
 	began time.Time
 }
 
 func (s *decideSite) decisions() string { return filepath.Join(s.state, "q") }
-func (s *decideSite) envoy() string     { return filepath.Join(s.state, "g") }
+func (s *decideSite) extAuthz() string  { return filepath.Join(s.state, "g") }
 
 // serverKey is what a server of this host shows over TLS.
 type serverKey struct {
@@ -145,6 +155,7 @@ func openDecisions(t *testing.T, callers []caller) *decideSite {
 		s.spire.register(t, entry{
 			id: "attestd." + one.name, spiffeID: one.id(), parent: parent,
 			selectors: []string{"unix:uid:0", "attestd:admitted:yes", "unix:path:" + ourselves},
+			jwtTTL:    one.ttl,
 		})
 	}
 	s.record(t, callers)
@@ -166,6 +177,12 @@ func openDecisions(t *testing.T, callers []caller) *decideSite {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.asking.Close)
+	conn, err := grpc.NewClient("unix:"+s.extAuthz(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	s.envoy = authv3.NewAuthorizationClient(conn)
 	return s
 }
 
