@@ -40,11 +40,13 @@ func serversPart(o options) ([]Figure, error) {
 		{"HTTP", ours.overHTTP(of), null.overHTTP(of)}, {"gRPC", ours.overGRPC(of), null.overGRPC(of)},
 	} {
 		var mine, theirs result
+		var beyond []time.Duration
 		if _, err := ours.load(way.ours, 1000, 2*time.Second); err != nil { // tokens are seen once
 			return nil, err
 		}
 		for range o.times {
-			for _, side := range []struct {
+			var p99 [2]time.Duration
+			for i, side := range []struct {
 				of   *child
 				ask  ask
 				into *result
@@ -54,18 +56,21 @@ func serversPart(o options) ([]Figure, error) {
 					return nil, err
 				}
 				side.into.add(got)
+				p99[i] = percentile(got.times, 0.99)
 			}
+			beyond = append(beyond, p99[1]-p99[0])
 		}
 		if mine.denied+mine.failed+theirs.denied+theirs.failed != 0 {
 			return nil, fmt.Errorf("%s: %d denied and %d failed of ours, %d and %d of the null server's: %w", way.name,
 				mine.denied, mine.failed, theirs.denied, theirs.failed, errors.Join(mine.first, theirs.first))
 		}
-		p99 := micros(percentile(mine.times, 0.99) - percentile(theirs.times, 0.99))
+		// Of each pair of rounds by itself: what else runs on the machine falls on one of them alone.
+		p99 := micros(percentile(beyond, 0.49))
 		fmt.Fprintf(os.Stderr, "bench-decide: %s at 2,000/s: p50 %.0f and %.0f us, p99 %.0f and %.0f us, CPU %s and %s\n",
 			way.name, micros(percentile(mine.times, 0.5)), micros(percentile(theirs.times, 0.5)),
 			micros(percentile(mine.times, 0.99)), micros(percentile(theirs.times, 0.99)), mine.cpu, theirs.cpu)
 		out = append(out,
-			atMost("p99 over "+way.name+" at 2,000/s beyond the null server's", p99, "us", 1000, 5),
+			atMost("p99 over "+way.name+" at 2,000/s beyond the null server's, median of rounds", p99, "us", 1000, 5),
 			atMost("CPU over "+way.name+" at 2,000/s over the null server's", float64(mine.cpu)/float64(theirs.cpu), "x", 1.5, 5))
 	}
 	fast, err := ours.load(ours.overGRPC(of), 5000, o.round*2)
