@@ -2,16 +2,22 @@ package spiretest_test
 
 import (
 	"crypto/tls"
+	"encoding/pem"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+
 	"github.com/attestd/attestd"
 	"github.com/attestd/attestd/client/decide"
 	"github.com/attestd/attestd/internal/admin/client"
-	"github.com/attestd/attestd/internal/admin/wire"
 	"github.com/attestd/attestd/internal/decision"
 	"github.com/attestd/attestd/internal/nhi"
 )
@@ -71,6 +77,7 @@ func TestDecisions(t *testing.T) {
 		{"a worker of one tenant gets nothing of another", (*decideSite).tenants},
 		{"an unattested caller is refused before any policy", (*decideSite).unattested},
 		{"an enforcement point shows its own SVID", (*decideSite).certified},
+		{"an Envoy vouches for the certificates of callers", (*decideSite).vouched},
 		{"a risk spike quarantines, and the next call with the same token is refused", (*decideSite).spike},
 		{"a provoked denial alone quarantines nobody", (*decideSite).denials},
 		{"nginx and Caddy enforce what is decided", (*decideSite).proxies},
@@ -234,6 +241,48 @@ func (s *decideSite) certified(t *testing.T) {
 	}
 }
 
+// vouched asks as an Envoy does that ended the caller's TLS connection.
+func (s *decideSite) vouched(t *testing.T) {
+	for _, row := range []struct {
+		svid *x509svid.SVID
+		code decision.Code // empty for an allow
+	}{
+		{s.x509(t, tenant, retriever.id()), ""},
+		{s.x509(t, tenant, narrow.id()), decision.CodeBlastRadius},
+		{s.x509(t, globex, stranger.id()), decision.CodeTenantMismatch},
+		{s.x509(t, "", id(plainWorkload)), decision.CodeNotAttested},
+	} {
+		question := checked("", search(tenant))
+		// Envoy writes the leaf as PEM, escaped as in a URL (AttributeContext.Peer.certificate).
+		certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: row.svid.Certificates[0].Raw})
+		question.Attributes.Source = &authv3.AttributeContext_Peer{
+			Certificate: strings.ReplaceAll(url.QueryEscape(string(certificate)), "+", "%20"),
+		}
+		answer, err := s.envoy.Check(t.Context(), question)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := judged(t, answer)
+		if row.code != "" {
+			s.wantDenied(t, got, row.code)
+			continue
+		}
+		record := s.wantAllowed(t, got, row.svid.ID.String())
+		if record.Input.Who.Method != decision.MethodX509 || record.Input.Via != decision.ViaExtAuthz {
+			t.Errorf("the record says %s by %s", record.Input.Via, record.Input.Who.Method)
+		}
+		for name, want := range map[string]string{
+			"x-attestd-subject": row.svid.ID.String(), "x-attestd-tenant": tenant, "x-attestd-decision-id": got.id,
+		} {
+			if !slices.ContainsFunc(answer.GetOkResponse().GetHeaders(), func(one *corev3.HeaderValueOption) bool {
+				return one.GetHeader().GetKey() == name && one.GetHeader().GetValue() == want
+			}) {
+				t.Errorf("the upstream does not get %s: %v", name, answer.GetOkResponse())
+			}
+		}
+	}
+}
+
 func (s *decideSite) spike(t *testing.T) {
 	token := s.token(t, tenant, spiking.id())
 	s.wantAllowed(t, s.authzen(t, token, search(tenant)), spiking.id())
@@ -339,60 +388,5 @@ func (s *decideSite) denials(t *testing.T) {
 		if one.Reason == decision.CodeQuarantined || one.Reason == decision.CodeRiskSpike {
 			t.Errorf("it was denied for %s", one.Reason)
 		}
-	}
-}
-
-// again starts another daemon, which takes the bundle from the SPIRE server's own endpoint: what was held
-// is held, and what was decided is decided alike.
-func (s *decideSite) again(t *testing.T) {
-	s.process.stop(t)
-	source := fmt.Sprintf("https_spiffe:%s,https://127.0.0.1:%d", id("/spire/server"), s.bundlePort)
-	s.configureDecisions(t, source, fmt.Sprintf("bootstrap: [%q]", trustDomain+"="+s.spire.bundleFile()))
-	s.daemon.run(t)
-	s.await(t, stranger)
-	for _, token := range s.held {
-		// Behind a caller whose machine's agent SPIRE has banned stands no attested node any more.
-		s.wantDenied(t, s.authzen(t, token, search(tenant)), decision.CodeQuarantined, decision.CodeNotAttested,
-			decision.CodeExpired)
-	}
-	for _, one := range []caller{spiking, calling} {
-		subject, err := s.root.Subject(t.Context(), one.id())
-		if err != nil || subject.State != attestd.StateQuarantined {
-			t.Errorf("%s is %s, %v", one.id(), subject.State, err)
-		}
-	}
-	page, replayed := client.DecisionQuery{Oldest: true, Since: s.began, Limit: 200}, 0
-	for {
-		done, err := s.root.ReplayAll(t.Context(), page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if done.Different != 0 || done.Same == 0 {
-			t.Fatalf("decided again: %+v", done)
-		}
-		replayed += done.Same
-		if done.Next == "" || done.Same+done.Skipped < page.Limit {
-			break
-		}
-		page.After = done.Next
-	}
-	t.Logf("%d decisions were made again, each the same", replayed)
-}
-
-// machines holds the hardware: every caller on it is refused, and no other.
-func (s *decideSite) machines(t *testing.T) {
-	token, other := s.token(t, tenant, retriever.id()), s.token(t, globex, stranger.id())
-	s.wantAllowed(t, s.authzen(t, token, search(tenant)), retriever.id())
-	receipt, err := s.ann.Quarantine(t.Context(), wire.Order{Target: s.lab.machine.id, Reason: "drill"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.held = append(s.held, token)
-	for name, ask := range s.interfaces() {
-		record := s.wantDenied(t, ask(t, token, search(tenant)), decision.CodeQuarantined)
-		if record.Input.Sequence < receipt.Sequence {
-			t.Errorf("%s: decided at %d, and the receipt says %d", name, record.Input.Sequence, receipt.Sequence)
-		}
-		s.wantAllowed(t, ask(t, other, search(globex)), stranger.id())
 	}
 }
