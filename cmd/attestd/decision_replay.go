@@ -25,7 +25,7 @@ func newDecisionReplay(a *app) *cobra.Command {
 		Use:   "replay ID | --all",
 		Short: "Decide again by the stored inputs and policies, and compare",
 		Long: `Replay decides again about what a decision rested on, by the policies that it names, and compares
-the result to the last field. With --all it does so for all that the filters select, the oldest
+the result to the last field. With --all it does so for all that the filters select, the newest
 first. Where something differs it exits 3: this attestd decides otherwise than the one that wrote
 the record, or the record is not what it wrote.`,
 		Example: `  attestd decision replay 0199c2a4-7f3e-7a10
@@ -52,11 +52,13 @@ the record, or the record is not what it wrote.`,
 			if !all {
 				answer, err = source.Replay(command.Context(), args[0])
 			} else {
-				query.Oldest, query.Limit = true, replayPage
+				// Pages can be short before the end, which is where there is no next one. The newest come first, so
+				// that what is decided meanwhile does not keep this from ending.
+				query.Limit = replayPage
 				for more := true; more && err == nil; {
 					var page wire.Replayed
 					if page, err = source.ReplayAll(command.Context(), query); err == nil {
-						more = page.Same+page.Different+page.Skipped == replayPage
+						more = page.Next != "" && page.Next != query.After
 						query.After = page.Next
 						answer.Add(page.Run)
 					}
@@ -67,8 +69,11 @@ the record, or the record is not what it wrote.`,
 			if err != nil {
 				return err
 			}
-			if answer.Different > 0 {
+			switch {
+			case answer.Different > 0:
 				a.exit = exitRejected
+			case answer.Undecided > 0:
+				a.exit = exitUndecided
 			}
 			if form == formJSON {
 				return report.JSON(a.out, answer)
@@ -90,6 +95,11 @@ func replayText(answer wire.Replayed, args []string) report.Blocks {
 	switch answer.Verdict {
 	case "nothing":
 		out.Lead = []string{"NOTHING", "no decision that could be decided again"}
+	case "undecided":
+		out.Lead = []string{"UNDECIDED", fmt.Sprintf("%d of %d could not be decided again", answer.Undecided,
+			answer.Same+answer.Undecided)}
+		out.Notes = []string{answer.Problem}
+		out.Next = "attestd decision verify DIR"
 	case "different":
 		out.Lead = []string{"DIFFERENT", fmt.Sprintf("%d of %d decided again", answer.Different,
 			answer.Same+answer.Different)}
@@ -99,6 +109,9 @@ func replayText(answer wire.Replayed, args []string) report.Blocks {
 	}
 	if len(args) == 1 && answer.Verdict == "same" {
 		out.Next = "attestd decision show " + report.QuoteArg(args[0])
+	}
+	if answer.Different > 0 && answer.Undecided > 0 {
+		out.Lead = append(out.Lead, fmt.Sprintf("%d could not be decided again", answer.Undecided))
 	}
 	if answer.Skipped > 0 {
 		out.Lead = append(out.Lead, fmt.Sprintf("%d have no input", answer.Skipped))

@@ -181,6 +181,17 @@ func TestAReplayThatDiffersExits3(t *testing.T) {
 	if code != exitUndecided || !strings.Contains(stderr.String(), "policies") {
 		t.Errorf("policies that are gone: exit code %d\n%s", code, stderr)
 	}
+	// One of them does not keep the others from being looked at, and is not said to be the same.
+	folder, _ = recordsOf(t, missing, deniedBy(deniedID, night, attestd.StateUnknown))
+	code, stdout, stderr := runAt("unix:/nonexistent/s", "decision", "replay", "--all", "--records", folder)
+	if code != exitUndecided || !strings.Contains(stdout.String(), "UNDECIDED 1 of 2") {
+		t.Errorf("one of two: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	_, stdout, _ = runAt("unix:/nonexistent/s", "decision", "replay", "--all", "--records", folder, "-o", "json")
+	if err := obeysSchema("attestd.replay.v1", stdout.Bytes()); err != nil ||
+		!strings.Contains(stdout.String(), `"undecided": 1`) {
+		t.Errorf("%v\n%s", err, stdout)
+	}
 }
 
 // neg: 186
@@ -369,7 +380,7 @@ func TestDecisionsOfAServer(t *testing.T) {
 	got := (*requests)[len(*requests)-2:]
 	for index, want := range []string{
 		"atlas=AML.T0103&limit=7&reason=not_attested&since=2026-03-01T02%3A00%3A00Z&tenant=acme",
-		"limit=200&oldest=true&since=2026-03-01T00%3A00%3A00Z",
+		"limit=200&since=2026-03-01T00%3A00%3A00Z",
 	} {
 		if got[index].query != want {
 			t.Errorf("asked for %s, want %s", got[index].query, want)

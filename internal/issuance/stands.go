@@ -134,6 +134,15 @@ func (s *stand) onNodes() decision.Standing {
 				held = max(held, standings[i].State)
 			}
 		}
+		// A node that SPIRE bans is none that the caller runs on any more, and what it was banned for is what
+		// holds the caller.
+		for _, node := range g.spread.banned {
+			state := o.config.Index.Check(node, g.now).State
+			s.mix = s.mix*31 + uint64(state)<<56
+			if subject.Barred(state) {
+				held = max(held, state)
+			}
+		}
 		// An error says that nothing is granted, and the statement says why: it attests nothing then, or
 		// evidence that is due.
 		_, _ = g.decide(live.Standing{}, standings)

@@ -184,3 +184,17 @@ func TestManySetsOfManyNodesStand(t *testing.T) {
 		}
 	}
 }
+
+// TestACallerOfABannedNodeIsHeld, and not only not attested: what its machine was banned for is said.
+func TestACallerOfABannedNodeIsHeld(t *testing.T) {
+	w := newWorld(t, nil)
+	w.publish(nil, 1)
+	w.on(1)
+	w.hold(node(1).ID)
+	whole := wire.Map{At: w.clock(), Entries: []wire.Entry{entry(workload, string(node(1).ID))},
+		Agents: []wire.Agent{{ID: string(node(1).ID), Type: "attestd", Banned: true}}}
+	must(t, w.office.SetMap(whole))
+	if got := w.stands(workload); got.Attested || got.State != attestd.StateQuarantined {
+		t.Errorf("its machine is banned for a hold: %+v", got)
+	}
+}

@@ -19,9 +19,7 @@ func (s *decideSite) again(t *testing.T) {
 	s.daemon.run(t)
 	s.await(t, stranger)
 	for _, token := range s.held {
-		// Behind a caller whose machine's agent SPIRE has banned stands no attested node any more.
-		s.wantDenied(t, s.authzen(t, token, search(tenant)), decision.CodeQuarantined, decision.CodeNotAttested,
-			decision.CodeExpired)
+		s.wantDenied(t, s.authzen(t, token, search(tenant)), decision.CodeQuarantined, decision.CodeExpired)
 	}
 	for _, one := range []caller{spiking, calling} {
 		subject, err := s.root.Subject(t.Context(), one.id())

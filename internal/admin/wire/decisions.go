@@ -16,7 +16,8 @@ type Decisions struct {
 // policies that were stored.
 type Replayed struct {
 	Schema string `json:"schema"` // attestd.replay.v1
-	// Verdict is "same", "different" or, where nothing could be decided again, "nothing".
+	// Verdict is "same", "different", "undecided" where some could not be decided again and none differed, or
+	// "nothing" where there was none.
 	Verdict string `json:"verdict"`
 	journal.Run
 }
@@ -26,6 +27,8 @@ func Verdict(run journal.Run) string {
 	switch {
 	case run.Different > 0:
 		return "different"
+	case run.Undecided > 0:
+		return "undecided"
 	case run.Same > 0:
 		return "same"
 	default:

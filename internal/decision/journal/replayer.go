@@ -88,6 +88,9 @@ type Run struct {
 	Same      int `json:"same"`
 	Different int `json:"different"`
 	Skipped   int `json:"skipped"`
+	// Undecided could not be decided again, as their policies cannot be read; Problem is why, of the first.
+	Undecided int    `json:"undecided"`
+	Problem   string `json:"problem,omitempty"`
 	// Changed are those that differ, the first 100.
 	Changed []Replayed `json:"changed"`
 	// Next is where the next page begins; empty at the end.
@@ -102,14 +105,16 @@ func (r *Run) Add(more Run) {
 	r.Same += more.Same
 	r.Different += more.Different
 	r.Skipped += more.Skipped
+	if r.Undecided += more.Undecided; r.Problem == "" {
+		r.Problem = more.Problem
+	}
 	r.Changed = append(r.Changed, more.Changed[:min(len(more.Changed), mostChanged-len(r.Changed))]...)
 	r.Next = more.Next
 }
 
 // ReplayPage decides again about a page of records.
 //
-// Errors: those of [Reader.List] and [Replayer.Replay]; what could not be decided again is not counted
-// as the same.
+// Errors: those of [Reader.List]; what could not be decided again is counted as that.
 func (r *Replayer) ReplayPage(ctx context.Context, query Query) (Run, error) {
 	run := Run{Changed: []Replayed{}}
 	page, err := r.List(ctx, query)
@@ -126,7 +131,10 @@ func (r *Replayer) ReplayPage(ctx context.Context, query Query) (Run, error) {
 		replayed, err := r.Replay(record)
 		switch {
 		case err != nil:
-			return run, err
+			// One whose policies are gone does not keep the others from being looked at, and is no match.
+			if run.Undecided++; run.Problem == "" {
+				run.Problem = attestd.Excerpt(err.Error(), 300)
+			}
 		case replayed.Same:
 			run.Same++
 		default:

@@ -22,7 +22,8 @@ type Kind string
 const (
 	NewlyAllowed Kind = "newly_allowed"
 	NewlyDenied  Kind = "newly_denied"
-	// Otherwise is the same decision for another reason, or with other obligations.
+	// Otherwise is the same decision for another reason, or with other obligations. An allow that asks for a
+	// step-up lets nobody through as it is, and counts as none.
 	Otherwise Kind = "otherwise"
 )
 
@@ -167,10 +168,10 @@ func (r *Rehearsal) Add(record *journal.Record) {
 	case was == wouldBe:
 		r.totals.Same++
 		return
-	case now.Allow && !record.Result.Allow:
+	case passes(&now) && !passes(record.Result):
 		kind = NewlyAllowed
 		r.totals.NewlyAllowed++
-	case !now.Allow && record.Result.Allow:
+	case !passes(&now) && passes(record.Result):
 		kind = NewlyDenied
 		r.totals.NewlyDenied++
 	default:
@@ -180,6 +181,14 @@ func (r *Rehearsal) Add(record *journal.Record) {
 		r.engine++
 	}
 	r.note(kind, record, &now, was, wouldBe)
+}
+
+// passes reports whether an answer lets the caller through as it is: an allow after a step-up does not, which
+// is an allow of another question, with another credential.
+func passes(result *decision.Result) bool {
+	return result.Allow && !slices.ContainsFunc(result.Obligations, func(one decision.Obligation) bool {
+		return one.Type == decision.ObligationStepUp
+	})
 }
 
 func (r *Rehearsal) note(kind Kind, record *journal.Record, now *decision.Result, was, wouldBe string) {

@@ -129,8 +129,8 @@ func TestWhoWouldChange(t *testing.T) {
 			Kind: rehearse.NewlyAllowed, Was: "blast_radius", WouldBe: "allow", Policies: []string{"shared/a#all"}}},
 		"the reason": {all + noShell, all + ringTool, "shell", rehearse.Totals{Otherwise: 1}, rehearse.Change{
 			Kind: rehearse.Otherwise, Was: "blast_radius", WouldBe: "ring_mismatch", Policies: []string{"shared/a#ring"}}},
-		"what an allow binds to": {stepUp, all, "shell", rehearse.Totals{Otherwise: 1}, rehearse.Change{
-			Kind: rehearse.Otherwise, Was: "allow with step-up-hardware", WouldBe: "allow", Policies: []string{"shared/a#all"}}},
+		"what an allow binds to": {stepUp, all, "shell", rehearse.Totals{NewlyAllowed: 1}, rehearse.Change{
+			Kind: rehearse.NewlyAllowed, Was: "allow with step-up-hardware", WouldBe: "allow", Policies: []string{"shared/a#all"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := rehearsed(t, set(t, row.after), asked(t, 1, set(t, row.before), named(row.tool)))
