@@ -184,7 +184,7 @@ func TestAReplayThatDiffersExits3(t *testing.T) {
 	// One of them does not keep the others from being looked at, and is not said to be the same.
 	folder, _ = recordsOf(t, missing, deniedBy(deniedID, night, attestd.StateUnknown))
 	code, stdout, stderr := runAt("unix:/nonexistent/s", "decision", "replay", "--all", "--records", folder)
-	if code != exitUndecided || !strings.Contains(stdout.String(), "UNDECIDED 1 of 2") {
+	if code != exitUndecided || !strings.Contains(stdout.String(), "1 of 2 could not be decided again") {
 		t.Errorf("one of two: exit code %d\n%s%s", code, stdout, stderr)
 	}
 	_, stdout, _ = runAt("unix:/nonexistent/s", "decision", "replay", "--all", "--records", folder, "-o", "json")
