@@ -7,50 +7,21 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"syscall"
-	"text/tabwriter"
 	"time"
+
+	"github.com/attestd/attestd/internal/bench/figure"
 )
 
-// Figure is one measured value.
-type Figure struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
-	// Target is the bar; AtLeast says on which side of it a figure is good.
-	Target  float64 `json:"target"`
-	AtLeast bool    `json:"at_least"`
-	Met     bool    `json:"met"`
-	// Gate is the value beyond which a build fails.
-	Gate float64 `json:"gate"`
-}
+// What is measured, with its bar and its gate.
+type Figure = figure.Figure
 
-func (f Figure) within(bar float64) bool {
-	if f.AtLeast {
-		return f.Value >= bar
-	}
-	return f.Value <= bar
-}
-
-// atMost is a figure that is good below its target; slack multiplies the target into the gate, 1 for
-// counts, 5 for times.
-func atMost(name string, value float64, unit string, target, slack float64) Figure {
-	return Figure{Name: name, Value: value, Unit: unit, Target: target, Gate: target * slack}
-}
-
-// atLeast is a figure that is good above its target.
-func atLeast(name string, value float64, unit string, target, slack float64) Figure {
-	return Figure{
-		Name: name, Value: value, Unit: unit, Target: target, AtLeast: true, Gate: target / slack,
-	}
-}
+var atMost, atLeast = figure.AtMost, figure.AtLeast
 
 type options struct {
 	binary string
@@ -99,43 +70,7 @@ func run(opts options, out string, gate bool) error {
 	if len(figures) == 0 {
 		return fmt.Errorf("no section is called %q", opts.only)
 	}
-	table := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	failed := 0
-	for i := range figures {
-		figures[i].Met = figures[i].within(figures[i].Target)
-		state, side := "met", "<="
-		if figures[i].AtLeast {
-			side = ">="
-		}
-		if !figures[i].Met {
-			state = "missed"
-		}
-		if !figures[i].within(figures[i].Gate) {
-			state = "BEYOND ITS GATE"
-			failed++
-		}
-		fmt.Fprintf(table, "%s\t%.4g %s\t%s %.4g\t%s\n", figures[i].Name, figures[i].Value,
-			figures[i].Unit, side, figures[i].Target, state)
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	if out != "" {
-		data, err := json.MarshalIndent(figures, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(out, append(data, '\n'), 0o644); err != nil {
-			return err
-		}
-	}
-	if gate && failed > 0 {
-		return fmt.Errorf("%d figures are beyond their gate", failed)
-	}
-	return nil
+	return figure.Report(os.Stdout, figures, out, gate)
 }
 
 // alternate calls each side once a round and returns each side's median duration in microseconds.

@@ -7,37 +7,19 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
-	"text/tabwriter"
 	"time"
+
+	"github.com/attestd/attestd/internal/bench/figure"
 )
 
-// Figure is one measured value.
-type Figure struct {
-	Name   string  `json:"name"`
-	Value  float64 `json:"value"`
-	Unit   string  `json:"unit"`
-	Target float64 `json:"target"`
-	// AtLeast says on which side of its target a figure is good.
-	AtLeast bool    `json:"at_least"`
-	Met     bool    `json:"met"`
-	Gate    float64 `json:"gate"`
-}
+// What is measured, with its bar and its gate.
+type Figure = figure.Figure
 
-func (f Figure) within(bar float64) bool { return f.AtLeast == (f.Value > bar) || f.Value == bar }
-
-func atMost(name string, value float64, unit string, target, slack float64) Figure {
-	return Figure{Name: name, Value: value, Unit: unit, Target: target, Gate: target * slack}
-}
-
-func atLeast(name string, value float64, unit string, target, gate float64) Figure {
-	return Figure{Name: name, Value: value, Unit: unit, Target: target, AtLeast: true, Gate: gate}
-}
+var atMost, atLeast = figure.AtMost, figure.AtLeast
 
 type options struct {
 	quick bool
@@ -102,45 +84,7 @@ func run(o options) error {
 	if len(figures) == 0 {
 		return errors.New("no part is called so: process, slopes, servers or long")
 	}
-	return report(figures, o)
-}
-
-func report(figures []Figure, o options) error {
-	table, failed := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0), 0
-	for i := range figures {
-		one := &figures[i]
-		one.Met = one.within(one.Target)
-		state, side := "met", "<="
-		if one.AtLeast {
-			side = ">="
-		}
-		if !one.Met {
-			state = "missed"
-		}
-		if !one.within(one.Gate) {
-			state, failed = "BEYOND ITS GATE", failed+1
-		}
-		fmt.Fprintf(table, "%s\t%.5g %s\t%s %.5g\t%s\n", one.Name, one.Value, one.Unit, side, one.Target, state)
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	if o.out != "" {
-		document, err := json.MarshalIndent(figures, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(o.out, append(document, '\n'), 0o644); err != nil {
-			return err
-		}
-	}
-	if o.gate && failed > 0 {
-		return fmt.Errorf("%d figures are beyond their gate", failed)
-	}
-	return nil
+	return figure.Report(os.Stdout, figures, o.out, o.gate)
 }
 
 func processPart(o options) ([]Figure, error) {
