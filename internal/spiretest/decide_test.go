@@ -86,6 +86,7 @@ func TestDecisions(t *testing.T) {
 		{"a token that is over is over, whoever remembers it", func(s *decideSite, t *testing.T) {
 			s.over(t, ending)
 		}},
+		{"nothing that is secret is kept or told", (*decideSite).secrets},
 		{"a quarantined machine takes all that runs on it along", (*decideSite).machines},
 		{"another daemon goes on where this one stopped", (*decideSite).again},
 	} {

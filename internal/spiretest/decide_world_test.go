@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,6 +86,9 @@ type decideSite struct {
 	// held are tokens whose callers are quarantined.
 	held  []string
 	began time.Time
+	// issued are all tokens that there were.
+	issuing sync.Mutex
+	issued  []string
 }
 
 func (s *decideSite) decisions() string { return filepath.Join(s.state, "q") }
@@ -303,6 +307,9 @@ func (s *decideSite) token(t *testing.T, whose, subject string) string {
 		svid, err := s.client(whose).FetchJWTSVID(ctx, params)
 		cancel()
 		if err == nil {
+			s.issuing.Lock()
+			s.issued = append(s.issued, svid.Marshal())
+			s.issuing.Unlock()
 			return svid.Marshal()
 		}
 		if time.Now().After(deadline) {
