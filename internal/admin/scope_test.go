@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"regexp"
 	"net/url"
 	"slices"
 	"strings"
@@ -100,6 +101,8 @@ func TestAnotherTenantsThingsAreNotThere(t *testing.T) {
 	}
 }
 
+var cursors = regexp.MustCompile(`"next":"[^"]*"`)
+
 // neg: 188
 func TestListsHaveTheAskersTenantsAlone(t *testing.T) {
 	w := newWorld(t)
@@ -113,8 +116,10 @@ func TestListsHaveTheAskersTenantsAlone(t *testing.T) {
 		if got.status != http.StatusOK {
 			t.Errorf("%s: %d %s", row.Path, got.status, got.body)
 		}
+		// A place to read on from is encrypted, so that its letters are any.
+		body := cursors.ReplaceAllLiteral(got.body, []byte(`"next":""`))
 		for _, secret := range []string{"green", "g1", "cccccc", "gustav", "GREEN-1", "n2"} {
-			if bytes.Contains(got.body, []byte(secret)) {
+			if bytes.Contains(body, []byte(secret)) {
 				t.Errorf("%s shows blue %q: %s", row.Path, secret, got.body)
 			}
 		}
