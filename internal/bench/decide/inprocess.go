@@ -168,6 +168,9 @@ func slopes(largest size, questions int) ([]Figure, error) {
 			}[one.name]))
 			ys = append(ys, math.Log(p50))
 		}
+		if len(xs) < 2 {
+			return nil, fmt.Errorf("%s: a slope wants two sizes or more", one.name)
+		}
 		out = append(out, atMost("slope of a warm decision over "+one.name, slope(xs, ys), "", 0.1, 5))
 	}
 	return out, nil

@@ -46,7 +46,7 @@ func main() {
 	flag.Parse()
 	o.round, o.times = 4*time.Second, 4
 	if o.quick {
-		o.large = size{Subjects: 10_000, Tenants: 10, Policies: 100, Datasets: 100}
+		o.large = size{Subjects: 10_000, Tenants: 100, Policies: 100, Datasets: 100}
 		o.round, o.times = 2*time.Second, 2
 	}
 	var err error
