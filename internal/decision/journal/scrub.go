@@ -77,10 +77,14 @@ func without(value any, found *bool) any {
 
 // suspicious reports whether a line has what secrets begin with: most have not, and are not searched.
 func suspicious(line []byte) bool {
-	for index, char := range line {
+	for index := 0; index+2 < len(line); index++ {
+		char := line[index]
+		if !begins[char] || !follows[line[index+1]] {
+			continue
+		}
 		rest := line[index:]
 		switch {
-		case char == 'e' && len(rest) >= 3 && rest[1] == 'y' && strings.IndexByte("JAoI", rest[2]) >= 0:
+		case char == 'e' && rest[1] == 'y' && strings.IndexByte("JAoI", rest[2]) >= 0:
 			return true
 		case char|0x20 != 'b' && char|0x20 != 't' || len(rest) < 6:
 		case string(rest[:6]) == "BEGIN ", strings.EqualFold(string(rest[:6]), "bearer"),
@@ -89,6 +93,17 @@ func suspicious(line []byte) bool {
 		}
 	}
 	return false
+}
+
+// begins and follows are the first and the second bytes of what suspicious looks for: nearly all of a line
+// is passed over by them.
+var begins, follows = tableOf("ebBtT"), tableOf("yeEaAoO")
+
+func tableOf(chars string) (table [256]bool) {
+	for _, char := range []byte(chars) {
+		table[char] = true
+	}
+	return table
 }
 
 // withoutPrompt returns the record without a prompt id that is none: it could be the prompt itself.

@@ -18,18 +18,23 @@ type writer struct {
 	syncAt           time.Time
 }
 
-// gather takes what else waits, and writes it.
+// gather takes what else comes within batchWait, and writes it. It sleeps meanwhile: to be woken for each
+// answer would cost whoever decides more than to write it does here. The queue holds what comes in that time.
 func (w *writer) gather(ctx context.Context, first decision.Answer) {
 	w.pending = append(w.pending, recordOf(&first, w.config.Engine))
-	timer := time.NewTimer(batchWait)
-	defer timer.Stop()
+	if len(w.queue) < batchLength-1 {
+		timer := time.NewTimer(batchWait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
 	for waiting := true; waiting && len(w.pending) < batchLength; {
 		select {
 		case answer := <-w.queue:
 			w.pending = append(w.pending, recordOf(&answer, w.config.Engine))
-		case <-timer.C:
-			waiting = false
-		case <-ctx.Done():
+		default:
 			waiting = false
 		}
 	}
