@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/attestd/attestd"
@@ -118,7 +119,7 @@ func (e *Engine) Decide(ctx context.Context, ask Ask) (answer Answer) {
 func (e *Engine) decide(ctx context.Context, ask Ask, began, received, ends time.Time, answer *Answer) {
 	in := answer.Input
 	var err error
-	if answer.ID, err = newID(); err != nil {
+	if answer.ID, err = uuid.NewV7(); err != nil {
 		answer.Result = in.deny(Proofs{}, CodeInternal, "no id for the decision")
 		return
 	}
@@ -130,7 +131,7 @@ func (e *Engine) decide(ctx context.Context, ask Ask, began, received, ends time
 	// The number comes before the state that is read under it: a change with a number of at most this
 	// one is in what is read.
 	in.Sequence = e.config.Standings.Sequence()
-	limited, cancel := within(ctx, ends.Sub(received))
+	limited, cancel := context.WithTimeout(ctx, ends.Sub(received))
 	in.Who = e.config.Identifier.Identify(limited, ask.Credential, received, func(id subject.ID) uint64 {
 		return e.config.Standings.Stands(id, received).Epoch
 	})
